@@ -1,0 +1,82 @@
+"""What every data set looks like once it is open."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodc.labels import LabelSet
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class FaceData:
+    """One split of a data set: labels in memory, images read on demand.
+
+    Attributes:
+        name: the data set's registered name, such as ``fer2013plus``.
+        split: ``train``, ``validation`` or ``test``.
+        label_set: the ordered classes that ``labels`` index.
+        labels: (N,) int64, class indices 0..K-1.
+        ids: N stable names of the images, unique within the data set (row number or
+            relative path); they appear in reports and error messages.
+        reader: returns image i as uint8, (H, W) gray or (H, W, 3) RGB.
+        votes: (N, K) float32, rows that sum to 1: the label distribution of the
+            annotators, where the data set has one.
+        notes: counts worth reporting, such as rows dropped and why.
+    """
+
+    name: str
+    split: str
+    label_set: LabelSet
+    labels: NDArray[np.int64]
+    ids: Sequence[str]
+    reader: Callable[[int], NDArray[np.uint8]]
+    votes: NDArray[np.float32] | None = None
+    notes: Mapping[str, int | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) == 0:
+            raise ValueError(f"{self.name}: the {self.split} split is empty")
+        if len(self.ids) != len(self.labels):
+            raise ValueError(f"{self.name}: {len(self.ids)} ids for {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return image ``index``, uint8, (H, W) gray or (H, W, 3) RGB.
+
+        Raises:
+            ValueError: the file cannot be read; the message names it.
+        """
+        return self.reader(index)
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return (K,) int64, the number of images of each class."""
+        return np.bincount(self.labels, minlength=len(self.label_set))
+
+    def fingerprint(self) -> str:
+        """Return a hash of names, order and labels: equal means the same evaluation set."""
+        digest = hashlib.sha256()
+        digest.update(f"{self.name}/{self.split}/{','.join(self.label_set.classes)}".encode())
+        for identifier, label in zip(self.ids, self.labels.tolist(), strict=True):
+            digest.update(f"\n{identifier}\t{label}".encode())
+        return digest.hexdigest()[:16]
+
+    def subset(self, indices: NDArray[np.int64]) -> "FaceData":
+        """Return the images at ``indices`` (M,) int64, in that order."""
+        chosen = [int(i) for i in indices]
+        return FaceData(
+            name=self.name,
+            split=self.split,
+            label_set=self.label_set,
+            labels=self.labels[indices],
+            ids=[self.ids[i] for i in chosen],
+            reader=lambda i: self.reader(chosen[i]),
+            votes=None if self.votes is None else self.votes[indices],
+            notes=self.notes,
+        )

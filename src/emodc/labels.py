@@ -1,0 +1,103 @@
+"""Label sets: the ordered class names that give every class index its meaning.
+
+One vocabulary serves all data sets. A data set's own codes are translated to these names
+where it is read, and the order below is stored in every checkpoint and report, so that an
+index never travels without its name.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+ALIASES = {
+    "happy": "happiness",
+    "sad": "sadness",
+    "angry": "anger",
+    "surprised": "surprise",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "afraid": "fear",
+    "contemptuous": "contempt",
+}
+"""Other common spellings of a class name, lower case, to the name used here."""
+
+ADJECTIVES = {
+    "neutral": "neutral",
+    "happiness": "happy",
+    "surprise": "surprised",
+    "sadness": "sad",
+    "anger": "angry",
+    "disgust": "disgusted",
+    "fear": "fearful",
+    "contempt": "contemptuous",
+}
+"""The adjective of each class, for text prompts ("a photo of a happy face")."""
+
+
+def canonical_name(name: str) -> str:
+    """Return the vocabulary's spelling of a class name.
+
+    Args:
+        name: any spelling: case and surrounding white space do not matter, and an alias
+            ("happy") is resolved. A name outside the vocabulary comes back in lower case.
+    """
+    key = name.strip().lower()
+    return ALIASES.get(key, key)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """An ordered set of class names.
+
+    Attributes:
+        name: what the set is called in checkpoints and reports.
+        classes: canonical class names; the position is the class index.
+
+    Raises:
+        ValueError: fewer than two classes, or one that appears twice.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise ValueError(f"label set '{self.name}' needs at least two classes")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"label set '{self.name}' names a class twice: {self.classes}")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def index(self, name: str) -> int:
+        """Return the class index of a name or alias.
+
+        Raises:
+            ValueError: the set has no such class; the message lists those it has.
+        """
+        try:
+            return self.classes.index(canonical_name(name))
+        except ValueError:
+            raise ValueError(
+                f"unknown class '{name}': label set '{self.name}' has {', '.join(self.classes)}"
+            ) from None
+
+
+_SEVEN = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+
+BASIC7 = LabelSet("basic7", _SEVEN)
+"""The seven basic expressions in FER+ order."""
+
+BASIC8 = LabelSet("basic8", (*_SEVEN, "contempt"))
+"""The seven and contempt, in FER+ order."""
+
+
+def label_set_of(classes: Iterable[str]) -> LabelSet:
+    """Return the label set for these class names in this order.
+
+    A known order gets its known name; any other is called ``custom<K>``.
+    """
+    names: Sequence[str] = tuple(canonical_name(name) for name in classes)
+    for known in (BASIC7, BASIC8):
+        if known.classes == names:
+            return known
+    return LabelSet(f"custom{len(names)}", tuple(names))
