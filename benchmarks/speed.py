@@ -1,0 +1,108 @@
+"""Measure training, scoring and start-up on this machine; medians, one process at a time.
+
+python benchmarks/speed.py [--recipe face48] [--repeats 15]
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from emodc.checkpoint import build_backbone
+from emodc.classifier import class_errors, draw_bank
+from emodc.config import Recipe, load_recipe
+from emodc.data import FaceData
+from emodc.labels import BASIC7
+from emodc.sampling import Sampler
+from emodc.state import RunState
+from emodc.train import sample_loss
+
+
+def seconds(action: Callable[[], object], repeats: int) -> float:
+    """Return the median time of an action in seconds, after two runs to warm up."""
+    times = []
+    for attempt in range(repeats + 2):
+        start = time.perf_counter()
+        action()
+        if attempt >= 2:
+            times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def noise_pictures() -> FaceData:
+    """Return pictures that cost what real ones cost; what they show does not matter for time."""
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 48, 48), dtype=np.uint8)
+    return FaceData(
+        name="noise",
+        split="train",
+        label_set=BASIC7,
+        labels=np.arange(512) % 7,
+        ids=[str(i) for i in range(512)],
+        reader=lambda i: pixels[i],
+        votes=np.full((512, 7), 1 / 7, np.float32),
+    )
+
+
+def training_rate(recipe: Recipe, repeats: int) -> float:
+    """Return training samples a second: drawing, forward, backward, both optimisers, average."""
+    accelerator = Accelerator(
+        cpu=True, mixed_precision="bf16" if recipe.precision == "bf16" else "no"
+    )
+    schedule = recipe.model.schedule.build()
+    backbone = build_backbone(recipe.model, 7, schedule)
+    state = RunState.fresh(backbone, recipe.optimiser, {})
+    sampler = Sampler(noise_pictures(), recipe, schedule.timesteps)
+    learner = accelerator.prepare(backbone)
+
+    def step() -> None:
+        batch = sampler.batch(range(state.samples, state.samples + recipe.batch_size))
+        with accelerator.autocast():
+            loss, _ = sample_loss(learner, schedule, batch, recipe.phases[-1], 7)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
+        state.step(0.01, recipe.optimiser, recipe.batch_size, recipe.ema)
+
+    return recipe.batch_size / seconds(step, repeats)
+
+
+def scoring_rate(recipe: Recipe, repeats: int) -> float:
+    """Return trunk passes a second when scoring: one pass is one draw of one image, all classes."""
+    schedule = recipe.model.schedule.build()
+    backbone = build_backbone(recipe.model, 7, schedule).eval()
+    bank = draw_bank(schedule.timesteps, 20, recipe.model.codec.shape)
+    x0 = torch.randn(24, *recipe.model.codec.shape)
+    return 480 / seconds(
+        lambda: class_errors(backbone.predict_noise, schedule, x0, bank, 7), repeats
+    )
+
+
+def help_seconds(repeats: int) -> float:
+    """Return the time of ``emodc --help`` in seconds."""
+    command = [sys.executable, "-m", "emodc", "--help"]
+    return seconds(lambda: subprocess.run(command, check=True, capture_output=True), repeats)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="face48")
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    recipe = load_recipe(options.recipe)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    rate = training_rate(recipe, options.repeats)
+    print(f"training {recipe.name}: {rate:.0f} images/s (batch {recipe.batch_size})")
+    rate = scoring_rate(recipe, options.repeats)
+    print(f"scoring {recipe.name}: {rate:.0f} trunk passes/s, {7 * rate:.0f} prompt evaluations/s")
+    print(f"emodc --help: {help_seconds(options.repeats):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The diffusion classifier: the class whose prompt predicts the added noise best.
+
+Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023, arXiv
+2303.16203): with draws ``(t_s, eps_s)``, s = 1..S, shared by all classes and images,
+
+    d_c,s = || eps_theta(xt(x0, eps_s, t_s), t_s, c) - eps_s ||^2,
+    prediction = argmin_c  mean_s d_c,s,    p(c | x0) = softmax_c(-scale * mean_s d_c,s).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emodc.diffusion import Schedule, add_noise, noise_error, standard_normal
+
+NoisePredictor = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``predict_noise(xt (B,C,H,W), t (B,), prompts (B,P)) -> eps (B,P,C,H,W)``."""
+
+# Stream of `counter_rng` that belongs to evaluation draws; training uses others.
+_BANK_STREAM = 0xBA2C
+
+DEFAULT_PAIRS = 96
+"""(image, draw) pairs per call of the network: bounds memory whatever B, K and S are."""
+
+
+@dataclass(frozen=True)
+class DrawBank:
+    """The S draws that one evaluation uses for every image and class.
+
+    Attributes:
+        t: (S,) int64, ascending timesteps.
+        eps: (S, C, H, W) float32 standard normal noise.
+    """
+
+    t: Tensor
+    eps: Tensor
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+def draw_bank(timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0) -> DrawBank:
+    """Return the draws of the S-step protocol: t evenly spaced, noise seeded.
+
+    ``t_s = floor((s + 0.5) T / S)`` covers the whole range for every S, where a stride of
+    ``T // S`` stops short of T. The noise of draw s is a function of (seed, S, s) alone.
+
+    Args:
+        timesteps: T.
+        steps: S, 1 <= S <= T.
+        shape: (C, H, W) of x0.
+        seed: the evaluation's seed.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+    s = torch.arange(steps, dtype=torch.int64)
+    t = (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
+    indices = [steps * timesteps + i for i in range(steps)]
+    return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape))
+
+
+@torch.inference_mode()
+def class_errors(
+    predict_noise: NoisePredictor,
+    schedule: Schedule,
+    x0: Tensor,
+    bank: DrawBank,
+    num_classes: int,
+    pairs: int = DEFAULT_PAIRS,
+) -> Tensor:
+    """Return the noise-prediction error of every image under every class and draw.
+
+    Args:
+        predict_noise: the backbone; asked for the K class prompts at once.
+        schedule: the noise schedule of the backbone.
+        x0: (B, C, H, W) images, on the backbone's device.
+        bank: S shared draws.
+        num_classes: K.
+        pairs: most (image, draw) pairs in one call; changes speed and memory, not the answer.
+
+    Returns:
+        (B, K, S) float32 on the CPU: ``d_c,s``.
+    """
+    images, steps, device = len(x0), len(bank), x0.device
+    t, eps = bank.t.to(device), bank.eps.to(device)
+    errors = torch.empty(images * steps, num_classes)
+    for start in range(0, images * steps, pairs):
+        pair = torch.arange(start, min(start + pairs, images * steps), device=device)
+        image, draw = pair // steps, pair % steps
+        xt = add_noise(schedule, x0[image], eps[draw], t[draw])  # (pairs, C, H, W)
+        prompts = torch.arange(num_classes, device=device).expand(len(pair), -1)
+        predicted = predict_noise(xt, t[draw], prompts)  # (pairs, K, C, H, W)
+        errors[start : start + len(pair)] = noise_error(predicted, eps[draw]).cpu()
+    return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
+
+
+def posterior(errors: Tensor, scale: float) -> Tensor:
+    """Return ``p(c | x0)``, the softmax of ``-scale * mean_s d_c,s``.
+
+    The mean is taken in float64: with many draws, near-equal classes would otherwise be
+    ordered by the rounding of the sum.
+
+    Args:
+        errors: (B, K, S) from :func:`class_errors`.
+        scale: inverse temperature, > 0, fitted on validation data.
+
+    Returns:
+        (B, K) float64, rows sum to 1; its argmax is the prediction.
+    """
+    return torch.softmax(-scale * errors.double().mean(dim=2), dim=1)

@@ -1,0 +1,84 @@
+"""Codecs: from face crops to the space in which a backbone works, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+# The contrast below which a crop counts as blank: scaling it up would only amplify noise.
+_LEAST_CONTRAST = 4.0
+
+# Mean and standard deviation of FER2013's pixels, for turning x0 back into a viewable picture.
+_TYPICAL_MEAN, _TYPICAL_CONTRAST = 129.0, 54.0
+
+
+@dataclass(frozen=True)
+class PixelCodec:
+    """Gray pixels, each picture standardised by itself.
+
+    Every crop gets zero mean and unit variance of its own, so x0 has the unit variance that
+    noise schedules assume, and brightness and contrast of the photograph drop out.
+
+    Attributes:
+        size: height and width of x0 in pixels.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["pixel"] = "pixel"
+    size: int = 48
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of one x0."""
+        return (1, self.size, self.size)
+
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Turn face crops into x0: `to_pixels`, then `to_x0`.
+
+        Args:
+            crops: B pictures, uint8, each (H, W) gray or (H, W, 3) RGB, of any size.
+
+        Returns:
+            (B, 1, size, size) float32, mean 0 and variance 1 per picture.
+
+        Raises:
+            ValueError: a crop has another dtype or shape.
+        """
+        return self.to_x0(self.to_pixels(crops))
+
+    def to_pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return crops as luma (ITU-R 601) at the model's size: (B, 1, size, size) uint8.
+
+        Raises:
+            ValueError: a crop has another dtype or shape than `encode` takes.
+        """
+        return torch.from_numpy(np.stack([self._gray(crop) for crop in crops])).unsqueeze(1)
+
+    def to_x0(self, pixels: Tensor) -> Tensor:
+        """Standardise pictures (B, 1, H, W) of any dtype; blank ones come out as zeros."""
+        values = pixels.float()
+        mean = values.mean(dim=(1, 2, 3), keepdim=True)
+        deviation = values.std(dim=(1, 2, 3), keepdim=True, correction=0)
+        return (values - mean) / deviation.clamp_min(_LEAST_CONTRAST)
+
+    def decode(self, x0: Tensor) -> NDArray[np.uint8]:
+        """Turn x0 (B, 1, H, W) into viewable pictures (B, H, W) uint8 of typical contrast."""
+        pixels = x0.detach().float().squeeze(1) * _TYPICAL_CONTRAST + _TYPICAL_MEAN
+        return pixels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+    def _gray(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if crop.dtype != np.uint8 or crop.ndim not in (2, 3) or crop.shape[2:] not in ((), (3,)):
+            raise ValueError(
+                "a face crop must be uint8 of shape (H, W) or (H, W, 3), "
+                f"not {crop.dtype} {crop.shape}"
+            )
+        picture = Image.fromarray(crop).convert("L")
+        if picture.size != (self.size, self.size):
+            picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return np.array(picture)

@@ -1,0 +1,213 @@
+"""Picture files: listing them and reading them safely, whatever a user's folder holds.
+
+Every picture enters the project through `read_image`: uint8 RGB, upright, or a
+`ValueError` of one line. Nothing here changes Pillow's global settings.
+"""
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Lower-case suffixes of the files taken for pictures when a folder is listed."""
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels are refused before they are decoded."""
+
+# Only plain raster formats: some of Pillow's others start an external program (EPS) or are
+# little-used parsers that a hostile file could aim at.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+# What Pillow raises for damaged files, depending on the format and on where the damage lies.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+
+_ORIENTATION_TAG = 0x0112
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class _Refused(ValueError):
+    """A refusal whose message is already meant for the user."""
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file as upright RGB.
+
+    The EXIF orientation is applied. Gray, palette and CMYK pictures are converted;
+    transparent ones are laid on white, as a page would show them (a cut-out's hidden
+    pixels are mostly black, on which hair and outline would vanish). 16-bit and float
+    pictures are scaled to 8 bits, not clipped. Of an animation the first frame counts.
+
+    Args:
+        path: a JPEG, PNG, BMP, GIF, TIFF, WebP or PPM/PGM file, whatever its suffix.
+
+    Returns:
+        (H, W, 3) uint8, RGB, C-contiguous and writable.
+
+    Raises:
+        ValueError: there is no such file, or it is not a picture, is damaged, or has more
+            than `MAX_PIXELS` pixels. The message is one line and names the file.
+    """
+    try:
+        _check_regular_file(path)
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(path)
+            return _to_rgb(image, path)
+    except _Refused:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # Pillow's own limits: they cannot be lifted without a global side effect.
+        raise _too_large(path) from error
+    except UnidentifiedImageError as error:
+        raise _Refused(
+            f"{path}: not a picture in a supported format; convert it to JPEG or PNG"
+        ) from error
+    except PermissionError as error:
+        raise _Refused(f"{path}: no permission to read it; change its access rights") from error
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise _Refused(
+            f"{path}: damaged or incomplete picture ({reason}); copy or export it again"
+        ) from error
+
+
+def list_files(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """List the visible files of a folder in natural order (2.png before 10.png).
+
+    Files and folders whose name starts with a dot (.DS_Store, ._copies) are skipped, and
+    links to folders are not followed, so a loop cannot arise.
+
+    Args:
+        folder: an existing folder.
+        recursive: also list the files of the folders inside.
+
+    Returns:
+        Paths that start with ``folder``; the order depends on the names alone.
+
+    Raises:
+        ValueError: ``folder`` is missing, not a folder or not readable.
+    """
+    return sorted(_walk(folder, recursive), key=lambda path: natural_key(path.as_posix()))
+
+
+def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """List the picture files of a folder: `list_files` with one of `IMAGE_SUFFIXES`.
+
+    Args:
+        folder: an existing folder.
+        recursive: also list the pictures in the folders inside.
+
+    Returns:
+        Paths that start with ``folder``, in natural order; empty if there is no picture.
+
+    Raises:
+        ValueError: ``folder`` is missing, not a folder or not readable.
+    """
+    return [
+        path
+        for path in list_files(folder, recursive=recursive)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+
+
+def natural_key(text: str) -> tuple[list[tuple[str, int]], str]:
+    """Return a sort key that compares runs of digits as numbers and ignores case.
+
+    Texts that differ only in case or leading zeros are told apart by the text itself, so
+    the order of distinct texts never depends on the order they come in.
+    """
+    pairs = re.findall(r"([^0-9]*)([0-9]*)", text.casefold())
+    return [(letters, int(digits or -1)) for letters, digits in pairs], text
+
+
+def _check_regular_file(path: Path) -> None:
+    """Refuse what must not reach `open`: a folder, a pipe that would block, an empty file."""
+    if path.is_dir():
+        raise _Refused(f"{path}: a folder, not a picture; name a file inside it")
+    if not path.exists():
+        raise _Refused(f"{path}: no such file; check the path")
+    if not path.is_file():
+        raise _Refused(f"{path}: not a regular file; give a picture file")
+    if path.stat().st_size == 0:
+        raise _Refused(f"{path}: the file is empty (0 bytes); copy or export it again")
+
+
+def _too_large(path: Path) -> _Refused:
+    limit = MAX_PIXELS // 1_000_000
+    return _Refused(f"{path}: more than {limit} megapixels; make a smaller copy of the picture")
+
+
+def _to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    image.load()
+    # Not ImageOps.exif_transpose: that also rewrites the EXIF block, and fails on odd ones.
+    step = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    upright = image if step is None else image.transpose(step)
+    if upright.mode == "F" or upright.mode.startswith("I"):
+        gray = _eight_bit(np.asarray(upright), path)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if upright.has_transparency_data:
+        page = Image.new("RGBA", upright.size, "white")
+        page.alpha_composite(upright.convert("RGBA"))
+        upright = page
+    return np.array(upright.convert("RGB"))
+
+
+def _eight_bit(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+    """Scale one deep channel (H, W) to uint8.
+
+    Integer pixels are 16-bit ones (Pillow widens some to 32 bits). Float pixels follow one
+    of three conventions, told apart by their range: 0..1, 0..255 or 0..65535.
+    """
+    deep = values.astype(np.float64)
+    low, high = float(deep.min()), float(deep.max())
+    if not (low >= 0.0 and high <= 65535.0):  # also true for not-a-number
+        raise _Refused(
+            f"{path}: pixel values from {low:g} to {high:g} have no known scale; "
+            "export it as an 8-bit or 16-bit picture"
+        )
+    if values.dtype.kind == "f" and high <= 255.0:
+        scale = 255.0 if high <= 1.0 else 1.0
+    else:
+        scale = 1.0 / 257.0
+    return np.rint(deep * scale).astype(np.uint8)
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: cannot list this folder ({error.strerror})")
+
+    if not folder.is_dir():
+        problem = "not a folder" if folder.exists() else "no such folder"
+        raise ValueError(f"{folder}: {problem}; give a folder of pictures")
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))

@@ -1,0 +1,63 @@
+"""Muon, the optimiser of the hidden layers."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal (Jordan et al., "Muon", 2024).
+
+    Every weight is taken as a matrix (outputs, inputs); filters are flattened. The update is
+    scaled to the root mean square of AdamW's, 0.2 (Liu et al., arXiv 2502.16982, section 2.2),
+    so that learning rate and decay mean the same as AdamW's.
+
+    Args:
+        params: weights with at least two dimensions.
+        lr: learning rate, in AdamW's units.
+        momentum: decay of the gradient average; Nesterov's form is used.
+        weight_decay: decoupled decay.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                average: Tensor = state["momentum"]
+                average.lerp_(weight.grad, 1 - group["momentum"])
+                update = weight.grad.lerp(average, group["momentum"]).flatten(1)
+                update = orthogonalise(update) * (0.2 * max(update.shape) ** 0.5)
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(update.view_as(weight), alpha=-group["lr"])
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """Return a matrix (m, n) with the same singular vectors and singular values near 1.
+
+    Five Newton-Schulz steps with Jordan's quintic coefficients, in bfloat16: the result's
+    singular values lie between about 0.7 and 1.2, which is all that the optimiser needs.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    x: Tensor = (matrix.mT if tall else matrix).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
+    orthogonal: Tensor = (x.mT if tall else x).to(matrix.dtype)
+    return orthogonal

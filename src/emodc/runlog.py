@@ -1,0 +1,64 @@
+"""The files of a run that tell how it went: settings, metrics, TensorBoard."""
+
+import json
+import logging
+from pathlib import Path
+
+from emodc.checkpoint import write_atomically
+
+logger = logging.getLogger(__name__)
+
+METRICS, CONFIG, STATE = "metrics.jsonl", "config.yaml", "state.safetensors"
+
+
+class RunLog:
+    """Writes ``config.yaml``, ``metrics.jsonl`` and, where it is installed, TensorBoard's log.
+
+    The metrics hold nothing that depends on the clock: a run that was interrupted ends with
+    the same file as one that was not.
+
+    Args:
+        folder: the run's folder; created if missing.
+        config: the resolved recipe as YAML.
+        samples: where the run goes on; lines of later samples are dropped.
+
+    Raises:
+        ValueError: the folder holds a run with another recipe.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, config: str, samples: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._metrics = folder / METRICS
+        write_atomically(folder / CONFIG, config.encode())
+        kept = [line for line in read_metrics(folder) if line["samples"] <= samples]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self._metrics, text.encode())
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._board = None
+        else:
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples)
+
+    def write(self, samples: int, values: dict[str, float]) -> None:
+        """Append a line for this many samples."""
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"samples": samples, **values}) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, samples)
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the lines of ``metrics.jsonl``, without one that a killed process left unfinished."""
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            logger.warning("%s: dropped an unfinished line", path)
+    return lines

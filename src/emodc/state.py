@@ -1,0 +1,152 @@
+"""What a training run needs in order to go on after it was interrupted."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from emodc.backbones.face_unet import FaceUNet
+from emodc.checkpoint import pack_tensors, write_atomically
+from emodc.config import OptimiserSettings
+from emodc.optim import Muon
+
+_KEY = "emodc"
+
+
+@dataclass
+class RunState:
+    """Weights, their average, optimisers and progress; the seed and this decide the rest.
+
+    Attributes:
+        backbone: the weights that are trained.
+        average: the exponential moving average that is validated and shipped.
+        optimisers: the optimisers by name.
+        identity: what must be the same when a run goes on: recipe and data.
+        samples: training samples seen.
+        best: best validation score so far, or -1.
+    """
+
+    backbone: FaceUNet
+    average: FaceUNet
+    optimisers: dict[str, torch.optim.Optimizer]
+    identity: dict[str, str]
+    samples: int = 0
+    best: float = -1.0
+    _names: dict[Tensor, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        parameters = self.backbone.named_parameters()
+        self._names = {weight: name for name, weight in parameters}
+
+    @classmethod
+    def fresh(
+        cls, backbone: FaceUNet, settings: OptimiserSettings, identity: dict[str, str]
+    ) -> "RunState":
+        """Return the state before the first sample."""
+        average = copy.deepcopy(backbone).requires_grad_(False).eval()
+        return cls(backbone, average, build_optimisers(backbone, settings), identity)
+
+    @torch.no_grad()
+    def step(self, rate: float, settings: OptimiserSettings, batch_size: int, ema: int) -> None:
+        """Update the weights at ``rate`` times the peak learning rates, then their average."""
+        peaks = {"adamw": settings.learning_rate, "muon": settings.muon_learning_rate}
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = peaks[name] * rate
+            optimiser.step()
+            optimiser.zero_grad()
+        self.samples += batch_size
+        # Early on the average must forget the start faster than its half-life would.
+        steps = self.samples / batch_size
+        keep = min(0.5 ** (batch_size / ema), steps / (steps + 10)) if ema else 0.0
+        for mean, weight in zip(self.average.parameters(), self.backbone.parameters(), strict=True):
+            mean.lerp_(weight, 1 - keep)
+
+    def save(self, path: Path) -> None:
+        """Write the state atomically.
+
+        Raises:
+            OSError: the disk is full or not writable; an earlier state is kept.
+        """
+        tensors: dict[str, Tensor] = {}
+        for prefix, module in (("weights", self.backbone), ("average", self.average)):
+            tensors |= {f"{prefix}/{name}": weight for name, weight in module.named_parameters()}
+        for name, optimiser in self.optimisers.items():
+            for weight, moments in optimiser.state.items():
+                for key, value in moments.items():
+                    tensors[f"{name}/{key}/{self._names[weight]}"] = torch.as_tensor(value)
+        progress = {"samples": self.samples, "best": self.best, "identity": self.identity}
+        write_atomically(path, pack_tensors(tensors, {_KEY: json.dumps(progress)}))
+
+    def load(self, path: Path) -> None:
+        """Go on from a file that `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged, or of a run with another recipe or other data.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                progress: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path}: not a training state ({error}); delete it") from None
+        for what, value in progress["identity"].items():
+            if value != self.identity.get(what):
+                raise ValueError(
+                    f"{path.parent}: holds a run with another {what}; choose another --output"
+                )
+        _copy_into(self.backbone, tensors, "weights")
+        _copy_into(self.average, tensors, "average")
+        weights = dict(self.backbone.named_parameters())
+        for name, optimiser in self.optimisers.items():
+            optimiser.state.clear()
+            for full_key, tensor in tensors.items():
+                owner, _, rest = full_key.partition("/")
+                if owner == name:
+                    key, _, weight = rest.partition("/")
+                    optimiser.state[weights[weight]][key] = _like(weights[weight], tensor)
+        self.samples, self.best = progress["samples"], progress["best"]
+
+
+def build_optimisers(
+    backbone: FaceUNet, settings: OptimiserSettings
+) -> dict[str, torch.optim.Optimizer]:
+    """Return Muon for the hidden layers' matrices and AdamW for the rest."""
+    hidden = backbone.hidden_weights() if settings.muon_learning_rate > 0 else []
+    taken = set(hidden)
+    rest = [weight for weight in backbone.parameters() if weight not in taken]
+    adamw = torch.optim.AdamW(
+        [
+            {"params": [w for w in rest if w.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [w for w in rest if w.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.99),
+        fused=True,
+    )
+    optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+    if hidden:
+        optimisers["muon"] = Muon(
+            hidden, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay
+        )
+    return optimisers
+
+
+@torch.no_grad()
+def _like(weight: Tensor, moment: Tensor) -> Tensor:
+    """Place a moment as its weight is; a step counter (0 dimensions) stays on the CPU.
+
+    The memory layout matters: sums over another order of the same numbers round differently.
+    """
+    return moment if moment.ndim == 0 else torch.empty_like(weight).copy_(moment)
+
+
+@torch.no_grad()
+def _copy_into(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+    for name, weight in module.named_parameters():
+        weight.copy_(tensors[f"{prefix}/{name}"])

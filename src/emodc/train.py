@@ -1,0 +1,283 @@
+"""The training loop.
+
+A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``state.safetensors``
+(everything needed to go on), the best model by validation at the top and the latest one in
+``last/``. Running the same command again goes on from the state.
+"""
+
+import logging
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from emodc.calibration import fit_scale
+from emodc.checkpoint import Model, build_backbone, load_model, save_model
+from emodc.classifier import class_errors, draw_bank
+from emodc.config import Phase, Recipe, dump_recipe
+from emodc.data import FaceData
+from emodc.data.subset import stratified_subset
+from emodc.diffusion import Schedule, add_noise, noise_error
+from emodc.faces import FER2013_GEOMETRY
+from emodc.metrics import accuracy, mean_class_accuracy
+from emodc.runlog import STATE, RunLog
+from emodc.sampling import Batch, Sampler, training_prompts
+from emodc.state import RunState
+
+logger = logging.getLogger(__name__)
+
+_LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
+
+Progress = Callable[[int, dict[str, float]], None]
+"""Called with the samples seen so far and the latest metrics."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a number; the run's checkpoints are from before that."""
+
+
+def train(
+    recipe: Recipe,
+    training: FaceData,
+    validation: FaceData,
+    output: Path,
+    *,
+    device: str = "auto",
+    progress: Progress = lambda samples, metrics: None,
+) -> Model:
+    """Train a model, or go on training it.
+
+    Args:
+        recipe: what to train and how.
+        training: the training split.
+        validation: chooses the best checkpoint and fits the posterior's scale; a fixed,
+            stratified subset of it is used.
+        output: the run's folder.
+        device: ``auto`` (accelerate's choice) or ``cpu``.
+        progress: is told how the run goes.
+
+    Returns:
+        The best model by validation accuracy.
+
+    Raises:
+        ValueError: the data do not suit the recipe, or the folder holds another run.
+        TrainingDiverged: the loss became NaN or infinite.
+        KeyboardInterrupt: the run was stopped; the state up to then is saved.
+        OSError: the folder cannot be written.
+    """
+    accelerator = Accelerator(
+        cpu=device == "cpu", mixed_precision="no" if recipe.precision == "fp32" else "bf16"
+    )
+    schedule, classes = recipe.model.schedule.build(), len(training.label_set)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        backbone = build_backbone(recipe.model, classes, schedule).to(accelerator.device)
+    config = dump_recipe(recipe)
+    identity = {"recipe": config, "training data": training.fingerprint()}
+    state = RunState.fresh(backbone, recipe.optimiser, identity)
+    if (output / STATE).exists():
+        state.load(output / STATE)
+        logger.info("going on from %d samples", state.samples)
+
+    sampler = Sampler(training, recipe, schedule.timesteps)
+    chooser = _Chooser(recipe, training, validation, schedule, accelerator.device)
+    learner = accelerator.prepare(backbone)
+    share = range(recipe.batch_size)[accelerator.process_index :: accelerator.num_processes]
+    log = RunLog(output, config, state.samples) if accelerator.is_main_process else None
+    meter = _Meter()
+    with _finishing_the_step() as stopped:
+        while state.samples < recipe.samples and not stopped():
+            indices = [state.samples + i for i in share]
+            batch = sampler.batch(indices).to(accelerator.device)
+            phase = phase_at(recipe, state.samples)
+            with accelerator.autocast():
+                loss, metrics = sample_loss(learner, schedule, batch, phase, classes)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
+            rate = learning_rate(recipe, state.samples)
+            state.step(rate, recipe.optimiser, recipe.batch_size, recipe.ema)
+            meter.add(metrics)
+
+            validate = _crosses(state.samples, recipe)
+            if not (validate or meter.steps == _LOG_EVERY):
+                continue
+            line = meter.means() | {"rate": rate}
+            if not math.isfinite(line["loss"]):
+                raise TrainingDiverged(
+                    f"the loss is {line['loss']} after {state.samples} samples; the last good "
+                    f"checkpoint is kept in {output}. Lower optimiser.learning_rate and "
+                    "optimiser.muon_learning_rate, or set precision=fp32"
+                )
+            if log is not None:
+                if validate:
+                    line |= chooser.keep_if_best(state, output)
+                log.write(state.samples, line)
+                if validate:
+                    state.save(output / STATE)
+                progress(state.samples, line)
+        if stopped():
+            if accelerator.is_main_process:
+                state.save(output / STATE)
+            raise KeyboardInterrupt
+    accelerator.wait_for_everyone()
+    return load_model(output, accelerator.device)
+
+
+def sample_loss(
+    learner: nn.Module, schedule: Schedule, batch: Batch, phase: Phase, num_classes: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean loss of a batch, and what to report of it.
+
+    One sample shares ``x0, t, eps`` over all its prompts. A sample whose class prompt was
+    replaced by the null or the non-class prompt teaches that prompt, by ``d_p`` alone.
+    """
+    objective = phase.objective
+    prompts = training_prompts(batch, objective, num_classes)  # (B, P)
+    xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
+    eps_theta, logits = learner(xt, batch.t, prompts)  # (B, P, C, H, W), (B, K)
+    d = noise_error(eps_theta, batch.eps)  # (B, P)
+    d_p = d[:, 0]
+    last = d.shape[1] if objective.reference == "positive" else -1
+    d_n, d_nn = d[:, 1:last], d[:, 0 if objective.reference == "positive" else -1]
+
+    named = batch.replaced < 0  # (B,)
+    loss = torch.where(named, objective(d_p, d_n, d_nn), d_p).mean()
+    trunk = F.cross_entropy(logits.float(), batch.c_p)
+    metrics = {"loss": loss, "d_p": d_p.mean()}
+    if d_n.shape[1]:
+        right = (d_p.unsqueeze(1) < d_n).all(dim=1) & named
+        metrics["training_accuracy"] = right.sum() / named.sum().clamp_min(1)
+    if phase.trunk_weight:
+        metrics["trunk"] = trunk
+    return loss + phase.trunk_weight * trunk, {k: v.detach() for k, v in metrics.items()}
+
+
+def phase_at(recipe: Recipe, samples: int) -> Phase:
+    """Return the phase in force after this many samples."""
+    end = 0.0
+    for phase in recipe.phases[:-1]:
+        end += phase.share
+        if samples < end * recipe.samples:
+            return phase
+    return recipe.phases[-1]
+
+
+def learning_rate(recipe: Recipe, samples: int) -> float:
+    """Return the rate as a share of its peak: linear warm-up times a cosine to ``final``."""
+    settings = recipe.optimiser
+    rise = min(1.0, (samples + recipe.batch_size) / settings.warm_up)
+    cosine = 0.5 * (1 + math.cos(math.pi * samples / recipe.samples))
+    return rise * (settings.final + (1 - settings.final) * cosine)
+
+
+class _Chooser:
+    """Validates the averaged weights and keeps the best model.
+
+    Validation is the classifier itself on a fixed subset, with few draws.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: FaceData,
+        validation: FaceData,
+        schedule: Schedule,
+        device: torch.device,
+    ) -> None:
+        if validation.label_set != training.label_set:
+            raise ValueError(
+                f"training has the classes {', '.join(training.label_set.classes)}, validation "
+                f"{', '.join(validation.label_set.classes)}"
+            )
+        codec, settings = recipe.model.codec, recipe.validation
+        subset = stratified_subset(validation.labels, settings.images, seed=0)
+        self._x0 = codec.encode([validation.image(int(i)) for i in subset]).to(device)
+        self._labels = torch.from_numpy(validation.labels[subset])
+        self._bank = draw_bank(schedule.timesteps, settings.steps, codec.shape)
+        self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
+        self._facts: dict[str, Any] = {
+            "recipe": recipe.model_dump(mode="json"),
+            "training_data": {
+                "name": training.name,
+                "images": len(training),
+                "fingerprint": training.fingerprint(),
+                "notes": dict(training.notes),
+            },
+        }
+
+    def keep_if_best(self, state: RunState, output: Path) -> dict[str, float]:
+        """Save the averaged model as the latest and, if it is, as the best; return its scores."""
+        errors = class_errors(
+            state.average.predict_noise, self._schedule, self._x0, self._bank, len(self._label_set)
+        )
+        predicted = errors.mean(dim=2).argmin(dim=1)
+        scores = {
+            "validation_accuracy": accuracy(predicted, self._labels),
+            "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),
+            "validation_d_p": float(errors[torch.arange(len(errors)), self._labels].mean()),
+        }
+        model = Model(
+            name=self._recipe.name,
+            settings=self._recipe.model,
+            label_set=self._label_set,
+            geometry=FER2013_GEOMETRY,
+            backbone=state.average,
+            schedule=self._schedule,
+            scale=fit_scale(errors, self._labels),
+            facts=self._facts | {"samples": state.samples, "validation": scores},
+        )
+        save_model(model, output / "last")
+        if scores["validation_accuracy"] > state.best:
+            state.best = scores["validation_accuracy"]
+            save_model(model, output)
+        return scores
+
+
+@dataclass
+class _Meter:
+    """Means of the metrics since they were last asked for."""
+
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        self.steps += 1
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self.steps, self._sums, self._counts = 0, {}, {}
+        return means
+
+
+def _crosses(samples: int, recipe: Recipe) -> bool:
+    """Tell whether the step that ended here passed a validation point or the end."""
+    return samples % recipe.validation.every < recipe.batch_size or samples >= recipe.samples
+
+
+@contextmanager
+def _finishing_the_step() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and a polite kill into a flag, so that no step is left half done."""
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda received, _: caught.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

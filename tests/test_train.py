@@ -1,0 +1,190 @@
+import itertools
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emodc.checkpoint import load_model
+from emodc.config import Recipe, parse_recipe, recipe_names
+from emodc.config import load_recipe as read_recipe
+from emodc.data import open_data
+from emodc.runlog import METRICS, STATE, read_metrics
+from emodc.train import TrainingDiverged, learning_rate, phase_at, sample_loss, train
+
+_TRAINING = open_data("synthetic:count=42", "train")
+_VALIDATION = open_data("synthetic:count=14", "validation")
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "model": {
+            "codec": {"kind": "pixel", "size": 16},
+            "backbone": {
+                "kind": "face_unet",
+                "widths": [8, 8, 8, 8],
+                "depths": [1, 1, 1],
+                "embedding": 16,
+            },
+        },
+        "samples": 96,
+        "batch_size": 8,
+        "phases": [
+            {"share": 0.5, "objective": {"kind": "base"}, "trunk_weight": 0.5},
+            {"share": 0.5, "objective": {"kind": "amdit", "negatives": "all"}},
+        ],
+        "optimiser": {"warm_up": 16},
+        "validation": {"every": 32, "images": 14, "steps": 2},
+    }
+    return parse_recipe(values | changes, "test")
+
+
+def run(chosen: Recipe, output: Path, **options: Any) -> None:
+    train(chosen, _TRAINING, _VALIDATION, output, device="cpu", **options)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without warning."""
+
+
+def test_a_run_leaves_model_metrics_and_config(tmp_path: Path) -> None:
+    told = []
+    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    assert told == [32, 64, 96]
+    lines = read_metrics(tmp_path)
+    assert [line["samples"] for line in lines] == [32, 64, 96]
+    assert 0 <= lines[-1]["validation_accuracy"] <= 1
+    assert load_model(tmp_path).label_set == _TRAINING.label_set
+    assert load_model(tmp_path / "last").facts["samples"] == 96
+    assert read_recipe(str(tmp_path / "config.yaml")) == recipe()
+
+
+def test_a_killed_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(recipe(), whole)
+
+    def kill(samples: int, metrics: dict[str, float]) -> None:
+        # After the checkpoint at 32 the run goes on for a while and writes a line too many.
+        if samples == 64:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(recipe(), broken, progress=kill)
+    (broken / METRICS).open("a").write('{"samples": 72, "loss"')
+    run(recipe(), broken)
+    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
+    first, second = load_model(whole / "last"), load_model(broken / "last")
+    for name, weight in first.backbone.state_dict().items():
+        assert torch.equal(weight, second.backbone.state_dict()[name]), name
+
+
+def test_state_of_a_run_that_dies_before_its_checkpoint_is_the_one_before(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(recipe(), whole)
+    state: dict[str, bytes] = {}
+
+    def keep(samples: int, metrics: dict[str, float]) -> None:
+        state[str(samples)] = (broken / STATE).read_bytes()
+
+    run(recipe(), broken, progress=keep)
+    (broken / STATE).write_bytes(state["32"])
+    run(recipe(), broken)
+    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
+
+
+def test_ctrl_c_saves_between_checkpoints(tmp_path: Path) -> None:
+    chosen = recipe(validation={"every": 1000, "images": 14, "steps": 2}, samples=100_000)
+
+    def interrupt(samples: int, metrics: dict[str, float]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(chosen, tmp_path, progress=interrupt)
+    assert (tmp_path / STATE).exists()
+    assert read_metrics(tmp_path)[-1]["samples"] == 400
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="another recipe"):
+        run(recipe(seed=5), tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    content = (tmp_path / STATE).read_bytes()
+    (tmp_path / STATE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=STATE):
+        run(recipe(), tmp_path)
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    wild = recipe(optimiser={"learning_rate": 1e30, "muon_learning_rate": 1e30, "warm_up": 1})
+    with pytest.raises(TrainingDiverged, match="learning_rate"):
+        run(wild, tmp_path)
+    assert not (tmp_path / STATE).exists()
+
+
+def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    before = (tmp_path / METRICS).read_text()
+    told: list[int] = []
+    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    assert told == []
+    assert (tmp_path / METRICS).read_text() == before
+
+
+def test_phases_follow_their_shares() -> None:
+    chosen = recipe()
+    kinds = [phase_at(chosen, n).objective.kind for n in (0, 47, 48, 95)]
+    assert kinds == ["base", "base", "amdit", "amdit"]
+
+
+def test_rate_rises_then_falls_to_its_final_share() -> None:
+    chosen = recipe(optimiser={"warm_up": 16, "final": 0.1})
+    rates = [learning_rate(chosen, n) for n in range(0, 97, 8)]
+    assert rates[0] == pytest.approx(0.5)
+    assert max(rates) == rates[1]
+    assert rates[-1] == pytest.approx(0.1)
+    assert all(a > b for a, b in itertools.pairwise(rates[1:]))
+
+
+@pytest.mark.parametrize("reference", ["positive", "null", "non_class"])
+def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
+    """With every prompt replaced, an enormous hinge must not matter."""
+    from emodc.checkpoint import build_backbone
+    from emodc.sampling import Sampler
+
+    def loss(weight: float) -> float:
+        objective = {"kind": "amdit", "reference": reference, "weight": weight, "alpha": 100.0}
+        chosen = recipe(p_null=0.5, p_non_class=0.5, phases=[{"objective": objective}])
+        schedule = chosen.model.schedule.build()
+        torch.manual_seed(0)
+        backbone = build_backbone(chosen.model, 7, schedule)
+        batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+        return sample_loss(backbone, schedule, batch, chosen.phases[0], 7)[0].item()
+
+    assert loss(1.0) == loss(1e6)
+
+
+def test_every_shipped_recipe_is_valid() -> None:
+    assert {"face48", "synthetic-tiny", "ferplus-base", "ferplus-margin", "ferplus-amdit"} <= set(
+        recipe_names()
+    )
+    for name in recipe_names():
+        chosen = read_recipe(name)
+        assert chosen.name == name
+        assert chosen.summary
+
+
+def test_metrics_hold_nothing_of_the_clock(tmp_path: Path) -> None:
+    run(recipe(), tmp_path / "a")
+    run(recipe(), tmp_path / "b")
+    assert (tmp_path / "a" / METRICS).read_text() == (tmp_path / "b" / METRICS).read_text()
+    assert json.loads((tmp_path / "a" / METRICS).read_text().splitlines()[0])["samples"] == 32
