@@ -37,8 +37,8 @@ def read_pictures(path: Path, usage: str, count: int, seed: int) -> NDArray[np.u
         rows = (row for row in csv.DictReader(file) if row["Usage"] == usage)
         pixels = np.array([row["pixels"].split() for row in rows], dtype=np.uint8)
     pixels = pixels[pixels.std(axis=1) > 0].reshape(-1, SIDE, SIDE)
-    order = np.random.default_rng(seed).permutation(len(pixels))
-    return pixels[order[:count]]
+    drawn: NDArray[np.uint8] = np.random.default_rng(seed).permutation(pixels)[:count]
+    return drawn
 
 
 def enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ def test_muon_moves_slow_directions_as_fast_as_steep_ones() -> None:
     optimiser = Muon([weight], lr=0.02, momentum=0.5)
     for _ in range(20):
         optimiser.zero_grad()
-        ((weight - target).square() * scales).sum().backward()
+        ((weight - target).square() * scales).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     # Plain gradient descent would be 100 times slower along the last column.
     moved = weight.detach().diag()

@@ -1,0 +1,50 @@
+"""EmoDC: facial expression recognition with a conditional diffusion model as the classifier.
+
+    import emodc
+
+    classifier = emodc.EmotionClassifier.from_pretrained("face48")
+    rows = classifier.predict("photo.jpg")
+
+Importing the package loads nothing heavy: the names below come in when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emodc.checkpoint import Model, load_model
+    from emodc.data import FaceData, open_data
+    from emodc.predict import EmotionClassifier, Prediction
+
+    __version__: str
+
+__all__ = [
+    "EmotionClassifier",
+    "Prediction",
+    "Model",
+    "load_model",
+    "FaceData",
+    "open_data",
+    "__version__",
+]
+
+_HOME = {
+    "EmotionClassifier": "emodc.predict",
+    "Prediction": "emodc.predict",
+    "Model": "emodc.checkpoint",
+    "load_model": "emodc.checkpoint",
+    "FaceData": "emodc.data",
+    "open_data": "emodc.data",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("emodc")
+    if name not in _HOME:
+        raise AttributeError(f"module 'emodc' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

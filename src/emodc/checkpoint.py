@@ -72,7 +72,7 @@ def build_backbone(settings: ModelSettings, num_classes: int, schedule: Schedule
 
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model; a reader sees the old model or the new one, never a mixture.
+    """Write a model; a reader who finds the files of two models refuses them by their hash.
 
     Args:
         model: what to write.

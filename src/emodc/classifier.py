@@ -45,7 +45,7 @@ def draw_bank(timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0)
     """Return the draws of the S-step protocol: t evenly spaced, noise seeded.
 
     ``t_s = floor((s + 0.5) T / S)`` covers the whole range for every S, where a stride of
-    ``T // S`` stops short of T. The noise of draw s is a function of (seed, S, s) alone.
+    ``T // S`` stops short of T. The noise of draw s is a function of (seed, S, T, s) alone.
 
     Args:
         timesteps: T.

@@ -17,7 +17,7 @@ _LEAST_CONTRAST = 4.0
 _TYPICAL_MEAN, _TYPICAL_CONTRAST = 129.0, 54.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PixelCodec:
     """Gray pixels, each picture standardised by itself.
 

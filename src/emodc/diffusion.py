@@ -49,7 +49,7 @@ class Schedule:
         return noise / signal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShiftedCosine:
     """The settings of a cosine schedule shifted to a resolution.
 

@@ -15,7 +15,6 @@ Finding and aligning needs the extra `faces`; `whole_image_crop` does not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """The order of the five landmarks everywhere: eye centres, tip of the nose, mouth corners."""
 
 _CLOSE_UPS = ((128, 0), (64, 32))  # longer side and margin of the thumbnails, in pixels
+_WARP_LIMIT = 32766  # OpenCV warps nothing longer than this
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +94,8 @@ class CropGeometry:
             ValueError: a landmark is missing or unknown, or its position is not two numbers in
                 [0, 1].
         """
-        if set(values) != set(LANDMARKS):
-            raise ValueError(
-                f"a crop geometry has the keys {', '.join(LANDMARKS)}; "
-                f"got {', '.join(map(str, values)) or 'none'}"
-            )
+        if not isinstance(values, Mapping) or set(values) != set(LANDMARKS):
+            raise ValueError(f"a crop geometry has the keys {', '.join(LANDMARKS)}; got {values!r}")
         try:
             points = tuple((float(x), float(y)) for x, y in (values[name] for name in LANDMARKS))
         except (TypeError, ValueError):
@@ -107,8 +104,10 @@ class CropGeometry:
 
 
 FER2013_GEOMETRY = CropGeometry(
-    ((0.315, 0.40), (0.685, 0.40), (0.5, 0.6), (0.355, 0.745), (0.645, 0.745))
+    ((0.314, 0.401), (0.686, 0.401), (0.5, 0.603), (0.352, 0.752), (0.648, 0.752))
 )
+"""Medians over 4,000 training pictures of FER2013 (99.3 % with a face found at a score above 0.3)
+and their mirror images, as printed by scripts/fit_crop_geometry.py."""
 
 
 class FaceDetector:
@@ -160,10 +159,8 @@ class FaceDetector:
         boxes, points, scores = (np.concatenate(part) for part in zip(*views, strict=True))
         faces = []
         for box, landmarks, score in zip(*merge((boxes, points, scores)), strict=True):
-            x0, x1 = np.clip(box[[0, 2]], 0, width)
-            y0, y1 = np.clip(box[[1, 3]], 0, height)
-            corners = (float(x0), float(y0), float(x1), float(y1))
-            faces.append(Face(corners, landmarks, float(score)))
+            x0, y0, x1, y1 = np.clip(box, 0, [width, height, width, height]).tolist()
+            faces.append(Face((x0, y0, x1, y1), landmarks, float(score)))
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
     def _view(self, image: NDArray[np.uint8], side: int, margin: int) -> Candidates:
@@ -204,17 +201,19 @@ def crop_face(
 
     Raises:
         ImportError: the extra `faces` is not installed.
-        ValueError: `image` is not a (H, W, 3) uint8 array, `size` is not positive, or the landmarks
-            coincide.
+        ValueError: `image` is not a (H, W, 3) uint8 array or has more than 32766 pixels a side,
+            `size` is not positive, or the landmarks coincide.
     """
     _check_rgb(image)
     _check_size(size)
+    if max(image.shape) > _WARP_LIMIT:
+        raise ValueError(f"a picture to crop may have {_WARP_LIMIT} pixels a side at most")
     cv2 = import_cv2()
     forward = similarity_transform(face.landmarks, np.array(geometry.landmarks) * size)
     # Crop pixels per picture pixel. When shrinking, warp to a crop `fine` times larger whose pixels
     # are no further apart than those of the picture, then average.
-    scale = math.hypot(forward[0, 0], forward[1, 0])
-    fine = max(1, math.ceil(1 / scale))
+    fine = int(np.ceil(1 / np.linalg.norm(forward[:, 0])))
+    fine = max(1, min(fine, _WARP_LIMIT // size))
     inverse = np.linalg.inv(np.vstack([forward, [0, 0, 1]]))[:2]
     inverse[:, :2] /= fine
     # OpenCV counts from the centre of the first pixel, we count from its corner.

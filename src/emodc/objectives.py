@@ -31,10 +31,6 @@ class Objective(Protocol):
     def reference(self) -> Reference:
         """The non-negative prompt c_nn; ``positive`` costs no evaluation."""
 
-    @property
-    def detach_reference(self) -> bool:
-        """Whether d_nn is a constant to the gradient; its evaluation then needs no graph."""
-
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
         """Return the loss of each sample.
 
@@ -48,40 +44,46 @@ class Objective(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class _Pairwise:
-    """Fields that every objective has; see :class:`Objective`."""
+@dataclass(frozen=True, kw_only=True)
+class _Contrastive:
+    """Settings of the objectives that look at negatives.
+
+    Attributes:
+        negatives: one class drawn from the others, as in the paper, or all of them.
+        weight: w, the weight of what is added to ``d_p``.
+    """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
-    negatives: Literal["none", "one", "all"] = "one"
-    reference: Reference = "positive"
-    detach_reference: bool = True
+    negatives: Literal["one", "all"] = "one"
+    weight: float = 1.0
 
 
-@dataclass(frozen=True)
-class Base(_Pairwise):
+@dataclass(frozen=True, kw_only=True)
+class Base:
     """Vanilla conditional diffusion training: ``d_p`` (the paper's Base)."""
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
     kind: Literal["base"] = "base"
-    negatives: Literal["none", "one", "all"] = "none"
+    negatives: Literal["none"] = "none"
+    reference: Literal["positive"] = "positive"
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
         """Return ``d_p`` (B,)."""
         return d_p
 
 
-@dataclass(frozen=True)
-class FixedMargin(_Pairwise):
+@dataclass(frozen=True, kw_only=True)
+class FixedMargin(_Contrastive):
     """Margin discrepancy training with one margin for all samples (the paper's m_f).
 
     Attributes:
-        weight: w, the weight of the hinge.
         margin: m_f, in units of the error (mean square over elements).
     """
 
     kind: Literal["margin"] = "margin"
-    weight: float = 1.0
+    reference: Literal["positive"] = "positive"
     margin: float = 0.01
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -90,8 +92,8 @@ class FixedMargin(_Pairwise):
         return d_p + self.weight * hinge.mean(dim=1)
 
 
-@dataclass(frozen=True)
-class AMDiT(_Pairwise):
+@dataclass(frozen=True, kw_only=True)
+class AMDiT(_Contrastive):
     """Adaptive margin discrepancy training: the margin follows the sample's own difficulty.
 
     ``d_nn`` measures how hard the noise of this image is to predict at this step, whatever its
@@ -99,12 +101,14 @@ class AMDiT(_Pairwise):
     loss is scale-free: L(k d) = k L(d).
 
     Attributes:
-        weight: w, the weight of the hinge.
+        reference: the non-negative prompt c_nn.
+        detach_reference: whether ``d_nn`` is a constant to the gradient.
         alpha: the margin as a share of ``d_nn``.
     """
 
     kind: Literal["amdit"] = "amdit"
-    weight: float = 1.0
+    reference: Reference = "positive"
+    detach_reference: bool = True
     alpha: float = 0.2
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -114,17 +118,16 @@ class AMDiT(_Pairwise):
         return d_p + self.weight * hinge.mean(dim=1)
 
 
-@dataclass(frozen=True)
-class HardNeg(_Pairwise):
+@dataclass(frozen=True, kw_only=True)
+class HardNeg(_Contrastive):
     """HardNeg-DiffusionITM (Krojer et al., NeurIPS 2023): push d_n up to a multiple of d_p.
 
     Attributes:
-        weight: w, the weight of the negative term.
         cap: k; negatives whose error already exceeds ``k d_p`` are left alone.
     """
 
     kind: Literal["hardneg"] = "hardneg"
-    weight: float = 1.0
+    reference: Literal["positive"] = "positive"
     cap: float = 1.2
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -133,21 +136,20 @@ class HardNeg(_Pairwise):
         return d_p - self.weight * pushed.mean(dim=1)
 
 
-@dataclass(frozen=True)
-class Softmax(_Pairwise):
+@dataclass(frozen=True, kw_only=True)
+class Softmax(_Contrastive):
     """Cross-entropy of the diffusion classifier itself: softmax over ``-d_c / (tau d_p)``.
 
     The posterior of Li et al. (ICCV 2023, Eq. 6) for one draw, in units of the detached
     ``d_p``, so that ``tau`` means a relative gap.
 
     Attributes:
-        weight: w, the weight of the cross-entropy beside ``d_p``.
         tau: the relative gap that is worth one nat.
     """
 
     kind: Literal["softmax"] = "softmax"
-    negatives: Literal["none", "one", "all"] = "all"
-    weight: float = 1.0
+    reference: Literal["positive"] = "positive"
+    negatives: Literal["one", "all"] = "all"
     tau: float = 0.1
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:

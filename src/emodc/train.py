@@ -2,9 +2,11 @@
 
 A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``state.safetensors``
 (everything needed to go on), the best model by validation at the top and the latest one in
-``last/``. Running the same command again goes on from the state.
+``last/``; at the end ``report.json`` and the card, ``README.md``. Running the same command again
+goes on from the state.
 """
 
+import json
 import logging
 import math
 import signal
@@ -20,12 +22,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emodc.calibration import fit_scale
-from emodc.checkpoint import Model, build_backbone, load_model, save_model
+from emodc.checkpoint import Model, build_backbone, load_model, save_model, write_atomically
 from emodc.classifier import class_errors, draw_bank
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.diffusion import Schedule, add_noise, noise_error
+from emodc.evaluate import REPORT, evaluate
+from emodc.export import write_card
 from emodc.faces import FER2013_GEOMETRY
 from emodc.metrics import accuracy, mean_class_accuracy
 from emodc.runlog import STATE, RunLog
@@ -128,7 +132,13 @@ def train(
                 state.save(output / STATE)
             raise KeyboardInterrupt
     accelerator.wait_for_everyone()
-    return load_model(output, accelerator.device)
+    best = load_model(output, accelerator.device)
+    if accelerator.is_main_process:
+        settings = recipe.validation
+        report = evaluate(best, validation, steps=settings.steps, limit=settings.images)
+        write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+        write_card(output, report)
+    return best
 
 
 def sample_loss(
@@ -209,6 +219,7 @@ class _Chooser:
                 "name": training.name,
                 "images": len(training),
                 "fingerprint": training.fingerprint(),
+                "terms": training.terms,
                 "notes": dict(training.notes),
             },
         }

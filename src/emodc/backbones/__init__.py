@@ -1,0 +1,1 @@
+"""Networks that predict noise under several prompts at once."""

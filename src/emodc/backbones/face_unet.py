@@ -23,7 +23,7 @@ _GROUPS = 8
 _FREQUENCIES = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FaceUNetConfig:
     """Size and starting point of a :class:`FaceUNet`.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class FaceData:
         votes: (N, K) float32, rows that sum to 1: the label distribution of the
             annotators, where the data set has one.
         notes: counts worth reporting, such as rows dropped and why.
+        terms: whose pictures they are and on what terms, for the cards of what is trained on
+            them.
     """
 
     name: str
@@ -37,6 +39,7 @@ class FaceData:
     reader: Callable[[int], NDArray[np.uint8]]
     votes: NDArray[np.float32] | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
+    terms: str = "not stated"
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0:
@@ -70,13 +73,10 @@ class FaceData:
     def subset(self, indices: NDArray[np.int64]) -> "FaceData":
         """Return the images at ``indices`` (M,) int64, in that order."""
         chosen = [int(i) for i in indices]
-        return FaceData(
-            name=self.name,
-            split=self.split,
-            label_set=self.label_set,
+        return replace(
+            self,
             labels=self.labels[indices],
             ids=[self.ids[i] for i in chosen],
             reader=lambda i: self.reader(chosen[i]),
             votes=None if self.votes is None else self.votes[indices],
-            notes=self.notes,
         )

@@ -30,6 +30,11 @@ from emodc.labels import BASIC7, LabelSet
 
 _log = logging.getLogger(__name__)
 
+_TERMS = (
+    "pictures of FER2013, collected by web search without a licence of their own; "
+    "FER+ labels by Microsoft, MIT licence"
+)
+
 FER2013_CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 """The class of each code 0..6 in the ``emotion`` column. This is not the order of `BASIC7`."""
 
@@ -112,6 +117,7 @@ def select_split(
         reader=lambda index: np.array(pixels[numbers[index]]),
         votes=None if votes is None else votes[numbers],
         notes=notes,
+        terms=_TERMS,
     )
 
 

@@ -112,6 +112,7 @@ def open_synthetic(
         labels=labels,
         ids=[f"seed{seed}-{split}-{index:05d}" for index in range(count)],
         reader=lambda index: picture(range(count)[index]).copy(),
+        terms="drawn by the project",
     )
 
 

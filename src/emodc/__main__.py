@@ -1,0 +1,5 @@
+"""``python -m emodc`` is ``emodc``."""
+
+from emodc.cli import main
+
+main()

@@ -1,0 +1,206 @@
+"""What people read: an evaluation's tables for the terminal, and the model card."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from emodc.checkpoint import Model
+from emodc.config import Recipe, dump_recipe
+
+_TIMESTEPS_SHOWN = 10
+_HEADING_LENGTH = 5  # of class names above the confusion matrix, to fit 80 columns
+
+_HEADER = """\
+---
+library_name: emodc
+pipeline_tag: image-classification
+tags: [facial-expression-recognition, diffusion-classifier]
+---"""
+
+_ABOUT = """\
+A facial expression classifier that is a conditional diffusion model: it adds noise to a face,
+predicts that noise under the prompt of every class, and answers with the class whose prediction
+is best. The method is EmoDC, trained with adaptive margin discrepancy training where the recipe
+says `amdit` (Dong et al., arXiv 2603.29578); the code and the weights are independent of the
+paper's authors."""
+
+_LIMITS = """\
+Meant for research on expression recognition and its robustness. It names the *expression* a face
+shows, as annotators would; it does not tell what a person feels, thinks or intends, and must not
+be used as if it did, least of all to decide about people. Annotators disagree about expressions:
+expect lower accuracy on other cameras, poses, ages, skin tones and cultures than those of the
+training data, and measure it on your own data first. A class with few pictures is known less
+well than the totals say. Probabilities are calibrated on validation data of the training set's
+kind and on no other."""
+
+
+def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
+    """Return the readable form of a report, for a rich console.
+
+    Args:
+        report: what :func:`emodc.evaluate.evaluate` returned.
+    """
+    figures = _table(_title(report))
+    figures.show_header = False
+    figures.add_column(style="bold")
+    figures.add_column(justify="right")
+    for pair in _figures(report):
+        figures.add_row(*pair)
+
+    names = [Text(name) for name in report["labels"]]
+    classes = _table("By class", "class", "images", "precision", "recall", "F1")
+    for name, row in zip(names, report["per_class"].values(), strict=True):
+        classes.add_row(name, str(row["support"]), *_shares(row))
+    confusion = _table("Confusion: row = true class, column = predicted", "true")
+    for name in names:
+        confusion.add_column(name[:_HEADING_LENGTH], justify="right")
+    for name, counts in zip(names, report["confusion"], strict=True):
+        confusion.add_row(name, *map(str, counts))
+    remarks = [Text(line) for line in _remarks(report)]
+    return Group(figures, classes, confusion, *remarks)
+
+
+def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any] | None) -> str:
+    """Write a model's card from its facts; every number comes from the arguments.
+
+    Args:
+        model: the model. Of its facts, ``training_data``, ``samples`` and ``validation`` are
+            used where they are present.
+        recipe: how it was trained, if that is known.
+        evaluation: a report of :func:`emodc.evaluate.evaluate`, if there is one.
+
+    Returns:
+        Markdown with the YAML header that the Hugging Face hub reads.
+    """
+    parameters = sum(p.numel() for p in model.backbone.parameters())
+    height, width = model.settings.codec.shape[1:]
+    about = [
+        _ABOUT,
+        "",
+        f"- classes, in order: {', '.join(model.label_set.classes)}",
+        f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
+        f"pictures of {height}x{width} pixels, {model.schedule.timesteps} timesteps",
+    ]
+    use = f"```sh\nemodc predict photo.jpg --model {model.name}\n```"
+    sections = [
+        ("", about if recipe is None or not recipe.summary else [recipe.summary, "", *about]),
+        ("Use", [use]),
+        ("Training data", _training_data(model.facts)),
+        ("Training", _training(model.facts, recipe)),
+        ("Results", _results(model.facts, evaluation)),
+        ("Limits and intended use", [_LIMITS]),
+    ]
+    text = [_HEADER, f"# {model.name}"]
+    for heading, lines in sections:
+        text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
+    return "\n\n".join(text) + "\n"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE)
+    for number, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _training_data(facts: Mapping[str, Any]) -> list[str]:
+    if "training_data" not in facts:
+        return ["Not recorded."]
+    data = dict(facts["training_data"])
+    notes = data.pop("notes", {})
+    lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
+    return [*lines, "", "The licence of EmoDC's code does not extend to these pictures."]
+
+
+def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
+    lines = []
+    if "samples" in facts:
+        lines = [f"These are the weights after {facts['samples']:,} samples.", ""]
+    if recipe is None:
+        return lines or ["Not recorded."]
+    rows = []
+    for phase in recipe.phases:
+        settings = dataclasses.asdict(phase.objective)
+        kind = settings.pop("kind")
+        described = ", ".join(f"{key} {value}" for key, value in settings.items())
+        rows.append([f"{phase.share * recipe.samples:,.0f}", kind, described])
+    lines += _markdown(["samples", "objective", "settings"], rows)
+    return [*lines, "", "The recipe, complete:", "", "```yaml", dump_recipe(recipe).rstrip(), "```"]
+
+
+def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None) -> list[str]:
+    validation = facts.get("validation", {})
+    watched = [[name.replace("_", " "), f"{value:.4f}"] for name, value in validation.items()]
+    lines = []
+    if watched:
+        lines += ["While training, on the validation subset that chose the weights:", ""]
+        lines += [*_markdown(["figure", "value"], watched), ""]
+    if report is None:
+        return [*lines, "Not evaluated yet."]
+    lines += [f"{_title(report)}:", ""]
+    lines += _markdown(["figure", "value"], [list(pair) for pair in _figures(report)])
+    rows = [[name, str(row["support"]), *_shares(row)] for name, row in report["per_class"].items()]
+    lines += ["", *_markdown(["class", "images", "precision", "recall", "F1"], rows)]
+    errors = report["error_by_timestep"]
+    shown = errors[:: math.ceil(len(errors) / _TIMESTEPS_SHOWN)]
+    lines += ["", "Mean noise-prediction error under the true class, by timestep:", ""]
+    lines += _markdown(
+        ["t", *(str(entry["t"]) for entry in shown)],
+        [["d_p", *(f"{entry['d_p']:.4f}" for entry in shown)]],
+    )
+    remarks = _remarks(report)
+    return [*lines, *(["", *remarks] if remarks else [])]
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    data = report["data"]
+    return (
+        f"{report['model']['name']} on {data['name']} {data['split']}, "
+        f"{report['n_images']:,} images, {report['steps']} steps, seed {report['seed']}"
+    )
+
+
+def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    low, high = report["accuracy_ci95"]
+    return [
+        ("accuracy", f"{report['accuracy']:.4f} (95 % CI {low:.4f} to {high:.4f})"),
+        ("mean class accuracy", f"{report['mean_class_accuracy']:.4f}"),
+        ("macro F1", f"{report['macro_f1']:.4f}"),
+        ("always the commonest class", f"{report['majority_class_floor']:.4f}"),
+        ("chance", f"{report['chance']:.4f}"),
+        ("negative log-likelihood", f"{report['nll']:.4f} nats"),
+        ("expected calibration error", f"{report['ece']:.4f}"),
+        ("trunk passes per image", f"{report['trunk_passes_per_image']:,}"),
+        ("prompt evaluations per image", f"{report['prompt_evaluations_per_image']:,}"),
+        ("seconds per image", f"{report['seconds_per_image']:.3g}"),
+    ]
+
+
+def _remarks(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for everything that was left out."""
+    lines = []
+    if missing := report["model"]["classes_left_out"]:
+        lines.append(f"Classes of the model that the data lack: {', '.join(missing)}.")
+    if missing := report["data"]["classes_left_out"]:
+        lines.append(
+            f"Classes of the data that the model lacks: {', '.join(missing)} "
+            f"({report['data']['images_left_out']} images left out)."
+        )
+    lines += [f"Skipped {image['id']}: {image['reason']}." for image in report["skipped"]]
+    return lines
+
+
+def _shares(row: Mapping[str, Any]) -> list[str]:
+    values = (row["precision"], row["recall"], row["f1"])
+    return ["-" if value is None else f"{value:.3f}" for value in values]
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
