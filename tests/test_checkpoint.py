@@ -15,7 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from emodc import checkpoint
-from emodc.checkpoint import Model, load_model, pack_tensors, save_model, write_atomically
+from emodc.checkpoint import (
+    Model,
+    description_hash,
+    load_model,
+    pack_tensors,
+    save_model,
+    write_atomically,
+)
 from emodc.faces import CropGeometry
 from emodc.labels import LabelSet
 
@@ -34,9 +41,11 @@ def answers(model: Model) -> Tensor:
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the description and the hash that vouches for it."""
     path = folder / "emodc.json"
     settings = json.loads(path.read_text())
     change(settings)
+    settings["sha256"] = description_hash(settings)
     path.write_text(json.dumps(settings))
 
 
@@ -153,6 +162,8 @@ def test_a_description_of_no_known_format_is_refused(folder: Path, text: str) ->
         lambda s: s.update(crop=[1, 2]),
         lambda s: s.pop("posterior"),
         lambda s: s["posterior"].update(scale="hot"),
+        lambda s: s["posterior"].update(scale=-3),
+        lambda s: s["posterior"].update(scale=float("nan")),
         lambda s: s.pop("weights_sha256"),
         lambda s: s["labels"]["classes"].pop(),
         lambda s: s["model"]["backbone"].update(embedding=32),
@@ -163,6 +174,14 @@ def test_an_edited_description_is_refused(
 ) -> None:
     edit(folder, change)
     assert str(folder) in refusal(folder)
+
+
+def test_an_edit_that_would_go_unnoticed_is_refused(folder: Path) -> None:
+    path = folder / "emodc.json"
+    settings = json.loads(path.read_text())
+    settings["labels"]["classes"].reverse()
+    path.write_text(json.dumps(settings))
+    assert "edited since it was written" in refusal(folder)
 
 
 def test_weights_that_vouch_for_themselves_must_still_be_weights(folder: Path) -> None:

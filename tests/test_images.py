@@ -65,6 +65,17 @@ def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: i
     np.testing.assert_array_equal(read_image(path), QUARTERS)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "I;16"])
+def test_an_uncompressed_tiff_is_turned_and_not_scrambled(tmp_path: Path, mode: str) -> None:
+    gray = np.arange(30, dtype=np.uint8).reshape(6, 5) * 8
+    deep = Image.fromarray(gray.astype(np.uint16) * 257)
+    image = deep if mode == "I;16" else Image.fromarray(gray).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "a.tiff", image, exif=exif)
+    np.testing.assert_array_equal(read_image(path)[:, :, 0], np.rot90(gray, -1))
+
+
 def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(QUARTERS), exif=b"Exif\0\0II*\0\xff\xff")
     with warnings.catch_warnings():

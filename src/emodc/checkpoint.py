@@ -2,11 +2,12 @@
 
 A model is a folder of two files. ``model.safetensors`` holds the backbone's weights;
 ``emodc.json`` holds the label order, the settings of schedule, codec and backbone, the crop
-geometry, the posterior's scale, the weights' hash, and what the card tells of data and licence.
+geometry, the posterior's scale, hashes of both files, and what the card tells of data and licence.
 """
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,9 +93,10 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "model": model.settings.model_dump(mode="json"),
         "crop": model.geometry.to_dict(),
         "posterior": {"scale": model.scale},
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "facts": dict(model.facts),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
+    settings["sha256"] = description_hash(settings)
     write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
 
@@ -122,6 +124,8 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
         parsed = ModelSettings.model_validate(settings["model"])
         geometry = CropGeometry.from_dict(settings["crop"])
         scale = float(settings["posterior"]["scale"])
+        if not 0 < scale < math.inf:
+            raise ValueError(f"posterior.scale must be positive and finite, not {scale}")
     except (KeyError, TypeError, ValueError) as error:
         reason = (
             f"{error.error_count()} settings are wrong"
@@ -148,6 +152,12 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
         scale=scale,
         facts=settings.get("facts", {}),
     )
+
+
+def description_hash(settings: Mapping[str, Any]) -> str:
+    """Return the hash of a description without its own; layout and key order do not matter."""
+    described = {key: value for key, value in settings.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -207,6 +217,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read ({reason}); copy the model again") from None
     if not isinstance(settings, dict) or settings.get("format") != FORMAT:
         raise ValueError(f"{path}: not of format {FORMAT}; update emodc or export the model again")
+    if settings.get("sha256") != description_hash(settings):
+        raise ValueError(f"{path}: edited since it was written; copy the model again")
     return settings
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from emodc.faces import whole_image_crop
+
 # The contrast below which a crop counts as blank: scaling it up would only amplify noise.
 _LEAST_CONTRAST = 4.0
 
@@ -26,12 +28,19 @@ class PixelCodec:
 
     Attributes:
         size: height and width of x0 in pixels.
+
+    Raises:
+        ValueError: the size is not positive.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     kind: Literal["pixel"] = "pixel"
     size: int = 48
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"the codec's size must be positive, not {self.size}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,7 +51,8 @@ class PixelCodec:
         """Turn face crops into x0: `to_pixels`, then `to_x0`.
 
         Args:
-            crops: B pictures, uint8, each (H, W) gray or (H, W, 3) RGB, of any size.
+            crops: B pictures, uint8, each (H, W) gray or (H, W, 3) RGB, of any size; see
+                :func:`emodc.faces.whole_image_crop` for how they become square.
 
         Returns:
             (B, 1, size, size) float32, mean 0 and variance 1 per picture.
@@ -78,7 +88,7 @@ class PixelCodec:
                 "a face crop must be uint8 of shape (H, W) or (H, W, 3), "
                 f"not {crop.dtype} {crop.shape}"
             )
-        picture = Image.fromarray(crop).convert("L")
-        if picture.size != (self.size, self.size):
-            picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS)
-        return np.array(picture)
+        if crop.shape[:2] != (self.size, self.size):
+            rgb = crop if crop.ndim == 3 else np.repeat(crop[:, :, None], 3, axis=2)
+            crop = whole_image_crop(rgb, self.size)
+        return np.array(Image.fromarray(crop).convert("L"))

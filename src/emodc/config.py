@@ -25,7 +25,9 @@ _RECIPES = resources.files("emodc") / "recipes"
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class ModelSettings(_Settings):
@@ -40,6 +42,15 @@ class ModelSettings(_Settings):
     schedule: ShiftedCosine = ShiftedCosine()
     codec: PixelCodec = PixelCodec()
     backbone: FaceUNetConfig = FaceUNetConfig()
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> "ModelSettings":
+        if self.codec.size % self.backbone.multiple:
+            raise ValueError(
+                f"codec.size {self.codec.size} is not a multiple of {self.backbone.multiple}, "
+                "as the backbone's patch asks"
+            )
+        return self
 
 
 class Phase(_Settings):
@@ -150,10 +161,15 @@ class Recipe(_Settings):
     validation: ValidationSettings = ValidationSettings()
 
     @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> "Recipe":
+    def _settings_agree(self) -> "Recipe":
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of the phases sum to {total:g}, not 1")
+        if self.validation.steps > self.model.schedule.timesteps:
+            raise ValueError(
+                f"validation.steps {self.validation.steps} exceeds the schedule's "
+                f"{self.model.schedule.timesteps} timesteps"
+            )
         return self
 
 

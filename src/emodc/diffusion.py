@@ -74,8 +74,8 @@ class ShiftedCosine:
     median_sigma: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.timesteps < 1 or self.median_sigma <= 0:
-            raise ValueError("timesteps and median_sigma must be positive")
+        if self.timesteps < 1 or not 0 < self.median_sigma < math.inf:
+            raise ValueError("timesteps and median_sigma must be positive and finite")
 
     def build(self) -> Schedule:
         """Return the schedule."""
@@ -125,7 +125,12 @@ def counter_rng(seed: int, stream: int, index: int) -> np.random.Generator:
         seed: the run's seed, 0 <= seed < 2^64.
         stream: which use of randomness this is; streams are independent of one another.
         index: global index of the sample, 0 <= index < 2^64.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
+    if not all(0 <= number < 2**64 for number in (seed, stream, index)):
+        raise ValueError(f"seed {seed}, stream {stream}, index {index}: each must be in 0..2^64-1")
     bits = np.random.Philox(
         key=np.array([seed, stream], dtype=np.uint64),
         counter=np.array([0, 0, 0, index], dtype=np.uint64),

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +43,17 @@ _DAMAGED = (
 )
 
 _ORIENTATION_TAG = 0x0112
-_TO_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TO_UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda rgb: rgb[:, ::-1],
+    3: lambda rgb: rgb[::-1, ::-1],
+    4: lambda rgb: rgb[::-1],
+    5: lambda rgb: rgb.transpose(1, 0, 2),
+    6: lambda rgb: np.rot90(rgb, -1),
+    7: lambda rgb: rgb[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90,
 }
+
+_STRIP = 256  # rows converted at a time
 
 
 class _Refused(ValueError):
@@ -78,10 +80,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         _check_regular_file(path)
-        with Image.open(path, formats=_FORMATS) as image:
+        # Not by name: Pillow maps some TIFF files into memory then, and scrambles turned ones.
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path)
-            return _to_rgb(image, path)
+            return to_rgb(image, str(path))
     except _Refused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -98,6 +101,30 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise _Refused(
             f"{path}: damaged or incomplete picture ({reason}); copy or export it again"
         ) from error
+
+
+def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Turn an open picture into upright RGB, as `read_image` describes.
+
+    Args:
+        image: of any mode.
+        name: what error messages call it.
+
+    Returns:
+        (H, W, 3) uint8, RGB, C-contiguous and writable.
+
+    Raises:
+        ValueError: float pixels of no known scale.
+        OSError: the picture's file, decoded only now, is damaged.
+    """
+    image.load()
+    # Not ImageOps.exif_transpose: that also rewrites the EXIF block, and fails on odd ones.
+    turn = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    if image.mode == "F" or image.mode.startswith("I"):
+        rgb = np.repeat(_eight_bit(np.asarray(image), name)[:, :, None], 3, axis=2)
+    else:
+        rgb = _convert(image)
+    return rgb if turn is None else np.ascontiguousarray(turn(rgb))
 
 
 def list_files(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -166,22 +193,20 @@ def _too_large(path: Path) -> _Refused:
     return _Refused(f"{path}: more than {limit} megapixels; make a smaller copy of the picture")
 
 
-def _to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    image.load()
-    # Not ImageOps.exif_transpose: that also rewrites the EXIF block, and fails on odd ones.
-    step = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    upright = image if step is None else image.transpose(step)
-    if upright.mode == "F" or upright.mode.startswith("I"):
-        gray = _eight_bit(np.asarray(upright), path)
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if upright.has_transparency_data:
-        page = Image.new("RGBA", upright.size, "white")
-        page.alpha_composite(upright.convert("RGBA"))
-        upright = page
-    return np.array(upright.convert("RGB"))
+def _convert(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert in strips: Pillow's own copies of a whole 100-megapixel picture are 400 MB each."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        if strip.has_transparency_data:
+            page = Image.new("RGBA", strip.size, "white")
+            page.alpha_composite(strip.convert("RGBA"))
+            strip = page
+        rgb[top : top + _STRIP] = np.asarray(strip.convert("RGB"))
+    return rgb
 
 
-def _eight_bit(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+def _eight_bit(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     """Scale one deep channel (H, W) to uint8.
 
     Integer pixels are 16-bit ones (Pillow widens some to 32 bits). Float pixels follow one
@@ -191,7 +216,7 @@ def _eight_bit(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
     low, high = float(deep.min()), float(deep.max())
     if not (low >= 0.0 and high <= 65535.0):  # also true for not-a-number
         raise _Refused(
-            f"{path}: pixel values from {low:g} to {high:g} have no known scale; "
+            f"{name}: pixel values from {low:g} to {high:g} have no known scale; "
             "export it as an 8-bit or 16-bit picture"
         )
     if values.dtype.kind == "f" and high <= 255.0:

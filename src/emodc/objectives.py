@@ -11,6 +11,7 @@ negative class and the non-negative reference prompt:
 A sample's errors share ``x0, t, eps``. With several negatives the hinges are averaged.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -51,12 +52,21 @@ class _Contrastive:
     Attributes:
         negatives: one class drawn from the others, as in the paper, or all of them.
         weight: w, the weight of what is added to ``d_p``.
+
+    Raises:
+        ValueError: a number is negative or not finite.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     negatives: Literal["one", "all"] = "one"
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int)}
+        for name, value in numbers.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.images import _to_rgb, list_images, natural_key, read_image
+from emodc.images import list_images, natural_key, read_image, to_rgb
 
 Pixels = NDArray[np.uint8]
 """A picture as an array: (H, W, 3) RGB or (H, W) gray."""
@@ -88,7 +88,7 @@ def read_source(source: Source) -> Pixels:
     if isinstance(source, np.ndarray):
         return source
     try:
-        return _to_rgb(source, Path("picture"))
+        return to_rgb(source, "picture")
     except OSError as error:  # Pillow decodes a file only when its pixels are asked for
         raise ValueError(f"damaged or incomplete picture ({error})") from error
 

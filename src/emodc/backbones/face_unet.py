@@ -36,6 +36,9 @@ class FaceUNetConfig:
         embedding: E, width of the noise-level and prompt networks.
         film_scale: standard deviation of the prompts' scales and shifts at the start. At a
             symmetric start the gradient that tells classes apart vanishes, so this is not 0.
+
+    Raises:
+        ValueError: a size is not positive, or a width is not a multiple of 8.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
@@ -46,6 +49,17 @@ class FaceUNetConfig:
     depths: tuple[int, int, int] = (1, 2, 3)
     embedding: int = 256
     film_scale: float = 3.0
+
+    def __post_init__(self) -> None:
+        if min(self.patch, self.embedding, *self.widths) < 1 or min(self.depths) < 0:
+            raise ValueError("patch, widths and embedding must be positive, depths not negative")
+        if any(width % _GROUPS for width in self.widths):
+            raise ValueError(f"widths must be multiples of {_GROUPS}, not {self.widths}")
+
+    @property
+    def multiple(self) -> int:
+        """What the size of x0 must be a multiple of."""
+        return 4 * self.patch
 
     def build(self, num_classes: int, schedule: Schedule) -> "FaceUNet":
         """Return the network with fresh weights, drawn from torch's global generator."""
