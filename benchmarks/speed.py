@@ -13,7 +13,6 @@ from statistics import median
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from emodc.checkpoint import build_backbone
 from emodc.classifier import class_errors, draw_bank
@@ -52,21 +51,17 @@ def noise_pictures() -> FaceData:
 
 def training_rate(recipe: Recipe, repeats: int) -> float:
     """Return training samples a second: drawing, forward, backward, both optimisers, average."""
-    accelerator = Accelerator(
-        cpu=True, mixed_precision="bf16" if recipe.precision == "bf16" else "no"
-    )
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, 7, schedule)
     state = RunState.fresh(backbone, recipe.optimiser, {})
     sampler = Sampler(noise_pictures(), recipe, schedule.timesteps)
-    learner = accelerator.prepare(backbone)
 
     def step() -> None:
         batch = sampler.batch(range(state.samples, state.samples + recipe.batch_size))
-        with accelerator.autocast():
-            loss, _ = sample_loss(learner, schedule, batch, recipe.phases[-1], 7)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+            loss, _ = sample_loss(backbone, schedule, batch, recipe.phases[-1], 7)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
         state.step(0.01, recipe.optimiser, recipe.batch_size, recipe.ema)
 
     return recipe.batch_size / seconds(step, repeats)

@@ -19,7 +19,7 @@ def tile(row: Prediction, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) ->
     if row.file is None or row.box is None or row.probabilities is None:
         raise ValueError(f"no face to show: {row.error}")
     x0, y0, x1, y1 = row.box
-    reach = 0.75 * max(x1 - x0, y1 - y0)
+    reach = 0.6 * max(x1 - x0, y1 - y0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     with Image.open(row.file) as picture:
         face = picture.convert("RGB").crop(

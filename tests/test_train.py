@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from emodc.checkpoint import load_model
+from emodc.checkpoint import build_backbone, load_model
 from emodc.config import Recipe, parse_recipe, recipe_names
 from emodc.config import load_recipe as read_recipe
 from emodc.data import open_data
 from emodc.runlog import METRICS, STATE, read_metrics
+from emodc.sampling import Sampler
+from emodc.state import RunState
 from emodc.train import TrainingDiverged, learning_rate, phase_at, sample_loss, train
 
 _TRAINING = open_data("synthetic:count=42", "train")
@@ -108,6 +111,29 @@ def test_ctrl_c_saves_between_checkpoints(tmp_path: Path) -> None:
     assert read_metrics(tmp_path)[-1]["samples"] == 400
 
 
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(recipe(precision="bf16"), whole)
+
+    def interrupt(samples: int, metrics: dict[str, float]) -> None:
+        if samples == 32:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(precision="bf16"), broken, progress=interrupt)
+    run(recipe(precision="bf16"), broken)
+    first, second = load_model(whole / "last"), load_model(broken / "last")
+    for name, weight in first.backbone.state_dict().items():
+        assert torch.equal(weight, second.backbone.state_dict()[name]), name
+
+
+def test_a_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    (tmp_path / STATE).unlink()
+    with pytest.raises(ValueError, match="no training state"):
+        run(recipe(), tmp_path)
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     run(recipe(), tmp_path)
     before = (tmp_path / "config.yaml").read_text()
@@ -158,8 +184,6 @@ def test_rate_rises_then_falls_to_its_final_share() -> None:
 @pytest.mark.parametrize("reference", ["positive", "null", "non_class"])
 def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
     """With every prompt replaced, an enormous hinge must not matter."""
-    from emodc.checkpoint import build_backbone
-    from emodc.sampling import Sampler
 
     def loss(weight: float) -> float:
         objective = {"kind": "amdit", "reference": reference, "weight": weight, "alpha": 100.0}
@@ -171,6 +195,64 @@ def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
         return sample_loss(backbone, schedule, batch, chosen.phases[0], 7)[0].item()
 
     assert loss(1.0) == loss(1e6)
+
+
+class KnownErrors(torch.nn.Module):
+    """Predicts noise that is off by the square root of a known error for every prompt."""
+
+    errors = torch.tensor([0.3, 0.5, 0.7, 0.2, 0.9, 0.4, 0.6, 0.8, 0.1])  # 7 classes, null, c_nc
+
+    def __init__(self, eps: torch.Tensor) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(
+        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        off = self.errors[prompts].sqrt()[:, :, None, None, None]
+        return self.eps.unsqueeze(1) + off, torch.zeros(len(xt), 7)
+
+
+@pytest.mark.parametrize(
+    ("reference", "d_nn"), [("positive", None), ("null", 0.8), ("non_class", 0.1)]
+)
+def test_the_loss_is_the_equation(reference: str, d_nn: float | None) -> None:
+    objective = {
+        "kind": "amdit",
+        "negatives": "all",
+        "reference": reference,
+        "weight": 2.0,
+        "alpha": 0.5,
+    }
+    chosen = recipe(p_null=0, p_non_class=0, phases=[{"objective": objective, "trunk_weight": 3.0}])
+    schedule = chosen.model.schedule.build()
+    batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+    loss, metrics = sample_loss(KnownErrors(batch.eps), schedule, batch, chosen.phases[0], 7)
+    by_hand = []
+    for c_p in batch.c_p.tolist():
+        d = KnownErrors.errors[:7].tolist()
+        margin = 0.5 * (d[c_p] if d_nn is None else d_nn)
+        hinges = [max(0.0, d[c_p] - d[c_n] + margin) for c_n in range(7) if c_n != c_p]
+        by_hand.append(d[c_p] + 2.0 * sum(hinges) / 6)
+    expected = sum(by_hand) / len(by_hand)
+    assert metrics["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(expected + 3.0 * math.log(7), rel=1e-5)
+
+
+def test_average_follows_its_half_life() -> None:
+    chosen = recipe()
+    schedule = chosen.model.schedule.build()
+    backbone = build_backbone(chosen.model, 7, schedule)
+    state = RunState.fresh(backbone, chosen.optimiser, {})
+    for weight in state.average.parameters():
+        weight.zero_()
+    for weight in backbone.parameters():
+        weight.detach().fill_(1.0)
+    state.samples = 8_000_000  # long past the start, where the average forgets faster
+    for _ in range(3):
+        state.step(0.0, chosen.optimiser, batch_size=8, ema=24)
+    # Three steps of 8 samples are one half-life of 24.
+    assert all(torch.allclose(w, torch.tensor(0.5)) for w in state.average.parameters())
 
 
 def test_every_shipped_recipe_is_valid() -> None:

@@ -32,6 +32,9 @@ from emodc.labels import LabelSet
 FORMAT = 1
 WEIGHTS, SETTINGS = "model.safetensors", "emodc.json"
 
+LICENCE = "Apache-2.0"
+"""Of the weights; that of the pictures they were trained on is among the facts."""
+
 BUNDLED = ("face48",)
 """Models that come with the package, by name."""
 
@@ -91,6 +94,8 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "name": model.name,
         "labels": {"name": model.label_set.name, "classes": list(model.label_set.classes)},
         "model": model.settings.model_dump(mode="json"),
+        "prompts": [*model.label_set.classes, "null", "non_class"],
+        "licence": LICENCE,
         "crop": model.geometry.to_dict(),
         "posterior": {"scale": model.scale},
         "facts": dict(model.facts),
@@ -154,6 +159,11 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     )
 
 
+def bundled_folder(name: str) -> Path:
+    """Return the folder of a model that comes with the package."""
+    return Path(str(resources.files("emodc") / "models" / name))
+
+
 def description_hash(settings: Mapping[str, Any]) -> str:
     """Return the hash of a description without its own; layout and key order do not matter."""
     described = {key: value for key, value in settings.items() if key != "sha256"}
@@ -188,7 +198,7 @@ def _locate(name: str) -> Path:
     if folder.is_dir():
         return folder
     if name in BUNDLED:
-        return Path(str(resources.files("emodc") / "models" / name))
+        return bundled_folder(name)
     owner, slash, rest = name.partition("/")
     if not slash or not owner or "/" in rest or not rest:
         raise ValueError(

@@ -253,7 +253,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _describe(problem: Any) -> str:
     # Pydantic puts the chosen variant's tag into the location; users wrote no such key.
     variants = {"base", "margin", "amdit", "hardneg", "softmax"}
-    path = ".".join(str(part) for part in problem["loc"] if part not in variants)
+    where = problem["loc"]
+    path = ".".join(
+        str(part)
+        for i, part in enumerate(where)
+        if not (i and where[i - 1] == "objective" and part in variants)
+    )
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown key '{path}'"
     message = str(problem["msg"]).removeprefix("Value error, ")

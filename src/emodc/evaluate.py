@@ -18,7 +18,7 @@ from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.labels import LabelSet, canonical_name
 from emodc.metrics import summarise
-from emodc.scoring import Progress, score_images, weights_hash
+from emodc.scoring import Progress, score_images, state_hash
 
 REPORT, PREDICTIONS, ERRORS = "report.json", "predictions.csv", "errors"
 """What an evaluation's folder holds: two files, and a folder of saved errors."""
@@ -89,7 +89,7 @@ def evaluate(
         "limit": limit,
         "model": {
             "name": model.name,
-            "weights_sha256": weights_hash(model),
+            "weights_sha256": state_hash(model.backbone.state_dict()),
             "scale": model.scale,
             "classes_left_out": _missing(model.label_set, data.label_set),
         },

@@ -10,7 +10,7 @@ import torch
 from emodc.checkpoint import Model, load_model, save_model, write_atomically
 from emodc.config import parse_recipe
 from emodc.report import model_card
-from emodc.scoring import weights_hash
+from emodc.scoring import state_hash
 
 CARD = "README.md"
 
@@ -37,8 +37,13 @@ def export_model(
         ValueError: the report is of other weights.
         OSError: the folder cannot be written.
     """
-    named = replace(model, name=name or model.name)
-    save_model(named, folder, torch.float16 if half else torch.float32)
+    dtype = torch.float16 if half else torch.float32
+    if report is not None:
+        stored = {
+            key: value.to(dtype).float() for key, value in model.backbone.state_dict().items()
+        }
+        _check_report(report, state_hash(stored), folder)
+    save_model(replace(model, name=name or model.name), folder, dtype)
     write_card(folder, report)
 
 
@@ -54,8 +59,14 @@ def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
         OSError: the folder cannot be written.
     """
     model = load_model(folder)
-    if report is not None and report["model"]["weights_sha256"] != weights_hash(model):
-        raise ValueError(f"the evaluation is of other weights than those in {folder}")
+    if report is not None:
+        _check_report(report, state_hash(model.backbone.state_dict()), folder)
     recipe = model.facts.get("recipe")
     parsed = None if recipe is None else parse_recipe(recipe, f"the recipe in {folder}")
     write_atomically(folder / CARD, model_card(model, parsed, report).encode())
+
+
+def _check_report(report: Mapping[str, Any], weights: str, folder: Path) -> None:
+    evaluated = report.get("model", {}).get("weights_sha256")
+    if evaluated != weights:
+        raise ValueError(f"the evaluation is of other weights than those for {folder}")

@@ -58,6 +58,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         gram = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
+        quartic = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.addmm(x, quartic, x, beta=3.4445)
     orthogonal: Tensor = (x.mT if tall else x).to(matrix.dtype)
     return orthogonal

@@ -18,6 +18,7 @@ _HEADING_LENGTH = 5  # of class names above the confusion matrix, to fit 80 colu
 
 _HEADER = """\
 ---
+license: apache-2.0
 library_name: emodc
 pipeline_tag: image-classification
 tags: [facial-expression-recognition, diffusion-classifier]
@@ -115,7 +116,7 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     data = dict(facts["training_data"])
     notes = data.pop("notes", {})
     lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
-    return [*lines, "", "The licence of EmoDC's code does not extend to these pictures."]
+    return [*lines, "", "The licence of code and weights does not extend to these pictures."]
 
 
 def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:

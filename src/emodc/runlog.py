@@ -14,8 +14,8 @@ METRICS, CONFIG, STATE = "metrics.jsonl", "config.yaml", "state.safetensors"
 class RunLog:
     """Writes ``config.yaml``, ``metrics.jsonl`` and, where it is installed, TensorBoard's log.
 
-    The metrics hold nothing that depends on the clock: a run that was interrupted ends with
-    the same file as one that was not.
+    The metrics hold nothing that depends on the clock: a run that was killed ends with the same
+    file as one that was not.
 
     Args:
         folder: the run's folder; created if missing.
@@ -23,7 +23,6 @@ class RunLog:
         samples: where the run goes on; lines of later samples are dropped.
 
     Raises:
-        ValueError: the folder holds a run with another recipe.
         OSError: the folder cannot be written.
     """
 
@@ -39,7 +38,7 @@ class RunLog:
         except ImportError:
             self._board = None
         else:
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1)
 
     def write(self, samples: int, values: dict[str, float]) -> None:
         """Append a line for this many samples."""
@@ -48,6 +47,7 @@ class RunLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, samples)
+            self._board.flush()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

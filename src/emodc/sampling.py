@@ -36,7 +36,7 @@ class Batch:
         eps: (B, C, H, W) float32 noise.
         replaced: (B,) int64, the null or non-class prompt that stands in for the true class
             in this sample, or -1.
-        u: (B,) uniform numbers that decide the drawn negative.
+        u: (B,) float32, uniform numbers that decide the drawn negative.
     """
 
     x0: Tensor
@@ -103,7 +103,7 @@ class Sampler:
             t=torch.from_numpy((u[:, 9] * self._timesteps).astype(np.int64)),
             eps=torch.from_numpy(np.stack(noises)),
             replaced=torch.from_numpy(self._replaced(u[:, 10])),
-            u=torch.from_numpy(u[:, 11]),
+            u=torch.from_numpy(u[:, 11].astype(np.float32)),
         )
 
     def _replaced(self, u: NDArray[np.float64]) -> NDArray[np.int64]:

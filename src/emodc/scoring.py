@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -153,7 +153,7 @@ def _identity(model: Model, data: FaceData, steps: int, seed: int) -> dict[str, 
     """Return everything that decides the errors, by the name that an error message uses."""
     settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
     return {
-        "weights": weights_hash(model),
+        "weights": state_hash(model.backbone.state_dict()),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),
         "data": data.fingerprint(),
         "steps": str(steps),
@@ -162,6 +162,6 @@ def _identity(model: Model, data: FaceData, steps: int, seed: int) -> dict[str, 
     }
 
 
-def weights_hash(model: Model) -> str:
-    """Return the SHA-256 of the weights as they are used, float32."""
-    return hashlib.sha256(pack_tensors(model.backbone.state_dict())).hexdigest()
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights as they are used, float32, whatever the file's precision."""
+    return hashlib.sha256(pack_tensors(state)).hexdigest()

@@ -139,11 +139,13 @@ def build_optimisers(
 
 @torch.no_grad()
 def _like(weight: Tensor, moment: Tensor) -> Tensor:
-    """Place a moment as its weight is; a step counter (0 dimensions) stays on the CPU.
+    """Place a moment, or a step counter of 0 dimensions, as its weight is.
 
     The memory layout matters: sums over another order of the same numbers round differently.
     """
-    return moment if moment.ndim == 0 else torch.empty_like(weight).copy_(moment)
+    if moment.ndim == 0:
+        return moment.to(weight.device)
+    return torch.empty_like(weight).copy_(moment)
 
 
 @torch.no_grad()

@@ -22,8 +22,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emodc.calibration import fit_scale
-from emodc.checkpoint import Model, build_backbone, load_model, save_model, write_atomically
-from emodc.classifier import class_errors, draw_bank
+from emodc.checkpoint import (
+    SETTINGS,
+    Model,
+    build_backbone,
+    load_model,
+    save_model,
+    write_atomically,
+)
+from emodc.classifier import class_errors, draw_bank, posterior
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
 from emodc.data.subset import stratified_subset
@@ -38,6 +45,10 @@ from emodc.state import RunState
 
 logger = logging.getLogger(__name__)
 
+_DIVERGED = (
+    "the {what} after {at} samples; checkpoints are as they were before. Train anew in another "
+    "folder with lower optimiser.learning_rate and optimiser.muon_learning_rate, or precision=fp32"
+)
 _LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
 
 Progress = Callable[[int, dict[str, float]], None]
@@ -77,32 +88,36 @@ def train(
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
-    accelerator = Accelerator(
-        cpu=device == "cpu", mixed_precision="no" if recipe.precision == "fp32" else "bf16"
-    )
+    accelerator = Accelerator(cpu=device == "cpu")
+    if accelerator.num_processes > 1:
+        raise ValueError("training on several processes is not supported yet; start one")
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, classes, schedule).to(accelerator.device)
     config = dump_recipe(recipe)
-    identity = {"recipe": config, "training data": training.fingerprint()}
+    identity = {
+        "recipe": config,
+        "training data": training.fingerprint(),
+        "validation data": validation.fingerprint(),
+    }
     state = RunState.fresh(backbone, recipe.optimiser, identity)
     if (output / STATE).exists():
         state.load(output / STATE)
         logger.info("going on from %d samples", state.samples)
+    elif (output / SETTINGS).exists():
+        raise ValueError(f"{output}: holds a model but no training state; choose another --output")
 
     sampler = Sampler(training, recipe, schedule.timesteps)
     chooser = _Chooser(recipe, training, validation, schedule, accelerator.device)
     learner = accelerator.prepare(backbone)
-    share = range(recipe.batch_size)[accelerator.process_index :: accelerator.num_processes]
-    log = RunLog(output, config, state.samples) if accelerator.is_main_process else None
-    meter = _Meter()
+    log, meter, half = RunLog(output, config, state.samples), _Meter(), recipe.precision == "bf16"
     with _finishing_the_step() as stopped:
         while state.samples < recipe.samples and not stopped():
-            indices = [state.samples + i for i in share]
+            indices = range(state.samples, state.samples + recipe.batch_size)
             batch = sampler.batch(indices).to(accelerator.device)
             phase = phase_at(recipe, state.samples)
-            with accelerator.autocast():
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=half):
                 loss, metrics = sample_loss(learner, schedule, batch, phase, classes)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
@@ -113,31 +128,23 @@ def train(
             validate = _crosses(state.samples, recipe)
             if not (validate or meter.steps == _LOG_EVERY):
                 continue
-            line = meter.means() | {"rate": rate}
-            if not math.isfinite(line["loss"]):
-                raise TrainingDiverged(
-                    f"the loss is {line['loss']} after {state.samples} samples; the last good "
-                    f"checkpoint is kept in {output}. Lower optimiser.learning_rate and "
-                    "optimiser.muon_learning_rate, or set precision=fp32"
-                )
-            if log is not None:
-                if validate:
-                    line |= chooser.keep_if_best(state, output)
-                log.write(state.samples, line)
-                if validate:
-                    state.save(output / STATE)
-                progress(state.samples, line)
-        if stopped():
-            if accelerator.is_main_process:
+            line = meter.means(state.samples) | {"rate": rate}
+            if validate:
+                line |= chooser.keep_if_best(state, output)
+            log.write(state.samples, line)
+            if validate:
                 state.save(output / STATE)
+            progress(state.samples, line)
+        if stopped():
+            if meter.steps:
+                meter.means(state.samples)  # a diverged state must not replace a good one
+            state.save(output / STATE)
             raise KeyboardInterrupt
-    accelerator.wait_for_everyone()
     best = load_model(output, accelerator.device)
-    if accelerator.is_main_process:
-        settings = recipe.validation
-        report = evaluate(best, validation, steps=settings.steps, limit=settings.images)
-        write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
-        write_card(output, report)
+    settings = recipe.validation
+    report = evaluate(best, validation, steps=settings.steps, limit=settings.images)
+    write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+    write_card(output, report)
     return best
 
 
@@ -229,7 +236,9 @@ class _Chooser:
         errors = class_errors(
             state.average.predict_noise, self._schedule, self._x0, self._bank, len(self._label_set)
         )
-        predicted = errors.mean(dim=2).argmin(dim=1)
+        if not bool(errors.isfinite().all()):
+            raise TrainingDiverged(_DIVERGED.format(what="model predicts NaN", at=state.samples))
+        predicted = posterior(errors, 1.0).argmax(dim=1)
         scores = {
             "validation_accuracy": accuracy(predicted, self._labels),
             "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),
@@ -268,9 +277,16 @@ class _Meter:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def means(self) -> dict[str, float]:
+    def means(self, samples: int) -> dict[str, float]:
+        """Return the means and start anew.
+
+        Raises:
+            TrainingDiverged: the loss was not a number.
+        """
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self.steps, self._sums, self._counts = 0, {}, {}
+        if not math.isfinite(means["loss"]):
+            raise TrainingDiverged(_DIVERGED.format(what=f"loss is {means['loss']}", at=samples))
         return means
 
 
