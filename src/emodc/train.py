@@ -162,8 +162,7 @@ def sample_loss(
     eps_theta, logits = learner(xt, batch.t, prompts)  # (B, P, C, H, W), (B, K)
     d = noise_error(eps_theta, batch.eps)  # (B, P)
     d_p = d[:, 0]
-    last = d.shape[1] if objective.reference == "positive" else -1
-    d_n, d_nn = d[:, 1:last], d[:, 0 if objective.reference == "positive" else -1]
+    d_n, d_nn = (d[:, 1:], d_p) if objective.reference == "positive" else (d[:, 1:-1], d[:, -1])
 
     named = batch.replaced < 0  # (B,)
     loss = torch.where(named, objective(d_p, d_n, d_nn), d_p).mean()
