@@ -45,6 +45,7 @@ def noise_pictures() -> FaceData:
         labels=np.arange(512) % 7,
         ids=[str(i) for i in range(512)],
         reader=lambda i: pixels[i],
+        stamp=lambda i: "",
         votes=np.full((512, 7), 1 / 7, np.float32),
     )
 

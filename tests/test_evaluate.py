@@ -73,6 +73,7 @@ def patterns(labels: list[int], label_set: LabelSet = BASIC7, **changes: Any) ->
         "labels": np.array(labels, dtype=np.int64),
         "ids": [f"image {i}" for i in range(len(labels))],
         "reader": lambda i: pattern(shown[i]),
+        "stamp": lambda i: "",
     }
     return FaceData(**(fields | changes))
 

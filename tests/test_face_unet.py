@@ -132,6 +132,20 @@ def test_the_reading_of_the_trunk_is_an_aside(net: FaceUNet) -> None:
     assert net.stem.weight.grad is not None
 
 
+def test_the_last_layers_are_float32_under_autocast(net: FaceUNet) -> None:
+    seen = {}
+    for name in ("out", "trunk_classes", "features"):
+        layer = getattr(net, name)
+        layer.register_forward_hook(
+            lambda _, inputs, output, name=name: seen.update({name: output.dtype})
+        )
+    xt, t = noised()
+    with torch.autocast("cpu", torch.bfloat16):
+        net(xt, t, prompts(3, *ALL))
+    full, half = torch.float32, torch.bfloat16
+    assert seen == {"out": full, "trunk_classes": full, "features": half}
+
+
 def test_muon_gets_the_filters_between_layers_only(net: FaceUNet) -> None:
     hidden = {id(parameter) for parameter in net.hidden_weights()}
     names = {name for name, parameter in net.named_parameters() if id(parameter) in hidden}

@@ -9,9 +9,11 @@ from emodc.labels import (
     ALIASES,
     BASIC7,
     BASIC8,
+    COMPOUND11,
     LabelSet,
     canonical_name,
     label_set_of,
+    prompt_text,
 )
 
 
@@ -61,3 +63,22 @@ def test_a_known_order_is_recognised_by_its_names() -> None:
     assert label_set_of(BASIC8.classes) is BASIC8
     other = label_set_of(["sad", "happy"])
     assert (other.name, other.classes) == ("custom2", ("sadness", "happiness"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("happiness", "a photo of a happy face"),
+        ("anger", "a photo of an angry face"),
+        ("happily surprised", "a photo of a happily surprised face"),
+        ("angrily disgusted", "a photo of an angrily disgusted face"),
+        ("boredom", "a photo of a face showing boredom"),
+    ],
+)
+def test_prompt_texts(name: str, text: str) -> None:
+    assert prompt_text(name) == text
+
+
+def test_compound_names_are_found_in_any_spelling() -> None:
+    assert COMPOUND11.index("Fearfully_Surprised") == 7
+    assert label_set_of(COMPOUND11.classes) is COMPOUND11

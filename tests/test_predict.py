@@ -13,6 +13,7 @@ import emodc
 from emodc.checkpoint import Model
 from emodc.classifier import posterior
 from emodc.faces import LANDMARKS
+from emodc.labels import BASIC7
 from emodc.predict import EmotionClassifier, Prediction, choose_device
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -172,6 +173,17 @@ def test_a_classifier_comes_from_a_folder(tiny_folder: Path) -> None:
     classifier = EmotionClassifier.from_pretrained(tiny_folder, device="cpu")
     assert classifier.model.name == "tiny"
     assert classifier.predict(crop(0), detect=False, steps=1)[0].status == "ok"
+
+
+def test_a_classifier_is_saved_and_comes_back(
+    classifier: EmotionClassifier, tmp_path: Path
+) -> None:
+    classifier.save_pretrained(tmp_path / "saved")
+    again = EmotionClassifier.from_pretrained(tmp_path / "saved", device="cpu")
+    assert again.classes == classifier.classes == BASIC7.classes
+    assert again.predict(crop(0), detect=False, steps=1) == classifier.predict(
+        crop(0), detect=False, steps=1
+    )
 
 
 def test_devices() -> None:

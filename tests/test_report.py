@@ -119,7 +119,7 @@ def test_the_card_is_made_of_facts() -> None:
         "# tiny\n\nA tiny model.",
         f"classes, in order: {', '.join(BASIC7.classes)}",
         f"{sum(p.numel() for p in model.backbone.parameters()):,} parameters",
-        "emodc predict photo.jpg --model tiny",
+        "emodc predict photo.jpg --model path/to/this/folder",
         "- name: drawn",
         "- dropped: 41",
         "after 8,192 samples",

@@ -28,6 +28,7 @@ def uneven_data(votes: bool = False) -> FaceData:
         labels=labels,
         ids=[str(i) for i in range(10)],
         reader=lambda i: np.add.outer(np.arange(48), np.full(48, i)).astype(np.uint8),
+        stamp=lambda i: "",
         votes=shares if votes else None,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from emodc.checkpoint import build_backbone, load_model
 from emodc.config import Recipe, parse_recipe, recipe_names
@@ -134,12 +135,38 @@ def test_a_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:
         run(recipe(), tmp_path)
 
 
+def test_a_run_killed_after_its_first_model_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(state: RunState, path: Path, save: Any = RunState.save) -> None:
+        if state.samples:  # the model of this validation is written, its state is not
+            raise Killed
+        save(state, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunState, "save", killed)
+        with pytest.raises(Killed):
+            run(recipe(), tmp_path)
+    assert load_model(tmp_path).facts["samples"] == 32
+    run(recipe(), tmp_path)
+    assert load_model(tmp_path / "last").facts["samples"] == 96
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     run(recipe(), tmp_path)
     before = (tmp_path / "config.yaml").read_text()
     with pytest.raises(ValueError, match="another recipe"):
         run(recipe(seed=5), tmp_path)
     assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_tensorboard_shows_the_metrics(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(recipe(), tmp_path)
+    board = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    shown = {event.step: event.value for event in board.Scalars("validation_accuracy")}
+    written = {line["samples"]: line["validation_accuracy"] for line in read_metrics(tmp_path)}
+    assert shown == pytest.approx(written)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
@@ -154,7 +181,8 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> 
     wild = recipe(optimiser={"learning_rate": 1e30, "muon_learning_rate": 1e30, "warm_up": 1})
     with pytest.raises(TrainingDiverged, match="learning_rate"):
         run(wild, tmp_path)
-    assert not (tmp_path / STATE).exists()
+    with safe_open(tmp_path / STATE, framework="pt") as state:
+        assert json.loads(state.metadata()["emodc"])["samples"] == 0
 
 
 def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:

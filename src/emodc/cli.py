@@ -118,7 +118,7 @@ def predict(
     classifier = EmotionClassifier.from_pretrained(model, device)
     rows: list[Prediction] = []
     stream = classifier.iter_predict(files, steps=steps, seed=seed, detect=detect)
-    keep = csv_writer(classifier.model.label_set.classes) if as_csv else rows.append
+    keep = csv_writer(classifier.classes) if as_csv else rows.append
     found: Counter[str] = Counter()
     with progress("pictures", show=not (as_csv and sys.stdout.isatty())) as advance:
         for row in stream:
@@ -208,11 +208,12 @@ def train(
         raise ValueError(f"--device is auto or cpu in training, not '{device}'")
     import logging
 
-    from emodc.data import open_data
+    from emodc.data import open_release
     from emodc.train import TrainingDiverged
     from emodc.train import train as run
 
-    training, validation = (open_data(spec, split) for split in ("train", "validation"))
+    release = open_release(spec)
+    training, validation = release.split("train"), release.split("validation")
     folder = output or Path("runs") / settings.name
     logging.basicConfig(format="emodc: %(message)s")
     logging.getLogger("emodc").setLevel(logging.INFO)

@@ -30,18 +30,36 @@ ADJECTIVES = {
     "fear": "fearful",
     "contempt": "contemptuous",
 }
-"""The adjective of each class, for text prompts ("a photo of a happy face")."""
+"""The adjective of each class, for text prompts; the name of a compound class is one itself."""
+
+NULL_TEXT, NON_CLASS_TEXT = "", "a photo of a face"
+"""The texts of the null prompt and of the non-class prompt."""
 
 
 def canonical_name(name: str) -> str:
     """Return the vocabulary's spelling of a class name.
 
     Args:
-        name: any spelling: case and surrounding white space do not matter, and an alias
+        name: any spelling: case, white space and underscores do not matter, and an alias
             ("happy") is resolved. A name outside the vocabulary comes back in lower case.
     """
-    key = name.strip().lower()
+    key = " ".join(name.lower().replace("_", " ").split())
     return ALIASES.get(key, key)
+
+
+def prompt_text(name: str) -> str:
+    """Return what a class is called to a text-conditioned network: "a photo of a happy face".
+
+    Args:
+        name: a canonical class name; one without an adjective of its own is described by its
+            noun: "a photo of a face showing boredom". Compound names ("happily surprised") are
+            adjectives already.
+    """
+    adjective = ADJECTIVES.get(name, name if name in COMPOUND11.classes else None)
+    if adjective is None:
+        return f"a photo of a face showing {name}"
+    article = "an" if adjective[0] in "aeiou" else "a"
+    return f"a photo of {article} {adjective} face"
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,24 @@ BASIC7 = LabelSet("basic7", _SEVEN)
 BASIC8 = LabelSet("basic8", (*_SEVEN, "contempt"))
 """The seven and contempt, in FER+ order."""
 
+COMPOUND11 = LabelSet(
+    "compound11",
+    (
+        "happily surprised",
+        "happily disgusted",
+        "sadly fearful",
+        "sadly angry",
+        "sadly surprised",
+        "sadly disgusted",
+        "fearfully angry",
+        "fearfully surprised",
+        "angrily surprised",
+        "angrily disgusted",
+        "disgustedly surprised",
+    ),
+)
+"""The compound expressions of RAF-DB, in the order of its codes 1..11."""
+
 
 def label_set_of(classes: Iterable[str]) -> LabelSet:
     """Return the label set for these class names in this order.
@@ -97,7 +133,7 @@ def label_set_of(classes: Iterable[str]) -> LabelSet:
     A known order gets its known name; any other is called ``custom<K>``.
     """
     names: Sequence[str] = tuple(canonical_name(name) for name in classes)
-    for known in (BASIC7, BASIC8):
+    for known in (BASIC7, BASIC8, COMPOUND11):
         if known.classes == names:
             return known
     return LabelSet(f"custom{len(names)}", tuple(names))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from emodc.checkpoint import Model, load_model
+from emodc.checkpoint import Model, load_model, save_model
 from emodc.classifier import DrawBank, class_errors, draw_bank, posterior
 from emodc.faces import FaceDetector, crop_face, whole_image_crop
 from emodc.pictures import Picture, Pixels, Source, read_source, sources
@@ -93,6 +93,19 @@ class EmotionClassifier:
             ValueError: there is no such model or device, or the model is damaged.
         """
         return cls(load_model(name_or_dir, choose_device(device)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in label order."""
+        return self.model.label_set.classes
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model so that `from_pretrained` reads it back.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        save_model(self.model, Path(folder))
 
     def predict(
         self,
@@ -239,7 +252,7 @@ class EmotionClassifier:
     ) -> Iterator[Prediction]:
         crops = [crop for _, crop in rows if crop is not None]
         scores = iter(posterior(self._errors(crops, bank), self.model.scale) if crops else ())
-        classes = self.model.label_set.classes
+        classes = self.classes
         for row, crop in rows:
             if crop is None:
                 yield row

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from emodc.checkpoint import Model
+from emodc.checkpoint import BUNDLED, Model
 from emodc.config import Recipe, dump_recipe
 
 _TIMESTEPS_SHOWN = 10
@@ -88,7 +88,8 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
         f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
         f"pictures of {height}x{width} pixels, {model.schedule.timesteps} timesteps",
     ]
-    use = f"```sh\nemodc predict photo.jpg --model {model.name}\n```"
+    named = model.name if model.name in BUNDLED else "path/to/this/folder"
+    use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
     sections = [
         ("", about if recipe is None or not recipe.summary else [recipe.summary, "", *about]),
         ("Use", [use]),

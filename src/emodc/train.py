@@ -107,6 +107,9 @@ def train(
         logger.info("going on from %d samples", state.samples)
     elif (output / SETTINGS).exists():
         raise ValueError(f"{output}: holds a model but no training state; choose another --output")
+    else:  # so that a run killed before its first validation is known for one
+        output.mkdir(parents=True, exist_ok=True)
+        state.save(output / STATE)
 
     sampler = Sampler(training, recipe, schedule.timesteps)
     chooser = _Chooser(recipe, training, validation, schedule, accelerator.device)

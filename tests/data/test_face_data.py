@@ -15,6 +15,7 @@ def face_data(**changes: Any) -> FaceData:
         "labels": np.array([0, 6, 6], dtype=np.int64),
         "ids": ["a", "b", "c"],
         "reader": lambda index: np.full((2, 2), index, dtype=np.uint8),
+        "stamp": lambda index: "abc"[index],
         "votes": np.eye(7, dtype=np.float32)[[0, 6, 6]],
     }
     return FaceData(**(fields | changes))
@@ -41,6 +42,7 @@ def test_the_fingerprint_tells_evaluation_sets_apart() -> None:
         changed,
         face_data(split="train"),
         face_data(ids=["a", "c", "b"]),
+        face_data(stamp=lambda index: "abd"[index]),
         same.subset(np.array([0, 1])),
     ]
     assert same.fingerprint() not in {data.fingerprint() for data in different}

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from emodc.data import FaceData, open_data
-from emodc.data.folder import open_folder
+from emodc.data.folder import read_folder
 from emodc.labels import BASIC7
 
 
@@ -20,6 +20,10 @@ def put(root: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 6), (len(name), 0, 0)).save(path)
     return root
+
+
+def open_folder(root: Path, split: str) -> FaceData:
+    return read_folder(root).split(split)
 
 
 def class_names(data: FaceData) -> list[str]:
@@ -67,7 +71,7 @@ def test_validation_is_carved_out_of_train_by_class_and_for_good(tmp_path: Path)
     assert {*train.ids, *validation.ids} == set(names)
     assert validation.label_set.classes == ("happiness", "sadness", "fear")
     assert validation.class_counts().tolist() == [4, 1, 0]
-    assert validation.notes["validation split"] == "10% of train"
+    assert validation.notes["validation split"] == "10% of train by name"
     assert len(open_folder(tmp_path, "test")) == 1
 
     put(tmp_path, "train/happy/new.png")
@@ -79,10 +83,10 @@ def test_hidden_files_are_skipped_and_others_counted(tmp_path: Path) -> None:
     put(tmp_path, "happy/a.png", "sad/b.png", "happy/.hidden/c.png", ".git/x.png", "loose.png")
     for name in ("happy/.DS_Store", "happy/._a.png", "happy/notes.txt", "sad/Thumbs.db", "README"):
         (tmp_path / name).write_text("no picture")
-    data = open_folder(tmp_path, "test")
-    assert list(data.ids) == ["happy/a.png", "sad/b.png"]
-    assert data.notes["ignored, not pictures"] == 2
-    assert data.notes["ignored, pictures outside a class folder"] == 1
+    release = read_folder(tmp_path)
+    assert list(release.ids) == ["happy/a.png", "sad/b.png"]
+    assert release.notes["ignored, not pictures"] == 2
+    assert release.unlisted == ["loose.png"]
 
 
 def test_opening_reads_no_picture_and_reading_names_a_bad_one(tmp_path: Path) -> None:
@@ -140,10 +144,10 @@ def test_layouts_that_cannot_be_understood_are_refused(tmp_path: Path) -> None:
     assert "no picture" in refused("partly", "train/happy/a.png", "train/sad/b.png", "test/sad")
     assert "one split" in refused("twice", "val/sad/a.png", "validation/sad/b.png")
     assert "others beside them (sad)" in refused("mixed", "train/happy/a.png", "sad/b.png")
-    assert "no folder for the test split, only train" in refused(
+    assert "has no folder for it, only train" in refused(
         "untested", "train/happy/a.png", "train/sad/b.png"
     )
-    assert "no folder for the validation split, only test" in refused(
+    assert "has no folder for it, only test" in refused(
         "tested", "test/happy/a.png", "test/sad/b.png", split="validation"
     )
     with pytest.raises(ValueError, match="no such folder"):

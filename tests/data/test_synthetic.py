@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from emodc.data import FaceData
-from emodc.data.synthetic import DEFAULT_COUNTS, open_synthetic
+from emodc.data.synthetic import DEFAULT_COUNTS, read_synthetic
 from emodc.labels import BASIC7
 
 
@@ -19,7 +19,7 @@ def pixels(data: FaceData) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_the_default_splits_are_balanced(split: str) -> None:
-    data = open_synthetic(split)
+    data = read_synthetic().split(split)
     assert len(data) == DEFAULT_COUNTS[split]
     assert data.label_set is BASIC7
     assert set(data.class_counts().tolist()) == {DEFAULT_COUNTS[split] // 7}
@@ -34,8 +34,8 @@ def test_the_default_splits_are_balanced(split: str) -> None:
 )
 def test_a_picture_depends_on_seed_split_and_index_alone(seed: int, index: int, split: str) -> None:
     one, other = (
-        open_synthetic(split, count=31, seed=seed),
-        open_synthetic(split, count=50, seed=seed),
+        read_synthetic(count=31, seed=seed).split(split),
+        read_synthetic(count=50, seed=seed).split(split),
     )
     other.image(49)
     np.testing.assert_array_equal(one.image(index), other.image(index))
@@ -44,15 +44,15 @@ def test_a_picture_depends_on_seed_split_and_index_alone(seed: int, index: int, 
 
 
 def test_no_picture_is_drawn_twice() -> None:
-    parts = [open_synthetic(split, count=14) for split in ("train", "validation", "test")]
-    parts.append(open_synthetic("train", count=14, seed=1))
+    parts = [read_synthetic(count=14).split(split) for split in ("train", "validation", "test")]
+    parts.append(read_synthetic(count=14, seed=1).split("train"))
     seen = {part.image(i).tobytes() for part in parts for i in range(14)}
     assert len(seen) == 4 * 14
     assert len({part.fingerprint() for part in parts}) == 4
 
 
 def test_what_a_reader_does_to_a_picture_stays_with_the_reader() -> None:
-    data = open_synthetic("test", count=7)
+    data = read_synthetic(count=7).split("test")
     data.image(3)[:] = 0
     assert data.image(3).any()
     with pytest.raises(IndexError):
@@ -61,8 +61,8 @@ def test_what_a_reader_does_to_a_picture_stays_with_the_reader() -> None:
 
 @pytest.mark.parametrize("size", [16, 48, 100])
 def test_size_and_colour_change_the_form_and_not_the_face(size: int) -> None:
-    gray = open_synthetic("test", count=7, size=size).image(2)
-    colour = open_synthetic("test", count=7, size=size, colour=True).image(2)
+    gray = read_synthetic(count=7, size=size).split("test").image(2)
+    colour = read_synthetic(count=7, size=size, colour=True).split("test").image(2)
     assert gray.dtype == colour.dtype == np.uint8
     assert gray.shape == (size, size)
     assert colour.shape == (size, size, 3)
@@ -73,11 +73,11 @@ def test_size_and_colour_change_the_form_and_not_the_face(size: int) -> None:
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"seed": -1}, {"seed": 2**64}, {"size": 8}])
 def test_a_number_out_of_range_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"synthetic: {next(iter(wrong))} is "):
-        open_synthetic("train", **wrong)  # type: ignore[arg-type]
+        read_synthetic(**wrong).split("train")  # type: ignore[arg-type]
 
 
 def test_classes_can_be_learned_but_not_from_a_single_pixel() -> None:
-    train, test = open_synthetic("train", count=350), open_synthetic("test", count=140)
+    train, test = read_synthetic(count=350).split("train"), read_synthetic(count=140).split("test")
     known, new = pixels(train), pixels(test)
     truth = np.eye(7)[train.labels]
 

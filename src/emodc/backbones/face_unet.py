@@ -130,7 +130,8 @@ class FaceUNet(nn.Module):
         classifier never looks at it.
         """
         features, context, sigma = self._trunk(xt, t)
-        logits = self.trunk_classes(F.silu(context.float()))  # (B, K)
+        with torch.autocast(xt.device.type, enabled=False):  # last layers in float32
+            logits = self.trunk_classes(F.silu(context.float()))  # (B, K)
         return self._under_prompts(xt, prompts, features, context, sigma), logits
 
     def hidden_weights(self) -> list[nn.Parameter]:
@@ -148,9 +149,10 @@ class FaceUNet(nn.Module):
     ) -> Tensor:
         meeting = context.unsqueeze(1) * self.prompt(prompts)  # (B, P, E)
         scale, shift = self.film(meeting)[..., None, None].chunk(2, dim=2)  # (B, P, head, 1, 1)
-        y = F.silu(features.unsqueeze(1) * (1 + scale) + shift)  # (B, P, head, h/2, w/2)
-        v = self.out(y.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        v = F.pixel_shuffle(v.float(), 2 * self.patch)  # (B*P, 1, H, W)
+        y = F.silu(torch.addcmul(shift, features.unsqueeze(1), 1 + scale))  # (B, P, head, h/2, w/2)
+        y = y.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(xt.device.type, enabled=False):  # last layers in float32
+            v = F.pixel_shuffle(self.out(y.float()), 2 * self.patch)  # (B*P, 1, H, W)
         v = v.view(*prompts.shape, *v.shape[1:])  # (B, P, 1, H, W)
         # The network predicts v = sqrt(abar) eps - sqrt(1-abar) x0 (Salimans & Ho, ICLR 2022),
         # which stays of unit size at every noise level; eps = noise * xt + signal * v.
@@ -203,7 +205,7 @@ class _ResBlock(nn.Module):
         """(B, width_in, h, w), (B, E) -> (B, width, h, w)."""
         scale, shift = self.level(level)[:, :, None, None].chunk(2, dim=1)  # (B, width, 1, 1)
         h = self.conv1(F.silu(self.norm1(x)))  # (B, width, h, w)
-        h = self.norm2(h) * (1 + scale) + shift
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         residual: Tensor = self.skip(x) + self.conv2(F.silu(h))
         return residual
 

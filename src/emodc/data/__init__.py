@@ -1,6 +1,7 @@
 """Data sets of labelled faces, opened by name."""
 
 from emodc.data.base import SPLITS, FaceData
-from emodc.data.registry import data_set_names, open_data
+from emodc.data.registry import data_set_names, open_data, open_release
+from emodc.data.release import Release
 
-__all__ = ["SPLITS", "FaceData", "data_set_names", "open_data"]
+__all__ = ["SPLITS", "FaceData", "Release", "data_set_names", "open_data", "open_release"]

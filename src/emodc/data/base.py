@@ -24,8 +24,10 @@ class FaceData:
         ids: N stable names of the images, unique within the data set (row number or
             relative path); they appear in reports and error messages.
         reader: returns image i as uint8, (H, W) gray or (H, W, 3) RGB.
+        stamp: tells the pixels of image i from others of the same id without decoding them.
         votes: (N, K) float32, rows that sum to 1: the label distribution of the
             annotators, where the data set has one.
+        attributes: by name (``gender``, ...), N values; ``""`` is not known.
         notes: counts worth reporting, such as rows dropped and why.
         terms: whose pictures they are and on what terms, for the cards of what is trained on
             them.
@@ -37,7 +39,9 @@ class FaceData:
     labels: NDArray[np.int64]
     ids: Sequence[str]
     reader: Callable[[int], NDArray[np.uint8]]
+    stamp: Callable[[int], str]
     votes: NDArray[np.float32] | None = None
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Mapping[str, int | str] = field(default_factory=dict)
     terms: str = "not stated"
 
@@ -63,11 +67,11 @@ class FaceData:
         return np.bincount(self.labels, minlength=len(self.label_set))
 
     def fingerprint(self) -> str:
-        """Return a hash of names, order and labels: equal means the same evaluation set."""
+        """Return a hash of names, order, labels and stamps: equal means the same images."""
         digest = hashlib.sha256()
         digest.update(f"{self.name}/{self.split}/{','.join(self.label_set.classes)}".encode())
-        for identifier, label in zip(self.ids, self.labels.tolist(), strict=True):
-            digest.update(f"\n{identifier}\t{label}".encode())
+        for index, (name, label) in enumerate(zip(self.ids, self.labels.tolist(), strict=True)):
+            digest.update(f"\n{name}\t{label}\t{self.stamp(index)}".encode())
         return digest.hexdigest()[:16]
 
     def subset(self, indices: NDArray[np.int64]) -> "FaceData":
@@ -78,5 +82,9 @@ class FaceData:
             labels=self.labels[indices],
             ids=[self.ids[i] for i in chosen],
             reader=lambda i: self.reader(chosen[i]),
+            stamp=lambda i: self.stamp(chosen[i]),
             votes=None if self.votes is None else self.votes[indices],
+            attributes={
+                name: [values[i] for i in chosen] for name, values in self.attributes.items()
+            },
         )

@@ -17,6 +17,7 @@ import hashlib
 import io
 import logging
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -24,8 +25,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.base import SPLITS, FaceData
+from emodc.data.base import SPLITS
 from emodc.data.cache import cache_folder, cached_array
+from emodc.data.release import Release
 from emodc.labels import BASIC7, LabelSet
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,13 @@ SIDE = 48
 USAGES = ("Training", "PublicTest", "PrivateTest")
 """The ``Usage`` of each split, in the order of `SPLITS`."""
 
+OFFICIAL: Mapping[str, Mapping[str, int]] = {
+    "train": {"total": 28_709},
+    "validation": {"total": 3_589},
+    "test": {"total": 3_589},
+}
+"""The number of rows in each split, whatever their label."""
+
 _HEADER = "emotion,pixels,Usage"
 _ROW = np.dtype(
     [
@@ -55,12 +64,11 @@ _ROW = np.dtype(
 )
 
 
-def open_fer2013(folder: Path, split: str) -> FaceData:
-    """Open one split with the original labels.
+def read_fer2013(folder: Path) -> Release:
+    """Read the pictures with their original labels.
 
     Args:
         folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``.
-        split: ``train``, ``validation`` (PublicTest) or ``test`` (PrivateTest).
 
     Returns:
         Pictures as (48, 48) uint8 gray, classes in the order of `BASIC7`, no votes. An id
@@ -71,52 +79,41 @@ def open_fer2013(folder: Path, split: str) -> FaceData:
     """
     rows = read_rows(folder)
     to_class = np.array([BASIC7.index(name) for name in FER2013_CODES], dtype=np.int64)
-    return select_split(rows, to_class[rows["emotion"]], "fer2013", split, BASIC7)
+    return release_of(rows, to_class[rows["emotion"]], "fer2013", BASIC7, OFFICIAL)
 
 
-def select_split(
+def release_of(
     rows: NDArray[np.void],
     labels: NDArray[np.int64],
     name: str,
-    split: str,
     label_set: LabelSet,
+    official: Mapping[str, Mapping[str, int]],
     votes: NDArray[np.float32] | None = None,
-) -> FaceData:
-    """Return the labelled rows of one split; in training, only those not evaluated on.
+) -> Release:
+    """Return the pictures with these labels.
 
     Args:
         rows: (N,) all rows, from `read_rows`.
         labels: (N,) class indices, -1 where a row has no label.
         name: what the data set is called.
-        split: one of `SPLITS`.
         label_set: the K classes that ``labels`` index.
+        official: see `Release`.
         votes: (N, K) label distributions that sum to 1 in labelled rows.
     """
-    usage, first = rows["usage"], rows["first"]
-    of_split = usage == SPLITS.index(split)
-    chosen = of_split & (labels >= 0)
-    notes: dict[str, int | str] = {
-        "rows": int(of_split.sum()),
-        "rows without a label": int(of_split.sum() - chosen.sum()),
-    }
-    if split == "train":
-        evaluated = np.isin(first, first[usage != SPLITS.index("train")])
-        notes["dropped, also in validation or test"] = int((chosen & evaluated).sum())
-        chosen &= ~evaluated
-    elif split == "validation":
-        tested = np.isin(first, first[usage == SPLITS.index("test")])
-        notes["also in test"] = int((chosen & tested).sum())
-    numbers = np.flatnonzero(chosen)
-    pixels = rows["pixels"]
-    return FaceData(
+    usage, first, pixels = rows["usage"], rows["first"], rows["pixels"]
+    in_training = usage == SPLITS.index("train")
+    return Release(
         name=name,
-        split=split,
         label_set=label_set,
-        labels=labels[numbers],
-        ids=[f"row{number:05d}" for number in numbers.tolist()],
-        reader=lambda index: np.array(pixels[numbers[index]]),
-        votes=None if votes is None else votes[numbers],
-        notes=notes,
+        ids=[f"row{number:05d}" for number in range(len(rows))],
+        splits=usage.astype(np.int8),
+        labels=labels,
+        reader=lambda index: np.array(pixels[index]),
+        stamp=lambda index: f"{zlib.crc32(pixels[index].tobytes()):08x}",
+        votes=votes,
+        copied=in_training & np.isin(first, first[~in_training]),
+        official=official,
+        owners_names=dict(zip(SPLITS, USAGES, strict=True)),
         terms=_TERMS,
     )
 

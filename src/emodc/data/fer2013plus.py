@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.base import FaceData
-from emodc.data.fer2013 import USAGES, read_rows, require_file, select_split
+from emodc.data.fer2013 import OFFICIAL, USAGES, read_rows, release_of, require_file
+from emodc.data.release import Release
 from emodc.labels import LabelSet
 
 _HEADER = (
@@ -23,18 +23,17 @@ _HEADER = (
 )
 
 
-def open_fer2013plus(folder: Path, split: str, *, name: str, label_set: LabelSet) -> FaceData:
-    """Open one split of FER2013 with the FER+ labels.
+def read_fer2013plus(folder: Path, *, name: str, label_set: LabelSet) -> Release:
+    """Read FER2013 with the FER+ labels.
 
     Args:
         folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``, and ``fer2013new.csv``.
-        split: ``train``, ``validation`` (PublicTest) or ``test`` (PrivateTest).
         name: what the data set is called.
         label_set: the first K columns of FER+: `BASIC7` or `BASIC8`.
 
     Returns:
-        Pictures and ids as `open_fer2013` gives them, without the rows that
-        `majority_labels` leaves unlabelled, and with the remaining votes.
+        Pictures and ids as `read_fer2013` gives them, with the labels that `majority_labels`
+        gives and the remaining votes.
 
     Raises:
         ValueError: a file is missing or malformed, or the two do not belong together; the
@@ -43,7 +42,7 @@ def open_fer2013plus(folder: Path, split: str, *, name: str, label_set: LabelSet
     rows = read_rows(folder)
     votes = _read_votes(require_file(folder, "fer2013new.csv"), rows["usage"])
     labels, shares = majority_labels(votes, len(label_set))
-    return select_split(rows, labels, name, split, label_set, shares)
+    return release_of(rows, labels, name, label_set, OFFICIAL, shares)
 
 
 def majority_labels(

@@ -7,9 +7,9 @@ Two layouts::
 
 Without split folders every picture belongs to ``test``: the same pictures cannot then be
 trained on and reported as if they were new. Where there is ``train`` but no ``validation``, a
-tenth of each class is set aside from it. Which pictures those are depends on their names
-alone; frames of one film or several pictures of one person may land on both sides, so where
-that matters, make the validation folder by hand.
+tenth of each class is set aside from it by the names of the files; frames of one film or several
+pictures of one person may land on both sides, so where that matters, make the validation folder
+by hand.
 
 A class folder is named after its class in any spelling of the vocabulary ("happy"). Other
 names, such as the numbers of RAF-DB, need ``ROOT/classes.json``, an object of folder name to
@@ -17,41 +17,35 @@ class name: ``{"1": "surprise", "2": "fear"}``. It then declares the whole label
 class names may be new ones.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from emodc.data.base import FaceData
-from emodc.images import IMAGE_SUFFIXES, list_files, list_images, natural_key, read_image
+from emodc.data.base import SPLITS
+from emodc.data.release import Release, file_reader, file_stamp, identifier
+from emodc.images import IMAGE_SUFFIXES, list_files, list_images, natural_key
 from emodc.labels import ALIASES, BASIC8, LabelSet, canonical_name, label_set_of
-
-VALIDATION_SHARE = 0.1
-"""The share of each class that is set aside from ``train`` without a validation folder."""
 
 _SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _MAP_FILE = "classes.json"
 
 
-def open_folder(root: Path, split: str) -> FaceData:
-    """Open one split of a folder of pictures; only the names of files are read.
+def read_folder(root: Path) -> Release:
+    """Read a folder of pictures; only the names of files are read.
 
     Args:
         root: the folder, in one of the layouts above.
-        split: ``train``, ``validation`` or ``test``.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB of any size, read on demand. Classes are those of all
-        splits together, in the order of `BASIC8`, then any of ``classes.json`` beyond it.
-        An id is the picture's path relative to ``root``. The notes count files that are no
-        pictures.
+        Pictures as (H, W, 3) uint8 RGB of any size, read on demand. Classes are in the order of
+        `BASIC8`, then any of ``classes.json`` beyond it. An id is the picture's path relative to
+        ``root``. The notes count files that are no pictures.
 
     Raises:
-        ValueError: the layout cannot be understood, the split is not there, or it holds no
-            picture; the message says what was expected where.
+        ValueError: the layout cannot be understood, or there is no picture; the message says
+            what was expected where.
     """
     if not root.is_dir():
         problem = "not a folder" if root.exists() else "no such folder"
@@ -59,40 +53,36 @@ def open_folder(root: Path, split: str) -> FaceData:
     split_folders = _find_splits(root)
     class_of = _class_names(root, split_folders)
     label_set = _label_set(root, class_of)
-    carved = split != "test" and "train" in split_folders and "validation" not in split_folders
-    source = split_folders.get("train" if carved else split)
-    if source is None:
-        raise ValueError(_no_such_split(root, split, split_folders))
     labels: list[int] = []
+    splits: list[int] = []
     files: list[Path] = []
+    stray: list[Path] = []
     ignored = 0
-    for folder in _folders(source):
-        visible = list_files(folder, recursive=True)
-        pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
-        ignored += len(visible) - len(pictures)
-        if carved:
-            pictures = _carve(pictures, root, split)
-        files += pictures
-        labels += [label_set.index(class_of[folder.name])] * len(pictures)
+    for split, source in split_folders.items():
+        stray += list_images(source)
+        for folder in _folders(source):
+            visible = list_files(folder, recursive=True)
+            pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
+            ignored += len(visible) - len(pictures)
+            files += pictures
+            labels += [label_set.index(class_of[folder.name])] * len(pictures)
+            splits += [SPLITS.index(split)] * len(pictures)
     if not files:
         raise ValueError(
-            f"{source}: no picture for the {split} split in its class folders; expected files "
-            f"that end in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{root}: no picture in its class folders; expected files that end in "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    notes: dict[str, int | str] = {
-        "ignored, not pictures": ignored,
-        "ignored, pictures outside a class folder": len(list_images(source)),
-    }
-    if carved:
-        notes["validation split"] = f"{VALIDATION_SHARE:.0%} of train"
-    return FaceData(
+    return Release(
         name="folder",
-        split=split,
         label_set=label_set,
+        ids=[identifier(file, root) for file in files],
+        splits=np.array(splits, dtype=np.int8),
         labels=np.array(labels, dtype=np.int64),
-        ids=[_identifier(file, root) for file in files],
-        reader=lambda index: read_image(files[index]),
-        notes=notes,
+        reader=file_reader(files),
+        stamp=file_stamp(files),
+        unlisted=[identifier(file, root) for file in stray],
+        absent={split: _why_absent(root, split, split_folders) for split in SPLITS},
+        notes={"ignored, not pictures": ignored},
     )
 
 
@@ -102,11 +92,6 @@ def _folders(parent: Path) -> list[Path]:
     except OSError as error:
         raise ValueError(f"{parent}: cannot list this folder ({error.strerror})") from error
     return sorted((path for path in visible if path.is_dir()), key=lambda p: natural_key(p.name))
-
-
-def _identifier(file: Path, root: Path) -> str:
-    """Return the path below ``root`` as text that can be stored, whatever bytes it holds."""
-    return os.fsencode(file.relative_to(root).as_posix()).decode(errors="backslashreplace")
 
 
 def _find_splits(root: Path) -> dict[str, Path]:
@@ -173,25 +158,12 @@ def _label_set(root: Path, class_of: Mapping[str, str]) -> LabelSet:
     return label_set_of(names)
 
 
-def _no_such_split(root: Path, split: str, split_folders: Mapping[str, Path]) -> str:
+def _why_absent(root: Path, split: str, split_folders: Mapping[str, Path]) -> str:
+    if split in split_folders:
+        return f"{split_folders[split]} has no picture in its class folders"
     if split_folders.get("test") == root:
         return (
-            f"{root}: without split folders all pictures are the test split; for '{split}', "
+            f"without split folders all pictures of {root} are the test split; for '{split}', "
             f"move the class folders into {root / 'train'} and {root / 'test'}"
         )
-    return f"{root}: no folder for the {split} split, only {', '.join(split_folders)}"
-
-
-def _carve(pictures: list[Path], root: Path, split: str) -> list[Path]:
-    """Return the part of one class folder that is the train or the validation split.
-
-    The order of a hash of the names is as good as random, yet the same on every machine,
-    and adding a picture moves at most one other across.
-    """
-
-    def rank(picture: Path) -> bytes:
-        return hashlib.sha256(_identifier(picture, root).encode()).digest()
-
-    count = max(round(VALIDATION_SHARE * len(pictures)), min(1, len(pictures) - 1))
-    aside = set(sorted(pictures, key=rank)[:count])
-    return [picture for picture in pictures if (picture in aside) == (split == "validation")]
+    return f"{root} has no folder for it, only {', '.join(split_folders)}"

@@ -15,9 +15,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.base import SPLITS, FaceData
+from emodc.data.base import SPLITS
 from emodc.data.brush import Colour, Pose
 from emodc.data.drawn_face import NUM_ACTIONS, Person, draw_face
+from emodc.data.release import Release
 from emodc.labels import BASIC7
 
 DEFAULT_COUNTS: Mapping[str, int] = {"train": 2100, "validation": 350, "test": 350}
@@ -65,53 +66,50 @@ _HAIR: tuple[Colour, ...] = (
 _IRIS: tuple[Colour, ...] = ((62.0, 38.0, 24.0), (70.0, 104.0, 140.0), (84.0, 100.0, 62.0))
 
 
-def open_synthetic(
-    split: str,
-    *,
-    count: int | None = None,
-    seed: int = 0,
-    size: int = 48,
-    colour: bool = False,
-) -> FaceData:
-    """Open one split of drawn faces.
+def read_synthetic(
+    *, count: int | None = None, seed: int = 0, size: int = 48, colour: bool = False
+) -> Release:
+    """Make drawn faces.
 
     Args:
-        split: ``train``, ``validation`` or ``test``; no picture is in two of them.
-        count: number of pictures, `DEFAULT_COUNTS` if not given. Each run of 7 from the
-            first holds every class once, and a smaller split is the start of a larger one.
+        count: number of pictures in each split, `DEFAULT_COUNTS` if not given. Each run of 7 from
+            the first holds every class once, and a smaller split is the start of a larger one.
         seed: 0..2**64-1; another seed draws other people.
         size: height and width in pixels, 16..1024.
         colour: draw in colour; gray otherwise.
 
     Returns:
         Pictures as (size, size) gray or (size, size, 3) RGB uint8, drawn when first read,
-        and the classes of `BASIC7`.
+        and the classes of `BASIC7`; no picture is in two splits.
 
     Raises:
         ValueError: a number is out of its range.
     """
-    count = DEFAULT_COUNTS[split] if count is None else count
+    counts = {split: DEFAULT_COUNTS[split] if count is None else count for split in SPLITS}
     for name, value, low, high in (
-        ("count", count, 1, 10_000_000),
+        ("count", min(counts.values()), 1, 10_000_000),
         ("seed", seed, 0, 2**64 - 1),
         ("size", size, 16, 1024),
     ):
         if not low <= value <= high:
             raise ValueError(f"synthetic: {name} is {value}, but must be {low} to {high}")
-    labels = _labels(seed, split, count)
+    places = [(split, number) for split in SPLITS for number in range(counts[split])]
+    labels = np.concatenate([_labels(seed, split, counts[split]) for split in SPLITS])
 
     @lru_cache(maxsize=max(1, _CACHE_BYTES // (size * size * (3 if colour else 1))))
     def picture(index: int) -> NDArray[np.uint8]:
+        split, number = places[index]
         expression = BASIC7.classes[labels[index]]
-        return _draw(_generator(seed, split, 1, index), expression, size, colour)
+        return _draw(_generator(seed, split, 1, number), expression, size, colour)
 
-    return FaceData(
+    return Release(
         name="synthetic",
-        split=split,
         label_set=BASIC7,
+        ids=[f"seed{seed}-{split}-{number:05d}" for split, number in places],
+        splits=np.array([SPLITS.index(split) for split, _ in places], dtype=np.int8),
         labels=labels,
-        ids=[f"seed{seed}-{split}-{index:05d}" for index in range(count)],
-        reader=lambda index: picture(range(count)[index]).copy(),
+        reader=lambda index: picture(index).copy(),
+        stamp=lambda index: f"{size}{'colour' if colour else 'gray'}",
         terms="drawn by the project",
     )
 
