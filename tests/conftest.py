@@ -7,6 +7,7 @@ from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.checkpoint import Model, build_backbone, save_model
 from emodc.codecs import PixelCodec
 from emodc.config import ModelSettings
+from emodc.decision import Decision
 from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7
 
@@ -29,7 +30,7 @@ def tiny_model() -> Model:
         geometry=FER2013_GEOMETRY,
         backbone=backbone.eval(),
         schedule=schedule,
-        scale=40.0,
+        decision=Decision(scale=40.0),
         facts={"samples": 0},
     )
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodc.calibration import LEAST_SCALE, fit_scale
+from emodc.calibration import (
+    LEAST_SCALE,
+    best_steps,
+    binomial_tail,
+    fit_scale,
+    fit_weights,
+    least_probability,
+)
 from emodc.classifier import posterior
 from emodc.metrics import calibration_error, negative_log_likelihood
 
@@ -79,3 +86,69 @@ def test_errors_that_are_not_numbers_are_refused() -> None:
     errors[2, 1] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         fit_scale(errors, labels)
+
+
+# --- weights, few steps, prediction sets ---------------------------------------------------
+
+
+def uneven_world(images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Eight draws of which only the last two tell the class; errors and classes."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (images,), generator=g)
+    errors = 0.1 * torch.randn(images, 3, 8, generator=g)
+    errors[:, :, 6:] += 0.1
+    errors[torch.arange(images), labels, 6:] -= 0.1
+    return errors.float(), labels
+
+
+def test_weights_go_to_the_draws_that_tell_and_help_on_new_images() -> None:
+    errors, labels = uneven_world(400)
+    weights = fit_weights(errors, labels)
+    assert float(weights.mean()) == pytest.approx(1.0)
+    assert bool((weights > 0).all())
+    assert float(weights[6:].min()) > 2 * float(weights[:6].max())
+    new_errors, new_labels = uneven_world(2000, seed=1)
+
+    def loss(w: Tensor) -> float:
+        p = posterior(new_errors, fit_scale(errors * w, labels), w)
+        return float(-p[torch.arange(2000), new_labels].log().mean())
+
+    assert loss(weights) < loss(torch.ones(8)) - 0.02
+
+
+def test_weights_stay_equal_where_no_draw_tells_more() -> None:
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (400,), generator=g)
+    errors = 0.2 * torch.randn(400, 3, 30, generator=g)
+    errors[torch.arange(400), labels] -= 0.02
+    assert torch.equal(fit_weights(errors, labels), torch.ones(30).double())
+
+
+def test_the_best_steps_are_the_ones_that_tell() -> None:
+    errors, labels = uneven_world(400)
+    found = best_steps(errors, labels, (1, 2, 4))
+    assert found[1][0] in (6, 7)
+    assert found[2] == (6, 7)
+    assert set(found[2]) < set(found[4])
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_prediction_sets_cover_new_images_as_promised(coverage: float) -> None:
+    held = []
+    for seed in range(60):
+        errors, labels = uneven_world(400, seed)
+        p = posterior(errors, 10.0)
+        least = least_probability(p[:200], labels[:200], coverage)
+        held.append(float((p[200:][torch.arange(200), labels[200:]] >= least).double().mean()))
+    assert sum(held) / len(held) == pytest.approx(coverage, abs=0.015)
+
+
+def test_too_few_images_admit_every_class() -> None:
+    p = torch.tensor([[0.9, 0.1]] * 5)
+    assert least_probability(p, torch.zeros(5, dtype=torch.int64), 0.9) == 0.0
+
+
+def test_binomial_tail() -> None:
+    assert binomial_tail(0, 10, 0.5) == pytest.approx(2**-10)
+    assert binomial_tail(10, 10, 0.3) == pytest.approx(1.0)
+    assert binomial_tail(2, 4, 0.5) == pytest.approx(11 / 16)

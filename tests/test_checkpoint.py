@@ -23,6 +23,7 @@ from emodc.checkpoint import (
     save_model,
     write_atomically,
 )
+from emodc.decision import Decision
 from emodc.faces import CropGeometry
 from emodc.labels import LabelSet
 
@@ -92,7 +93,7 @@ def test_everything_a_user_needs_travels_with_the_weights(
         name="other",
         label_set=LabelSet("backwards", order),
         geometry=CropGeometry(points),
-        scale=12.5,
+        decision=Decision(scale=12.5),
         facts={"licence": "none", "samples": 3},
     )
     save_model(model, tmp_path)
@@ -100,7 +101,7 @@ def test_everything_a_user_needs_travels_with_the_weights(
     assert loaded.name == "other"
     assert loaded.label_set == LabelSet("backwards", order)
     assert loaded.geometry == CropGeometry(points)
-    assert loaded.scale == 12.5
+    assert loaded.decision == Decision(scale=12.5)
     assert loaded.settings == model.settings
     assert loaded.facts == {"licence": "none", "samples": 3}
     assert not loaded.backbone.training

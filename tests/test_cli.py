@@ -17,9 +17,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emodc import cli
+from emodc.answers import DEFAULT_DELTA, DEFAULT_STEPS
 from emodc.config import parse_recipe
 from emodc.labels import BASIC7
-from emodc.predict import DEFAULT_MODEL, DEFAULT_STEPS
+from emodc.predict import DEFAULT_MODEL
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 NOISE: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
@@ -305,9 +306,10 @@ def test_recipes_are_listed() -> None:
 
 
 def test_the_defaults_shown_are_those_of_the_library() -> None:
-    defaults = inspect.signature(cli.predict).parameters
-    assert defaults["steps"].default == DEFAULT_STEPS
-    assert defaults["model"].default == DEFAULT_MODEL
+    assert inspect.signature(cli.predict).parameters["model"].default == DEFAULT_MODEL
+    for command in ("predict", "evaluate"):
+        assert f"[default DELTA: {DEFAULT_DELTA:g}]" in Answer(command, "--help").out
+    assert f"else {DEFAULT_STEPS}]" in Answer("predict", "--help").out
 
 
 def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from emodc.classifier import class_errors, draw_bank, posterior
 from emodc.codecs import PixelCodec
 from emodc.config import ModelSettings
 from emodc.data import FaceData, open_data
+from emodc.decision import Decision
 from emodc.evaluate import evaluate
 from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
@@ -43,7 +44,15 @@ def make_model(seed: int = 0, **changes: Any) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         backbone = build_backbone(settings, 7, schedule).eval()
-    model = Model("tiny", settings, BASIC7, FER2013_GEOMETRY, backbone, schedule, scale=50.0)
+    model = Model(
+        "tiny",
+        settings,
+        BASIC7,
+        FER2013_GEOMETRY,
+        backbone,
+        schedule,
+        decision=Decision(scale=50.0),
+    )
     return replace(model, **changes)
 
 
@@ -127,7 +136,8 @@ def test_a_model_that_knows_is_right_and_one_that_knows_the_reverse_is_wrong() -
     assert report["accuracy"] == report["mean_class_accuracy"] == report["macro_f1"] == 1.0
     assert report["nll"] < 1e-6
     assert max(entry["d_p"] for entry in report["error_by_timestep"]) < 1e-6
-    assert evaluate(replace(oracle, scale=-50.0), data, steps=STEPS)["accuracy"] == 0.0
+    reverse = replace(oracle, decision=Decision.model_construct(scale=-50.0))
+    assert evaluate(reverse, data, steps=STEPS)["accuracy"] == 0.0
 
 
 def test_batch_size_and_order_change_nothing() -> None:
@@ -177,7 +187,10 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     assert evaluate(model, replace(data, reader=stopping), steps=STEPS, output=tmp_path) == resumed
     # The scale is no part of the errors, so a recalibrated model is not scored again.
     again = evaluate(
-        replace(model, scale=1.0), replace(data, reader=stopping), steps=STEPS, output=tmp_path
+        replace(model, decision=Decision(scale=1.0)),
+        replace(data, reader=stopping),
+        steps=STEPS,
+        output=tmp_path,
     )
     assert again["accuracy"] == resumed["accuracy"]
     assert again["nll"] != resumed["nll"]
@@ -296,3 +309,15 @@ def test_steps_out_of_range_leave_no_folder_behind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="between 1 and 1000"):
         evaluate(make_model(), faces(7), steps=0, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_groups_are_reported_where_the_data_tell_them() -> None:
+    oracle, labels = make_oracle(), [3, 1, 4, 1, 5, 2, 6, 0]
+    wrong = 2  # shown the pattern of another class
+    data = patterns(labels, attributes={"age": ["old", "old", "", "young", *["young"] * 4]})
+    data = replace(data, reader=lambda i: pattern(0 if i == wrong + 1 else labels[i]))
+    groups = evaluate(oracle, data, steps=STEPS)["groups"]["age"]
+    assert {value: row["n_images"] for value, row in groups.items()} == {"old": 2, "young": 5}
+    assert groups["old"]["accuracy"] == 1.0
+    assert groups["young"]["accuracy"] == 0.8
+    assert groups["young"]["mean_class_accuracy"] == 0.8

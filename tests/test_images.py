@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emodc.images import list_files, list_images, natural_key, read_image
+from emodc.images import decode_image, list_files, list_images, natural_key, read_image
 
 # Red, green / blue, white in blocks of 8: survives JPEG, and every turn of it is distinct.
 QUARTERS = (
@@ -181,6 +181,31 @@ def _encoded(suffix: str) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(QUARTERS).save(stream, suffix)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
+def test_a_picture_in_memory_is_read_like_its_file(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {} if suffix in ("gif", "bmp") else {"exif": exif}
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(QUARTERS), **options)
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), "row 1"), read_image(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"hello, this is a text", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (b"P6 10001 10000 255\n", "more than 100 megapixels"),
+        (b"P6 16 16 255\n...", "copy or export it again"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_bad_picture_in_memory_is_refused_by_name(content: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=f"^train/000007: .*{says}"):
+        decode_image(content, "train/000007")
 
 
 @settings(

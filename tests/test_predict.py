@@ -77,7 +77,7 @@ def test_a_crop_is_scored_as_the_classifier_scores_it(
     assert errors.shape == (3, 7, 6)
     assert errors.dtype == torch.float32
     rows = classifier.predict(crops, detect=False, steps=6, seed=1)
-    expected = posterior(errors, tiny_model.scale).numpy()
+    expected = posterior(errors, tiny_model.decision.scale).numpy()
     np.testing.assert_allclose(probabilities(rows), expected, rtol=1e-4)
     assert [row.box for row in rows] == [(0, 0, 16, 16)] * 3
     assert {row.detection_score for row in rows} == {None}
@@ -180,7 +180,7 @@ def test_a_classifier_is_saved_and_comes_back(
 ) -> None:
     classifier.save_pretrained(tmp_path / "saved")
     again = EmotionClassifier.from_pretrained(tmp_path / "saved", device="cpu")
-    assert again.classes == classifier.classes == BASIC7.classes
+    assert again.classes_ == classifier.classes_ == BASIC7.classes
     assert again.predict(crop(0), detect=False, steps=1) == classifier.predict(
         crop(0), detect=False, steps=1
     )

@@ -10,6 +10,7 @@ from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
 from emodc.config import ModelSettings, parse_recipe
+from emodc.decision import Decision
 from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7
 from emodc.metrics import summarise
@@ -48,7 +49,7 @@ def make_model(facts: dict[str, Any] | None = None) -> Model:
         FER2013_GEOMETRY,
         backbone,
         schedule,
-        scale=50.0,
+        decision=Decision(scale=50.0),
         facts=facts or {},
     )
 
@@ -62,7 +63,19 @@ def make_report() -> dict[str, Any]:
         "prompt_evaluations_per_image": 700,
         "seconds_per_image": 0.25,
         "steps": 100,
+        "delta": None,
+        "detect": False,
         "seed": 3,
+        "groups": {
+            "age": {
+                "4-19": {
+                    "n_images": 3,
+                    "accuracy": 0.4321,
+                    "accuracy_ci95": [0.1, 0.9],
+                    "mean_class_accuracy": 0.5,
+                }
+            }
+        },
         "model": {"name": "tiny", "classes_left_out": ["fear"]},
         "data": {
             "name": "photos",
@@ -166,3 +179,20 @@ def test_a_card_without_facts_says_so() -> None:
     assert card.count("Not recorded.") == 2
     assert "Not evaluated yet." in card
     assert "None" not in card
+
+
+def test_groups_and_the_way_of_scoring_are_shown() -> None:
+    report = make_report()
+    assert "By age" in printed(report)
+    assert "0.4321" in printed(report)
+    assert "100 steps, seed 3" in printed(report)
+    shown = " ".join(printed(report | {"delta": 0.02, "detect": True}).split())
+    assert "sequential scoring of 100 steps at delta 0.02, seed 3, faces detected" in shown
+
+
+def test_many_skipped_images_are_not_all_listed() -> None:
+    skipped = [{"id": f"p{i}", "reason": "no face found"} for i in range(30)]
+    text = printed(make_report() | {"skipped": skipped})
+    assert "p9:" in text
+    assert "p10:" not in text
+    assert "20 more" in text

@@ -17,7 +17,7 @@ from emodc.data import open_data
 from emodc.runlog import METRICS, STATE, read_metrics
 from emodc.sampling import Sampler
 from emodc.state import RunState
-from emodc.train import TrainingDiverged, learning_rate, phase_at, sample_loss, train
+from emodc.train import VALIDATION, TrainingDiverged, learning_rate, phase_at, sample_loss, train
 
 _TRAINING = open_data("synthetic:count=42", "train")
 _VALIDATION = open_data("synthetic:count=14", "validation")
@@ -65,6 +65,11 @@ def test_a_run_leaves_model_metrics_and_config(tmp_path: Path) -> None:
     assert load_model(tmp_path).label_set == _TRAINING.label_set
     assert load_model(tmp_path / "last").facts["samples"] == 96
     assert read_recipe(str(tmp_path / "config.yaml")) == recipe()
+    listed = (tmp_path / VALIDATION).read_text().splitlines()
+    assert listed[0] == "id,label"
+    assert len(listed) == 15
+    facts = load_model(tmp_path).facts["validation_data"]
+    assert facts["fingerprint"] == _VALIDATION.fingerprint()  # all of it is used
 
 
 def test_a_killed_run_ends_like_one_that_was_not(tmp_path: Path) -> None:

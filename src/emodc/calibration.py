@@ -1,8 +1,13 @@
-"""Calibration: fitting the posterior's scale on validation data."""
+"""Calibration: fitting on validation data how errors become probabilities.
+
+Everything here works on errors that have been measured already, (N, K, S); nothing asks a network.
+"""
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
@@ -10,6 +15,8 @@ LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
 gaps as small as float32 rounding decide."""
 
 _HALVINGS = 60  # of the log-scale bracket: to the precision of float64
+_FOLDS = 5
+_SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003)
 
 
 def fit_scale(errors: Tensor, labels: Tensor) -> float:
@@ -48,3 +55,125 @@ def fit_scale(errors: Tensor, labels: Tensor) -> float:
         else:
             high = middle
     return math.exp((low + high) / 2)
+
+
+def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
+    """Return weights of the draws that make the posterior most likely on unseen images.
+
+    Timesteps differ in how much they tell. The weights minimise the cross-entropy of
+    ``softmax(-scale * mean_s w_s d_s)`` plus a penalty on ``log w``, which shrinks them towards
+    equal ones; how much is chosen by cross-validation, which may also leave them equal.
+
+    Args:
+        errors: (N, K, S) float32.
+        labels: (N,) int64.
+
+    Returns:
+        (S,) float64, positive, of mean 1.
+    """
+    fold = torch.arange(len(labels)) % _FOLDS
+    equal = torch.ones(errors.shape[2], dtype=torch.float64)
+    d = errors.double()
+
+    def unseen_losses(shrinkage: float | None) -> Tensor:
+        losses = torch.empty(len(labels), dtype=torch.float64)
+        for number in range(_FOLDS):
+            seen, unseen = fold != number, fold == number
+            w = equal if shrinkage is None else _fit(d[seen], labels[seen], shrinkage)
+            logits = -fit_scale(d[seen] * w, labels[seen]) * (d[unseen] * w).mean(dim=2)
+            losses[unseen] = F.cross_entropy(logits, labels[unseen], reduction="none")
+        return losses
+
+    plain = unseen_losses(None)
+    gains = {shrinkage: plain - unseen_losses(shrinkage) for shrinkage in _SHRINKAGES}
+    best = max(gains, key=lambda shrinkage: float(gains[shrinkage].mean()))
+    gain = gains[best]
+    # Equal weights stay unless the gain stands out from its noise.
+    clear = gain.mean() > 2 * gain.std() / len(gain) ** 0.5
+    return _fit(d, labels, best) if bool(clear) else equal
+
+
+def _fit(d: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
+    """Return (S,) weights for the errors d (N, K, S) float64 at one strength of the penalty."""
+    start = math.log(fit_scale(d, labels))
+    parameters = torch.zeros(d.shape[2] + 1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([parameters], max_iter=60, line_search_fn="strong_wolfe")
+    steps = d.shape[2]
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        log_w, log_scale = parameters[:-1], parameters[-1] + start
+        w = torch.softmax(log_w, dim=0)  # of sum 1
+        loss = F.cross_entropy(-log_scale.exp() * (d @ w), labels)
+        loss = loss + shrinkage * log_w.square().mean()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return torch.softmax(parameters.detach()[:-1], dim=0) * steps
+
+
+def best_steps(errors: Tensor, labels: Tensor, counts: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Return, for each number of draws, those that tell the classes apart best together.
+
+    Draws are added one by one, each time the one after which the likelihood, at its best scale,
+    is highest.
+
+    Args:
+        errors: (N, K, S).
+        labels: (N,) int64.
+        counts: numbers M of draws, 1 <= M <= S.
+
+    Returns:
+        By M, the positions of M draws in ascending order.
+    """
+    d = errors.double()
+    chosen: list[int] = []
+    total = torch.zeros_like(d[:, :, 0])
+    found = {}
+    for size in range(1, max(counts) + 1):
+        candidates = [s for s in range(d.shape[2]) if s not in chosen]
+
+        def loss(s: int, before: Tensor = total) -> float:
+            mean = before + d[:, :, s]
+            return float(F.cross_entropy(-fit_scale(mean, labels) * mean, labels))
+
+        added = min(candidates, key=loss)
+        chosen.append(added)
+        total = total + d[:, :, added]
+        if size in counts:
+            found[size] = tuple(sorted(chosen))
+    return found
+
+
+def least_probability(probabilities: Tensor, labels: Tensor, coverage: float) -> float:
+    """Return the threshold of a prediction set that holds the true class often enough.
+
+    Split conformal prediction with the score ``1 - p_y`` (Sadinle et al., JASA 2019): on
+    exchangeable images the set ``{c: p_c >= threshold}`` holds the true class with a probability
+    of at least ``coverage``. The images must not have been used to fit the probabilities.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) int64.
+        coverage: wanted, in (0, 1).
+
+    Returns:
+        The threshold; 0, which admits every class, if N images are too few to tell.
+    """
+    p_true = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1).sort().values  # (N,) rising
+    allowed = math.floor((1 - coverage) * (len(labels) + 1))  # images that may be left out
+    return float(p_true[allowed - 1]) if allowed else 0.0
+
+
+def binomial_tail(successes: int, trials: int, probability: float) -> float:
+    """Return P(X <= successes) of a binomial variable."""
+    logs = [
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * math.log(probability)
+        + (trials - k) * math.log1p(-probability)
+        for k in range(successes + 1)
+    ]
+    return min(1.0, math.fsum(map(math.exp, logs)))

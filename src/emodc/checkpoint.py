@@ -2,12 +2,11 @@
 
 A model is a folder of two files. ``model.safetensors`` holds the backbone's weights;
 ``emodc.json`` holds the label order, the settings of schedule, codec and backbone, the crop
-geometry, the posterior's scale, hashes of both files, and what the card tells of data and licence.
+geometry, the fitted posterior, hashes of both files, and what the card tells of data and licence.
 """
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from emodc.backbones.face_unet import FaceUNet
 from emodc.config import ModelSettings
+from emodc.decision import Decision
 from emodc.diffusion import Schedule
 from emodc.faces import CropGeometry
 from emodc.labels import LabelSet
@@ -47,21 +47,35 @@ class Model:
         name: what the model is called in reports.
         settings: schedule, codec and backbone settings.
         label_set: the ordered classes.
-        geometry: where the crops it was trained on show the landmarks.
+        geometry: where the crops it was trained on show the landmarks; None if that is not known,
+            so that it can only be shown crops.
         backbone: the network, in evaluation mode.
         schedule: the noise schedule that ``settings`` describes.
-        scale: inverse temperature of the posterior.
+        decision: how errors become an answer.
         facts: JSON values for the card: training run, data, licence.
     """
 
     name: str
     settings: ModelSettings
     label_set: LabelSet
-    geometry: CropGeometry
+    geometry: CropGeometry | None
     backbone: FaceUNet
     schedule: Schedule
-    scale: float
+    decision: Decision
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def require_geometry(self) -> CropGeometry:
+        """Return the geometry that faces are aligned to.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.geometry is None:
+            raise ValueError(
+                f"model '{self.name}' was trained on crops in which no faces were found, so it "
+                "cannot be shown photographs: give crops like these, and --no-detect"
+            )
+        return self.geometry
 
     @property
     def device(self) -> torch.device:
@@ -96,8 +110,8 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "model": model.settings.model_dump(mode="json"),
         "prompts": [*model.label_set.classes, "null", "non_class"],
         "licence": LICENCE,
-        "crop": model.geometry.to_dict(),
-        "posterior": {"scale": model.scale},
+        "crop": None if model.geometry is None else model.geometry.to_dict(),
+        "posterior": model.decision.model_dump(mode="json"),
         "facts": dict(model.facts),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -127,10 +141,9 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     try:
         label_set = LabelSet(settings["labels"]["name"], tuple(settings["labels"]["classes"]))
         parsed = ModelSettings.model_validate(settings["model"])
-        geometry = CropGeometry.from_dict(settings["crop"])
-        scale = float(settings["posterior"]["scale"])
-        if not 0 < scale < math.inf:
-            raise ValueError(f"posterior.scale must be positive and finite, not {scale}")
+        crop = settings["crop"]
+        geometry = None if crop is None else CropGeometry.from_dict(crop)
+        decision = Decision.model_validate(settings["posterior"])
     except (KeyError, TypeError, ValueError) as error:
         reason = (
             f"{error.error_count()} settings are wrong"
@@ -154,7 +167,7 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
         geometry=geometry,
         backbone=backbone.to(device).eval(),
         schedule=schedule,
-        scale=scale,
+        decision=decision,
         facts=settings.get("facts", {}),
     )
 

@@ -3,8 +3,10 @@
 Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023, arXiv
 2303.16203): with draws ``(t_s, eps_s)``, s = 1..S, shared by all classes and images,
 
-    d_c,s = || eps_theta(xt(x0, eps_s, t_s), t_s, c) - eps_s ||^2,
-    prediction = argmin_c  mean_s d_c,s,    p(c | x0) = softmax_c(-scale * mean_s d_c,s).
+    d_c,s = || eps_theta(xt(x0, eps_s, t_s), t_s, c) - eps_s ||^2,    D_c = mean_s w_s d_c,s,
+    prediction = argmin_c D_c,    p(c | x0) = softmax_c(-scale * D_c),
+
+with weights ``w_s`` of mean 1, all equal unless they were fitted (:mod:`emodc.calibration`).
 """
 
 from collections.abc import Callable
@@ -44,8 +46,7 @@ class DrawBank:
 def draw_bank(timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0) -> DrawBank:
     """Return the draws of the S-step protocol: t evenly spaced, noise seeded.
 
-    ``t_s = floor((s + 0.5) T / S)`` covers the whole range for every S, where a stride of
-    ``T // S`` stops short of T. The noise of draw s is a function of (seed, S, T, s) alone.
+    The noise of draw s is a function of (seed, S, T, s) alone.
 
     Args:
         timesteps: T.
@@ -56,15 +57,67 @@ def draw_bank(timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0)
     Raises:
         ValueError: S is outside 1..T.
     """
-    if not 1 <= steps <= timesteps:
-        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
-    s = torch.arange(steps, dtype=torch.int64)
-    t = (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
+    t = spaced_timesteps(timesteps, steps)
     indices = [steps * timesteps + i for i in range(steps)]
     return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape))
 
 
-@torch.inference_mode()
+def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
+    """Return (S,) int64 ``t_s = floor((s + 0.5) T / S)``.
+
+    They cover the whole range for every S, where a stride of ``T // S`` stops short of T.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+    s = torch.arange(steps, dtype=torch.int64)
+    return (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
+
+
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``measure(image (M,), draw (M,), prompts (M,P)) -> d (M,P)``: errors of (image, draw) pairs."""
+
+
+def measure_errors(
+    predict_noise: NoisePredictor,
+    schedule: Schedule,
+    x0: Tensor,
+    bank: DrawBank,
+    pairs: int = DEFAULT_PAIRS,
+) -> Measure:
+    """Return what measures the errors of single (image, draw) pairs of these images and draws.
+
+    Args:
+        predict_noise: the backbone.
+        schedule: the noise schedule of the backbone.
+        x0: (B, C, H, W) images, on the backbone's device.
+        bank: S shared draws.
+        pairs: most (image, draw) pairs in one call of the backbone; changes speed and memory, not
+            the answer.
+
+    Returns:
+        A function of image indices (M,), draw indices (M,) and prompts (M, P), on the CPU, that
+        returns the errors (M, P) float32 on the CPU.
+    """
+    device = x0.device
+    t, eps = bank.t.to(device), bank.eps.to(device)
+
+    @torch.inference_mode()
+    def measure(image: Tensor, draw: Tensor, prompts: Tensor) -> Tensor:
+        errors = torch.empty(prompts.shape)
+        for start in range(0, len(image), pairs):
+            part = slice(start, start + pairs)
+            i, s, c = image[part].to(device), draw[part].to(device), prompts[part].to(device)
+            xt = add_noise(schedule, x0[i], eps[s], t[s])  # (pairs, C, H, W)
+            predicted = predict_noise(xt, t[s], c)  # (pairs, P, C, H, W)
+            errors[part] = noise_error(predicted, eps[s]).cpu()
+        return errors
+
+    return measure
+
+
 def class_errors(
     predict_noise: NoisePredictor,
     schedule: Schedule,
@@ -77,30 +130,25 @@ def class_errors(
 
     Args:
         predict_noise: the backbone; asked for the K class prompts at once.
-        schedule: the noise schedule of the backbone.
-        x0: (B, C, H, W) images, on the backbone's device.
-        bank: S shared draws.
+        schedule: as for `measure_errors`.
+        x0: as for `measure_errors`.
+        bank: as for `measure_errors`.
         num_classes: K.
-        pairs: most (image, draw) pairs in one call; changes speed and memory, not the answer.
+        pairs: as for `measure_errors`.
 
     Returns:
         (B, K, S) float32 on the CPU: ``d_c,s``.
     """
-    images, steps, device = len(x0), len(bank), x0.device
-    t, eps = bank.t.to(device), bank.eps.to(device)
-    errors = torch.empty(images * steps, num_classes)
-    for start in range(0, images * steps, pairs):
-        pair = torch.arange(start, min(start + pairs, images * steps), device=device)
-        image, draw = pair // steps, pair % steps
-        xt = add_noise(schedule, x0[image], eps[draw], t[draw])  # (pairs, C, H, W)
-        prompts = torch.arange(num_classes, device=device).expand(len(pair), -1)
-        predicted = predict_noise(xt, t[draw], prompts)  # (pairs, K, C, H, W)
-        errors[start : start + len(pair)] = noise_error(predicted, eps[draw]).cpu()
+    images, steps = len(x0), len(bank)
+    pair = torch.arange(images * steps)
+    prompts = torch.arange(num_classes).expand(len(pair), -1)
+    measure = measure_errors(predict_noise, schedule, x0, bank, pairs)
+    errors = measure(pair // steps, pair % steps, prompts)
     return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
 
 
-def posterior(errors: Tensor, scale: float) -> Tensor:
-    """Return ``p(c | x0)``, the softmax of ``-scale * mean_s d_c,s``.
+def posterior(errors: Tensor, scale: float, weights: Tensor | None = None) -> Tensor:
+    """Return ``p(c | x0)``, the softmax of ``-scale * mean_s w_s d_c,s``.
 
     The mean is taken in float64: with many draws, near-equal classes would otherwise be
     ordered by the rounding of the sum.
@@ -108,8 +156,10 @@ def posterior(errors: Tensor, scale: float) -> Tensor:
     Args:
         errors: (B, K, S) from :func:`class_errors`.
         scale: inverse temperature, > 0, fitted on validation data.
+        weights: (S,) ``w_s`` of mean 1; all 1 if not given.
 
     Returns:
         (B, K) float64, rows sum to 1; its argmax is the prediction.
     """
-    return torch.softmax(-scale * errors.double().mean(dim=2), dim=1)
+    weighted = errors.double() if weights is None else errors.double() * weights.double()
+    return torch.softmax(-scale * weighted.mean(dim=2), dim=1)

@@ -1,4 +1,4 @@
-"""The command line: ``emodc predict | evaluate | train | export | recipes``.
+"""The command line: ``emodc predict | evaluate | calibrate | train | export | recipes``.
 
 Data goes to stdout, everything else to stderr. Heavy modules are imported inside the commands, so
 that help and complaints about arguments come at once.
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from emodc.cli_data import data_app
 from emodc.console import complain, csv_writer, prediction_table, print_json, print_rich, progress
 
 if TYPE_CHECKING:
@@ -44,6 +45,19 @@ class _ErrorBoundary(TyperGroup):
         raise typer.Exit(2)
 
 
+class _OptionalDelta(TyperCommand):
+    """Lets ``--adaptive`` stand alone or be followed by a number."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        if "--adaptive" in given:
+            place = given.index("--adaptive")
+            following = given[place + 1] if place + 1 < len(given) else ""
+            if not following.replace(".", "", 1).isdigit():
+                given[place] = "--adaptive=0"  # stands for the default
+        return super().parse_args(ctx, given)
+
+
 app = typer.Typer(
     cls=_ErrorBoundary,
     epilog=_EPILOG,
@@ -53,8 +67,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(data_app, name="data")
+
 _Model = Annotated[str, typer.Option(help="A bundled model's name, a model's folder or a hub id.")]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+_Adaptive = Annotated[
+    float | None,
+    typer.Option(
+        metavar="[DELTA]",
+        help="Take as many draws as it needs; at most this share of the answers may differ from "
+        "those of all draws. Takes a calibrated model. [default DELTA: 0.02]",
+    ),
+]
+_Budget = Annotated[int | None, typer.Option(help="Most draws for a face.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws: same seed, same answer.")]
 
 
@@ -86,14 +111,28 @@ def _root(
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-@app.command(epilog=_EPILOG)
+def _delta(adaptive: float | None) -> float | None:
+    from emodc.answers import DEFAULT_DELTA
+
+    return DEFAULT_DELTA if adaptive == 0 else adaptive
+
+
+@app.command(cls=_OptionalDelta, epilog=_EPILOG)
 def predict(
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH", help="Pictures, folders of pictures, glob patterns."),
     ],
     model: _Model = "face48",
-    steps: Annotated[int, typer.Option(help="Draws for each face; more are steadier.")] = 20,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Exactly this many draws for each face. [default: as --adaptive with a calibrated "
+            "model, else 20]"
+        ),
+    ] = None,
+    adaptive: _Adaptive = None,
+    budget: _Budget = None,
     seed: _Seed = 0,
     detect: Annotated[
         bool,
@@ -117,8 +156,10 @@ def predict(
     files = picture_paths(paths)
     classifier = EmotionClassifier.from_pretrained(model, device)
     rows: list[Prediction] = []
-    stream = classifier.iter_predict(files, steps=steps, seed=seed, detect=detect)
-    keep = csv_writer(classifier.classes) if as_csv else rows.append
+    stream = classifier.iter_predict(
+        files, steps=steps, delta=_delta(adaptive), budget=budget, seed=seed, detect=detect
+    )
+    keep = csv_writer(classifier.classes_) if as_csv else rows.append
     found: Counter[str] = Counter()
     with progress("pictures", show=not (as_csv and sys.stdout.isatty())) as advance:
         for row in stream:
@@ -138,15 +179,24 @@ def predict(
         raise typer.Exit(2 if found["unreadable"] == len(files) else 1)
 
 
-@app.command(epilog=_EPILOG)
+@app.command(cls=_OptionalDelta, epilog=_EPILOG)
 def evaluate(
     data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The data set.")],
     model: _Model = "face48",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     steps: Annotated[int, typer.Option(help="Draws for each image.")] = 100,
+    adaptive: _Adaptive = None,
+    budget: _Budget = None,
     limit: Annotated[
         int | None, typer.Option(help="Take a stratified subset of this many images.")
     ] = None,
+    detect: Annotated[
+        bool,
+        typer.Option(
+            "--detect/--no-detect",
+            help="Find, align and crop the faces first, as predict does, or take whole pictures.",
+        ),
+    ] = False,
     seed: _Seed = 0,
     output: Annotated[
         Path | None,
@@ -166,15 +216,85 @@ def evaluate(
     loaded = load_model(model, choose_device(device))
     with progress("images") as advance:
         report = run(
-            loaded, images, steps=steps, seed=seed, limit=limit, output=output, progress=advance
+            loaded,
+            images,
+            steps=steps,
+            delta=_delta(adaptive),
+            budget=budget,
+            seed=seed,
+            limit=limit,
+            detect=detect,
+            output=output,
+            progress=advance,
         )
     if as_json:
         print_json(report)
     else:
         print_rich(evaluation_table(report))
-    if report["n_skipped"]:
-        complain(f"{report['n_skipped']} images could not be read; the report names them")
+    if faceless := report["n_without_face"]:
+        typer.echo(f"emodc: no face found in {faceless} images; the report names them", err=True)
+    if unreadable := report["n_skipped"] - faceless:
+        complain(f"{unreadable} images could not be read; the report names them")
         raise typer.Exit(1)
+
+
+@app.command(epilog=_EPILOG)
+def calibrate(
+    data: Annotated[
+        str, typer.Option(metavar="NAME:PATH", help="The data set; its validation split is used.")
+    ],
+    model: _Model = "face48",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the calibrated model. [default: the model's folder]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="validation, or test if that is not reported on.")] = (
+        "validation"
+    ),
+    steps: Annotated[int, typer.Option(help="Draws of the answer that is aimed at.")] = 100,
+    limit: Annotated[
+        int | None, typer.Option(help="Take a stratified subset of this many images.")
+    ] = None,
+    coverage: Annotated[
+        float, typer.Option(help="Share of faces whose true class a prediction set shall hold.")
+    ] = 0.9,
+    seed: _Seed = 0,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder for measured errors; a calibration interrupted there goes on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    device: _Device = "auto",
+) -> None:
+    """Fit probabilities, prediction sets and sequential scoring of a model on validation data."""
+    from emodc.calibrate import calibrate as run
+    from emodc.checkpoint import load_model, save_model
+    from emodc.data import open_data
+    from emodc.predict import choose_device
+    from emodc.report import calibration_table
+
+    if output is None and not Path(model).is_dir():
+        raise ValueError(f"model '{model}' is no folder to write to: give --output FOLDER")
+    images = open_data(data, split)
+    loaded = load_model(model, choose_device(device))
+    with progress("images") as advance:
+        calibrated = run(
+            loaded,
+            images,
+            steps=steps,
+            limit=limit,
+            coverage=coverage,
+            seed=seed,
+            folder=work,
+            progress=advance,
+        )
+    folder = output or Path(model)
+    save_model(calibrated, folder)
+    if as_json:
+        print_json(calibrated.facts["calibration"])
+    else:
+        print_rich(calibration_table(calibrated.facts["calibration"]))
+    typer.echo(f"emodc: the calibrated model is in {folder}", err=True)
 
 
 @app.command(epilog=_EPILOG)

@@ -50,7 +50,11 @@ def prediction_table(rows: Sequence["Prediction"]) -> "RenderableType":
         else:
             probability = f"{row.probabilities[row.label]:.3f}"
             box = ", ".join(f"{value:.0f}" for value in row.box)
-            table.add_row(file, str(row.face), Text(row.label, style="bold"), probability, box)
+            others = [name for name in row.prediction_set or () if name != row.label]
+            label = Text(row.label, style="bold")
+            if others:
+                label.append(f" or {', '.join(others)}", style="dim not bold")
+            table.add_row(file, str(row.face), label, probability, box)
     return table
 
 
@@ -63,14 +67,19 @@ def csv_writer(classes: Sequence[str]) -> Callable[["Prediction"], None]:
     corners = ("x0", "y0", "x1", "y1")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(
-        ["file", "face", "status", "label", *classes, *corners, "detection_score", "error"]
+        [
+            *("file", "face", "status", "label", *classes, *corners),
+            *("detection_score", "prediction_set", "trunk_passes", "error"),
+        ]
     )
 
     def write(row: "Prediction") -> None:
         p, box = row.probabilities or {}, row.box or (None,) * 4
         numbers = [*(p.get(name) for name in classes), *box, row.detection_score]
         shown = [None if number is None else round(number, 6) for number in numbers]
-        writer.writerow([row.file, row.face, row.status, row.label, *shown, row.error])
+        likely = None if row.prediction_set is None else ";".join(row.prediction_set)
+        facts = [row.file, row.face, row.status, row.label]
+        writer.writerow([*facts, *shown, likely, row.trunk_passes, row.error])
 
     return write
 

@@ -12,16 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.aligned import NO_FACE, aligned
+from emodc.answers import (
+    Answers,
+    plain_answers,
+    require_adaptive,
+    sequential_answers,
+    sequential_outcome,
+)
 from emodc.checkpoint import Model, write_atomically
-from emodc.classifier import DEFAULT_PAIRS, posterior
+from emodc.classifier import DEFAULT_PAIRS, draw_bank, spaced_timesteps
 from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.labels import LabelSet, canonical_name
-from emodc.metrics import summarise
-from emodc.scoring import Progress, score_images, state_hash
+from emodc.metrics import accuracy_interval, mean_class_accuracy, summarise
+from emodc.scoring import Progress, Score, score_errors, score_images, state_hash
+from emodc.sequential import Outcome
 
 REPORT, PREDICTIONS, ERRORS = "report.json", "predictions.csv", "errors"
 """What an evaluation's folder holds: two files, and a folder of saved errors."""
+
+_CHUNK, _LONG_CHUNK = 16, 128  # images between two saves; long ones keep a shared batch full
 
 
 def evaluate(
@@ -29,8 +40,11 @@ def evaluate(
     data: FaceData,
     *,
     steps: int = 100,
+    delta: float | None = None,
+    budget: int | None = None,
     seed: int = 0,
     limit: int | None = None,
+    detect: bool = False,
     output: Path | None = None,
     pairs: int = DEFAULT_PAIRS,
     progress: Progress = lambda done, total: None,
@@ -43,9 +57,14 @@ def evaluate(
     Args:
         model: what to evaluate.
         data: the images.
-        steps: S, the number of draws, 1..T.
+        steps: S, the number of draws, 1..T; with ``delta``, those the model was calibrated for.
+        delta: score sequentially; at most this share of the images may get another answer than
+            all draws would give. Takes a calibrated model.
+        budget: with ``delta``, most draws for an image.
         seed: of the draws and of the choice of images.
         limit: evaluate a stratified subset of this many images.
+        detect: find, align and crop the face in every picture first, as `predict` does; pictures
+            without one are skipped and counted.
         output: folder for ``report.json``, ``predictions.csv`` and the errors; an evaluation
             interrupted there goes on.
         pairs: most (image, draw) pairs in one call of the network; does not change the answer.
@@ -53,7 +72,8 @@ def evaluate(
 
     Returns:
         The report, ready for JSON: the figures of :func:`emodc.metrics.summarise`, cost per
-        image, ``error_by_timestep`` (mean d_p over the images), and what was evaluated on what.
+        image, ``error_by_timestep`` (mean d_p over the images; plain scoring only), ``groups``
+        (figures for each value of the data set's attributes), and what was evaluated on what.
 
     Raises:
         ValueError: fewer than two classes in common, no readable image, ``steps`` or ``limit``
@@ -64,33 +84,53 @@ def evaluate(
     ours = data.subset(np.flatnonzero(new_label[data.labels] >= 0))
     if limit is not None:
         ours = ours.subset(stratified_subset(ours.labels, limit, seed))
+    if detect:
+        ours = aligned(ours, model.require_geometry(), model.settings.codec.size)
     folder = None if output is None else output / ERRORS
+    settings: dict[str, object] = {"seed": seed}
+    if delta is None:
+        score, chunk = score_errors(model, steps=steps, seed=seed, pairs=pairs), _CHUNK
+        settings["steps"] = steps
+    else:
+        steps = require_adaptive(model).steps
+        score = _score_sequentially(model, delta, budget, seed, shared, pairs)
+        settings |= {"delta": delta, "budget": budget, "decision": model.decision}
+        chunk = _LONG_CHUNK
     scores = score_images(
-        model, ours, steps=steps, seed=seed, folder=folder, pairs=pairs, progress=progress
+        model, ours, score, settings, folder=folder, chunk=chunk, progress=progress
     )
     if len(scores.index) == 0:
         raise ValueError(f"{data.name}: no image can be read: {scores.skipped[0][1]}")
-    if not bool(scores.errors.isfinite().all()):
+    if not all(bool(values.isfinite().all()) for values in scores.values.values()):
         raise ValueError(
             f"model '{model.name}' predicts NaN or infinite noise: its weights diverged"
         )
 
     labels = torch.from_numpy(new_label[ours.labels])[scores.index]  # (N,) among the shared
     classes = [model.label_set.classes[k] for k in shared.tolist()]
-    probabilities = posterior(scores.errors[:, shared], model.scale)
-    d_p = scores.errors[torch.arange(len(labels)), shared[labels]].double()  # (N, S)
+    t = spaced_timesteps(model.schedule.timesteps, steps)
+    if delta is None:
+        errors = scores.values["errors"][:, shared]  # (N, K', S)
+        answers = plain_answers(model, errors, t)
+        d_p = errors[torch.arange(len(labels)), labels].double().mean(dim=0)  # (S,)
+    else:
+        answers = sequential_answers(model, Outcome(**scores.values), delta)
+    probabilities = answers.probabilities
     report = {
         **summarise(probabilities, labels, classes),
-        "trunk_passes_per_image": steps,
-        "prompt_evaluations_per_image": steps * len(model.label_set),
+        "trunk_passes_per_image": float(answers.draws.double().mean()),
+        "prompt_evaluations_per_image": float(answers.evaluations.double().mean()),
         "seconds_per_image": scores.seconds / (len(scores.index) + len(scores.skipped)),
+        "prediction_sets": _set_figures(answers, labels, model.decision.coverage),
         "steps": steps,
+        "delta": delta,
+        "budget": budget,
         "seed": seed,
         "limit": limit,
         "model": {
             "name": model.name,
             "weights_sha256": state_hash(model.backbone.state_dict()),
-            "scale": model.scale,
+            "decision": model.decision.model_dump(mode="json"),
             "classes_left_out": _missing(model.label_set, data.label_set),
         },
         "data": {
@@ -101,11 +141,14 @@ def evaluate(
             "classes_left_out": _missing(data.label_set, model.label_set),
             "images_left_out": int((new_label[data.labels] < 0).sum()),
         },
+        "detect": detect,
+        "groups": _groups(ours, scores.index, probabilities, labels),
         "n_skipped": len(scores.skipped),
+        "n_without_face": sum(reason.startswith(NO_FACE) for _, reason in scores.skipped),
         "skipped": [{"id": ours.ids[i], "reason": reason} for i, reason in scores.skipped],
-        "error_by_timestep": [
-            {"t": int(t), "d_p": float(d)} for t, d in zip(scores.t, d_p.mean(dim=0), strict=True)
-        ],
+        "error_by_timestep": []
+        if delta is not None
+        else [{"t": s, "d_p": d} for s, d in zip(t.tolist(), d_p.tolist(), strict=True)],
         "versions": {"emodc": version("emodc"), "torch": str(torch.__version__)},
     }
     if output is not None:
@@ -115,6 +158,58 @@ def evaluate(
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         write_atomically(output / REPORT, text.encode())
     return report
+
+
+def _score_sequentially(
+    model: Model, delta: float, budget: int | None, seed: int, shared: Tensor, pairs: int
+) -> Score:
+    steps = require_adaptive(model).steps
+    bank = draw_bank(model.schedule.timesteps, steps, model.settings.codec.shape, seed)
+
+    def score(x0: Tensor) -> dict[str, Tensor]:
+        classes = shared.tolist()
+        found = sequential_outcome(
+            model, x0, bank, delta, budget=budget, classes=classes, pairs=pairs
+        )
+        return vars(found)
+
+    return score
+
+
+def _set_figures(
+    answers: Answers, labels: Tensor, coverage: float | None
+) -> dict[str, float] | None:
+    """Return how often the prediction sets hold the truth, and their sizes."""
+    if answers.least_probability is None or coverage is None:
+        return None
+    held = answers.probabilities >= answers.least_probability  # (N, K')
+    return {
+        "wanted_coverage": coverage,
+        "coverage": float(held[torch.arange(len(labels)), labels].double().mean()),
+        "mean_size": float(held.sum(dim=1).double().mean()),
+        "share_of_single": float((held.sum(dim=1) == 1).double().mean()),
+    }
+
+
+def _groups(
+    data: FaceData, index: Tensor, probabilities: Tensor, labels: Tensor
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return accuracies by attribute and value; images whose value is not known are left out."""
+    predicted = probabilities.argmax(dim=1)
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, known in data.attributes.items():
+        values = np.array([known[i] for i in index.tolist()])
+        groups[name] = {}
+        for value in sorted(set(values.tolist()) - {""}):
+            among = torch.from_numpy(values == value)
+            right, images = int((predicted == labels)[among].sum()), int(among.sum())
+            groups[name][value] = {
+                "n_images": images,
+                "accuracy": right / images,
+                "accuracy_ci95": list(accuracy_interval(right, images)),
+                "mean_class_accuracy": mean_class_accuracy(predicted[among], labels[among]),
+            }
+    return groups
 
 
 def _match(model_set: LabelSet, data_set: LabelSet) -> tuple[Tensor, NDArray[np.int64]]:

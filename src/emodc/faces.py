@@ -109,6 +109,38 @@ FER2013_GEOMETRY = CropGeometry(
 """Medians over 4,000 training pictures of FER2013 (99.3 % with a face found at a score above 0.3)
 and their mirror images, as printed by scripts/fit_crop_geometry.py."""
 
+ARCFACE_GEOMETRY = CropGeometry(
+    (
+        (38.2946 / 112, 51.6963 / 112),
+        (73.5318 / 112, 51.5014 / 112),
+        (56.0252 / 112, 71.7366 / 112),
+        (41.5493 / 112, 92.3655 / 112),
+        (70.7299 / 112, 92.2041 / 112),
+    )
+)
+"""The 112x112 template of InsightFace, which ArcFace and most face recognition since is trained on
+(Deng et al., "ArcFace", CVPR 2019; ``face_align.py`` of its code)."""
+
+
+def with_margin(geometry: CropGeometry, margin: float) -> CropGeometry:
+    """Return the geometry of crops that show more, or less, around the same face.
+
+    Args:
+        geometry: what is scaled, about the centre of the crop.
+        margin: what the crop gains on each side, as a share of its present side: 0.1 shows 1.2
+            times as much in width and height. Negative values show less.
+
+    Raises:
+        ValueError: the margin is not a number above -0.5 (nothing would be left), or it moves a
+            landmark out of the crop.
+    """
+    if not -0.5 < margin < float("inf"):
+        raise ValueError(f"margin must be a number above -0.5, got {margin}")
+    scale = 1.0 / (1.0 + 2.0 * margin)
+    return CropGeometry(
+        tuple((0.5 + (x - 0.5) * scale, 0.5 + (y - 0.5) * scale) for x, y in geometry.landmarks)
+    )
+
 
 class FaceDetector:
     """Finds upright faces with CenterFace (see `emodc.centerface`).

@@ -1,15 +1,18 @@
 """Picture files: listing them and reading them safely, whatever a user's folder holds.
 
-Every picture enters the project through `read_image`: uint8 RGB, upright, or a
+Every picture enters the project through `read_image` or `decode_image`: uint8 RGB, upright, or a
 `ValueError` of one line. Nothing here changes Pillow's global settings.
 """
 
+import io
 import os
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,29 +81,30 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ValueError: there is no such file, or it is not a picture, is damaged, or has more
             than `MAX_PIXELS` pixels. The message is one line and names the file.
     """
-    try:
+    with _explained(str(path)):
         _check_regular_file(path)
         # Not by name: Pillow maps some TIFF files into memory then, and scrambles turned ones.
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _too_large(path)
-            return to_rgb(image, str(path))
-    except _Refused:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow's own limits: they cannot be lifted without a global side effect.
-        raise _too_large(path) from error
-    except UnidentifiedImageError as error:
-        raise _Refused(
-            f"{path}: not a picture in a supported format; convert it to JPEG or PNG"
-        ) from error
-    except PermissionError as error:
-        raise _Refused(f"{path}: no permission to read it; change its access rights") from error
-    except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise _Refused(
-            f"{path}: damaged or incomplete picture ({reason}); copy or export it again"
-        ) from error
+        with path.open("rb") as file:
+            return _decode(file, str(path))
+
+
+def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Read a picture that lies in memory as `read_image` reads a file.
+
+    Args:
+        content: the bytes of a picture file.
+        name: what error messages call it.
+
+    Returns:
+        (H, W, 3) uint8, RGB, C-contiguous and writable.
+
+    Raises:
+        ValueError: as for `read_image`.
+    """
+    with _explained(name):
+        if not content:
+            raise _empty(name)
+        return _decode(io.BytesIO(content), name)
 
 
 def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -185,12 +189,46 @@ def _check_regular_file(path: Path) -> None:
     if not path.is_file():
         raise _Refused(f"{path}: not a regular file; give a picture file")
     if path.stat().st_size == 0:
-        raise _Refused(f"{path}: the file is empty (0 bytes); copy or export it again")
+        raise _empty(str(path))
 
 
-def _too_large(path: Path) -> _Refused:
+def _decode(stream: BinaryIO, name: str) -> NDArray[np.uint8]:
+    with Image.open(stream, formats=_FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(name)
+        return to_rgb(image, name)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn whatever a bad picture makes Pillow raise into a refusal of one line."""
+    try:
+        yield
+    except _Refused:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # Pillow's own limits: they cannot be lifted without a global side effect.
+        raise _too_large(name) from error
+    except UnidentifiedImageError as error:
+        raise _Refused(
+            f"{name}: not a picture in a supported format; convert it to JPEG or PNG"
+        ) from error
+    except PermissionError as error:
+        raise _Refused(f"{name}: no permission to read it; change its access rights") from error
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise _Refused(
+            f"{name}: damaged or incomplete picture ({reason}); copy or export it again"
+        ) from error
+
+
+def _empty(name: str) -> _Refused:
+    return _Refused(f"{name}: the file is empty (0 bytes); copy or export it again")
+
+
+def _too_large(name: str) -> _Refused:
     limit = MAX_PIXELS // 1_000_000
-    return _Refused(f"{path}: more than {limit} megapixels; make a smaller copy of the picture")
+    return _Refused(f"{name}: more than {limit} megapixels; make a smaller copy of the picture")
 
 
 def _convert(image: Image.Image) -> NDArray[np.uint8]:

@@ -143,6 +143,25 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = ECE_BIN
     return float(sum(chunk.sum().abs() for chunk in binned)) / len(gaps)
 
 
+def calibration_error_interval(
+    probabilities: Tensor, labels: Tensor, resamples: int = 200
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap percentile interval of `calibration_error`.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) int64.
+        resamples: number of bootstrap samples, drawn with a fixed seed.
+    """
+    rng = np.random.default_rng(0)
+    errors = []
+    for _ in range(resamples):
+        drawn = torch.from_numpy(rng.integers(0, len(labels), len(labels)))
+        errors.append(calibration_error(probabilities[drawn], labels[drawn]))
+    low, high = np.quantile(errors, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def summarise(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Return every figure of this module, ready for JSON.
 

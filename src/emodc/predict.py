@@ -7,24 +7,23 @@
 A picture can hold any number of faces, none, or be damaged; each case gives rows that say so.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.answers import DEFAULT_STEPS, Scorer
 from emodc.checkpoint import Model, load_model, save_model
-from emodc.classifier import DrawBank, class_errors, draw_bank, posterior
 from emodc.faces import FaceDetector, crop_face, whole_image_crop
 from emodc.pictures import Picture, Pixels, Source, read_source, sources
 
 DEFAULT_MODEL = "face48"
-
-DEFAULT_STEPS = 20
-"""Draws for each face: a fifth of the time of the 100-step protocol. The random part of a class's
-mean error falls with the square root of the draws, so close calls deserve more."""
 
 _BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
 
@@ -46,6 +45,12 @@ class Prediction:
         detection_score: the detector's confidence in [0, 1]; None if no face was looked for.
         label: name of the most probable class.
         probabilities: by class name, in label order; they sum to 1.
+        prediction_set: the classes that the true one is among, with the coverage the model was
+            calibrated for; more than one means uncertain. None if it was not calibrated.
+        trunk_passes: draws taken; on a network whose prompts share a trunk, passes of the trunk.
+        prompt_evaluations: (draw, class) pairs evaluated.
+        gap_standard_error: of the mean gap between the answer and its closest rival, in units of
+            the errors; None with a single draw.
 
     Without a face, everything after ``error`` is None.
     """
@@ -60,6 +65,10 @@ class Prediction:
     detection_score: float | None = None
     label: str | None = None
     probabilities: Mapping[str, float] | None = None
+    prediction_set: tuple[str, ...] | None = None
+    trunk_passes: int | None = None
+    prompt_evaluations: int | None = None
+    gap_standard_error: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON."""
@@ -95,7 +104,7 @@ class EmotionClassifier:
         return cls(load_model(name_or_dir, choose_device(device)))
 
     @property
-    def classes(self) -> tuple[str, ...]:
+    def classes_(self) -> tuple[str, ...]:
         """The names of the classes, in label order."""
         return self.model.label_set.classes
 
@@ -111,7 +120,9 @@ class EmotionClassifier:
         self,
         images: Picture | Iterable[Picture],
         *,
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
+        delta: float | None = None,
+        budget: int | None = None,
         detect: bool = True,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
@@ -122,7 +133,11 @@ class EmotionClassifier:
             images: one or several of: path of a file, of a folder (its pictures, not those in the
                 folders inside), or glob pattern (``**`` for any depth); PIL image; uint8 array,
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N pictures.
-            steps: draws for each face, 1..T; more are steadier and take longer.
+            steps: this many evenly spaced draws for each face; if not given, as many as it takes
+                (`emodc.answers.Scorer`).
+            delta: share of answers that may differ from those of all draws; takes a calibrated
+                model.
+            budget: most draws for a face.
             detect: find, align and crop the faces; False if every picture is a face crop already.
             seed: of the draws; same seed, same answer, whatever else is asked about.
             progress: called with the numbers of pictures done and of all.
@@ -132,12 +147,15 @@ class EmotionClassifier:
 
         Raises:
             ValueError: an empty folder, a pattern without match, an array of another shape or
-                dtype, or `steps` outside 1..T. A single unreadable file is a row, not an error.
+                dtype, or `steps`, `delta` or `budget` that cannot be had. A single unreadable file
+                is a row, not an error.
             ImportError: faces are looked for and the extra `faces` is not installed.
         """
         pictures = list(sources(images))
         rows = []
-        for row in self.iter_predict(pictures, steps=steps, detect=detect, seed=seed):
+        for row in self.iter_predict(
+            pictures, steps=steps, delta=delta, budget=budget, detect=detect, seed=seed
+        ):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(pictures))
@@ -147,7 +165,9 @@ class EmotionClassifier:
         self,
         images: Picture | Iterable[Picture],
         *,
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
+        delta: float | None = None,
+        budget: int | None = None,
         detect: bool = True,
         seed: int = 0,
     ) -> Iterator[Prediction]:
@@ -156,6 +176,8 @@ class EmotionClassifier:
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
             steps: as for `predict`.
+            delta: as for `predict`.
+            budget: as for `predict`.
             detect: as for `predict`.
             seed: as for `predict`.
 
@@ -163,10 +185,40 @@ class EmotionClassifier:
             ValueError: as for `predict`; what concerns a picture, when its turn comes.
             ImportError: as for `predict`.
         """
-        bank = self._bank(steps, seed)
-        if detect and self._detector is None:
-            self._detector = FaceDetector()
-        return self._stream(sources(images), bank, self._detector if detect else None)
+        scorer = Scorer(self.model, steps=steps, delta=delta, budget=budget, seed=seed)
+        if detect:
+            self.model.require_geometry()  # complains before any picture is read
+            self._detector = self._detector or FaceDetector()
+        return self._stream(sources(images), scorer, self._detector if detect else None)
+
+    def predict_proba(
+        self,
+        crops: Sequence[Pixels],
+        *,
+        steps: int | None = None,
+        delta: float | None = None,
+        budget: int | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.float64]:
+        """Return class probabilities of face crops, as scikit-learn's classifiers do.
+
+        Args:
+            crops: N face crops, uint8, each (H, W) gray or (H, W, 3) RGB.
+            steps: as for `predict`.
+            delta: as for `predict`.
+            budget: as for `predict`.
+            seed: as for `predict`.
+
+        Returns:
+            (N, K), rows sum to 1, columns in the order of `classes_`.
+
+        Raises:
+            ValueError: as for `predict`, or a crop has another dtype or shape.
+        """
+        scorer = Scorer(self.model, steps=steps, delta=delta, budget=budget, seed=seed)
+        if not len(crops):
+            return np.empty((0, len(self.classes_)))
+        return scorer(self._encode(crops)).probabilities.numpy()
 
     def class_errors(
         self, crops: Sequence[Pixels], *, steps: int = DEFAULT_STEPS, seed: int = 0
@@ -180,37 +232,29 @@ class EmotionClassifier:
 
         Returns:
             (N, K, S) float32 on the CPU: the error under class k with draw s, averaged over the
-            elements of x0. `emodc.classifier.posterior` turns it into probabilities.
+            elements of x0. `emodc.answers.plain_answers` turns it into probabilities.
 
         Raises:
             ValueError: a crop has another dtype or shape, or `steps` is outside 1..T.
         """
-        return self._errors(crops, self._bank(steps, seed))
+        return Scorer(self.model, steps=steps, seed=seed).errors(self._encode(crops))
 
-    def _bank(self, steps: int, seed: int) -> DrawBank:
-        settings = self.model.settings
-        return draw_bank(self.model.schedule.timesteps, steps, settings.codec.shape, seed)
-
-    def _errors(self, crops: Sequence[Pixels], bank: DrawBank) -> Tensor:
-        model = self.model
-        x0 = model.settings.codec.encode(crops).to(model.device)
-        return class_errors(
-            model.backbone.predict_noise, model.schedule, x0, bank, len(model.label_set)
-        )
+    def _encode(self, crops: Sequence[Pixels]) -> Tensor:
+        return self.model.settings.codec.encode(crops).to(self.model.device)
 
     def _stream(
         self,
         pictures: Iterable[Source],
-        bank: DrawBank,
+        scorer: Scorer,
         detector: FaceDetector | None,
     ) -> Iterator[Prediction]:
         waiting: list[tuple[Prediction, Pixels | None]] = []
         for index, source in enumerate(pictures):
             waiting += self._look(index, source, detector)
             if len(waiting) >= _BATCH:
-                yield from self._scored(waiting, bank)
+                yield from self._scored(waiting, scorer)
                 waiting = []
-        yield from self._scored(waiting, bank)
+        yield from self._scored(waiting, scorer)
 
     def _look(
         self, index: int, source: Source, detector: FaceDetector | None
@@ -218,7 +262,7 @@ class EmotionClassifier:
         """Return the rows of a picture, not yet scored, each with its crop if there is a face."""
         file = str(source) if isinstance(source, Path) else None
         # At the codec's own size, so that the pixels are resampled only once.
-        geometry, size = self.model.geometry, self.model.settings.codec.size
+        size = self.model.settings.codec.size
         try:
             image = read_source(source)
             if detector is None:
@@ -226,6 +270,7 @@ class EmotionClassifier:
                 whole = Prediction(index, file, "ok", face=0, box=(0.0, 0.0, width, height))
                 return [(whole, whole_image_crop(image, size))]
             faces = detector.detect(image)
+            geometry = self.model.require_geometry()
             crops = [crop_face(image, face, geometry, size) for face in faces]
         except ValueError as error:
             return [(Prediction(index, file, "unreadable", str(error)), None)]
@@ -248,18 +293,28 @@ class EmotionClassifier:
         ]
 
     def _scored(
-        self, rows: Sequence[tuple[Prediction, Pixels | None]], bank: DrawBank
+        self, rows: Sequence[tuple[Prediction, Pixels | None]], scorer: Scorer
     ) -> Iterator[Prediction]:
         crops = [crop for _, crop in rows if crop is not None]
-        scores = iter(posterior(self._errors(crops, bank), self.model.scale) if crops else ())
-        classes = self.classes
+        answers = scorer(self._encode(crops)) if crops else None
+        number = 0
         for row, crop in rows:
-            if crop is None:
+            if crop is None or answers is None:
                 yield row
                 continue
-            p = next(scores)  # (K,)
-            by_name = dict(zip(classes, p.tolist(), strict=True))
-            yield replace(row, label=classes[int(p.argmax())], probabilities=by_name)
+            p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
+            least, gap_error = answers.least_probability, float(answers.gap_error[number])
+            likely = None if least is None else tuple(k for k in p if p[k] >= least)
+            yield replace(
+                row,
+                label=max(p, key=p.__getitem__),
+                probabilities=p,
+                prediction_set=likely,
+                trunk_passes=int(answers.draws[number]),
+                prompt_evaluations=int(answers.evaluations[number]),
+                gap_standard_error=None if math.isnan(gap_error) else gap_error,
+            )
+            number += 1
 
 
 def choose_device(name: str) -> torch.device:

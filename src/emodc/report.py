@@ -14,6 +14,7 @@ from emodc.checkpoint import BUNDLED, Model
 from emodc.config import Recipe, dump_recipe
 
 _TIMESTEPS_SHOWN = 10
+_SHOWN = 10  # skipped images listed
 _HEADING_LENGTH = 5  # of class names above the confusion matrix, to fit 80 columns
 
 _HEADER = """\
@@ -63,8 +64,37 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
         confusion.add_column(name[:_HEADING_LENGTH], justify="right")
     for name, counts in zip(names, report["confusion"], strict=True):
         confusion.add_row(name, *map(str, counts))
+    groups = [_group_table(name, values) for name, values in report["groups"].items()]
     remarks = [Text(line) for line in _remarks(report)]
-    return Group(figures, classes, confusion, *remarks)
+    return Group(figures, classes, confusion, *groups, *remarks)
+
+
+def _group_table(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table(f"By {name}", name, "images", "accuracy", "95 % CI", "mean class accuracy")
+    for value, row in values.items():
+        low, high = row["accuracy_ci95"]
+        shown = (f"{row['accuracy']:.4f}", f"{low:.4f} to {high:.4f}")
+        table.add_row(value, f"{row['n_images']:,}", *shown, f"{row['mean_class_accuracy']:.4f}")
+    return table
+
+
+def calibration_table(facts: Mapping[str, Any]) -> Group:
+    """Return what a calibration reached on the images that fitted nothing.
+
+    Args:
+        facts: ``facts["calibration"]`` of a model from :func:`emodc.calibrate.calibrate`.
+    """
+    held_out = facts["held_out"]
+    title = f"Held out: {held_out['images']:,} images of {facts['data']} {facts['split']}"
+    figures = _table(title, "", "before", "after")
+    for name in ("accuracy", "nll", "ece"):
+        values = (held_out["before"][name], held_out["after"][name])
+        figures.add_row(name, *(f"{value:.4f}" for value in values))
+    stops = _table("Sequential scoring", "delta", "answers differ", "draws", "accuracy")
+    for stop in held_out["stops"]:
+        shown = (f"{stop['differ']:.4f}", f"{stop['draws']:.1f}", f"{stop['accuracy']:.4f}")
+        stops.add_row(f"{stop['delta']:g}", *shown)
+    return Group(figures, stops)
 
 
 def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any] | None) -> str:
@@ -149,22 +179,26 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None) -> list
     lines += _markdown(["figure", "value"], [list(pair) for pair in _figures(report)])
     rows = [[name, str(row["support"]), *_shares(row)] for name, row in report["per_class"].items()]
     lines += ["", *_markdown(["class", "images", "precision", "recall", "F1"], rows)]
-    errors = report["error_by_timestep"]
-    shown = errors[:: math.ceil(len(errors) / _TIMESTEPS_SHOWN)]
-    lines += ["", "Mean noise-prediction error under the true class, by timestep:", ""]
-    lines += _markdown(
-        ["t", *(str(entry["t"]) for entry in shown)],
-        [["d_p", *(f"{entry['d_p']:.4f}" for entry in shown)]],
-    )
+    if errors := report["error_by_timestep"]:  # sequential scoring has none
+        shown = errors[:: math.ceil(len(errors) / _TIMESTEPS_SHOWN)]
+        lines += ["", "Mean noise-prediction error under the true class, by timestep:", ""]
+        lines += _markdown(
+            ["t", *(str(entry["t"]) for entry in shown)],
+            [["d_p", *(f"{entry['d_p']:.4f}" for entry in shown)]],
+        )
     remarks = _remarks(report)
     return [*lines, *(["", *remarks] if remarks else [])]
 
 
 def _title(report: Mapping[str, Any]) -> str:
-    data = report["data"]
+    data, delta = report["data"], report.get("delta")
+    scoring = f"{report['steps']} steps"
+    if delta is not None:
+        scoring = f"sequential scoring of {scoring} at delta {delta:g}"
+    found = ", faces detected" if report.get("detect") else ""
     return (
         f"{report['model']['name']} on {data['name']} {data['split']}, "
-        f"{report['n_images']:,} images, {report['steps']} steps, seed {report['seed']}"
+        f"{report['n_images']:,} images, {scoring}, seed {report['seed']}{found}"
     )
 
 
@@ -178,8 +212,8 @@ def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("chance", f"{report['chance']:.4f}"),
         ("negative log-likelihood", f"{report['nll']:.4f} nats"),
         ("expected calibration error", f"{report['ece']:.4f}"),
-        ("trunk passes per image", f"{report['trunk_passes_per_image']:,}"),
-        ("prompt evaluations per image", f"{report['prompt_evaluations_per_image']:,}"),
+        ("trunk passes per image", f"{report['trunk_passes_per_image']:,g}"),
+        ("prompt evaluations per image", f"{report['prompt_evaluations_per_image']:,g}"),
         ("seconds per image", f"{report['seconds_per_image']:.3g}"),
     ]
 
@@ -194,7 +228,10 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
             f"Classes of the data that the model lacks: {', '.join(missing)} "
             f"({report['data']['images_left_out']} images left out)."
         )
-    lines += [f"Skipped {image['id']}: {image['reason']}." for image in report["skipped"]]
+    skipped = report["skipped"]
+    lines += [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
+    if len(skipped) > _SHOWN:
+        lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
     return lines
 
 

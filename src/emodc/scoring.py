@@ -1,4 +1,4 @@
-"""Scoring: the errors of a data set's images, measured in chunks that survive an interruption."""
+"""Scoring a data set's images in chunks that survive an interruption."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.checkpoint import Model, pack_tensors, write_atomically
-from emodc.classifier import DEFAULT_PAIRS, DrawBank, class_errors, draw_bank
+from emodc.classifier import DEFAULT_PAIRS, class_errors, draw_bank
 from emodc.data.base import FaceData
 
 _CHUNK = 16  # images scored between two saves
@@ -21,103 +21,112 @@ _CHUNK = 16  # images scored between two saves
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
+Score = Callable[[Tensor], Mapping[str, Tensor]]
+"""``score(x0 (B,C,H,W)) -> {name: (B, ...)}``: what is kept of the images, on the CPU."""
+
 
 @dataclass(frozen=True)
 class Scores:
-    """The noise-prediction errors of a data set's images.
+    """What was kept of a data set's images.
 
     Attributes:
         index: (N,) int64, positions of the scored images in the data.
-        errors: (N, K, S) float32, ``d_c,s`` in the model's label order.
-        t: (S,) int64, the timesteps of the draws.
+        values: (N, ...) by name, what `Score` returned.
         skipped: the images that could not be read: position in the data and reason.
         seconds: spent on reading, encoding and scoring, earlier runs included.
     """
 
     index: Tensor
-    errors: Tensor
-    t: Tensor
+    values: Mapping[str, Tensor]
     skipped: tuple[tuple[int, str], ...]
     seconds: float
+
+
+def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAULT_PAIRS) -> Score:
+    """Return a `Score` of all classes' errors with all draws: ``errors`` (B, K, S) float32.
+
+    Args:
+        model: what predicts the noise.
+        steps: S, 1..T.
+        seed: of the draws.
+        pairs: most (image, draw) pairs in one call of the network.
+
+    Raises:
+        ValueError: ``steps`` is out of range.
+    """
+    bank = draw_bank(model.schedule.timesteps, steps, model.settings.codec.shape, seed)
+    classes = len(model.label_set)
+
+    def score(x0: Tensor) -> Mapping[str, Tensor]:
+        predict_noise = model.backbone.predict_noise
+        return {"errors": class_errors(predict_noise, model.schedule, x0, bank, classes, pairs)}
+
+    return score
 
 
 def score_images(
     model: Model,
     data: FaceData,
+    score: Score,
+    settings: Mapping[str, object],
     *,
-    steps: int,
-    seed: int = 0,
     folder: Path | None = None,
-    pairs: int = DEFAULT_PAIRS,
+    chunk: int = _CHUNK,
     progress: Progress = lambda done, total: None,
 ) -> Scores:
-    """Measure the noise-prediction errors of every image under all of the model's classes.
+    """Score every image.
 
     Args:
-        model: what predicts the noise.
+        model: whose codec encodes the images.
         data: the images; one that cannot be read is skipped.
-        steps: S, 1..T.
-        seed: of the draws.
+        score: what to measure.
+        settings: what, beside model and data, decides the result: by the name that an error
+            message uses.
         folder: where finished chunks are saved and, by the same call, found again.
-        pairs: most (image, draw) pairs in one call of the network.
+        chunk: images scored between two saves.
         progress: is told how far it is.
 
     Raises:
-        ValueError: ``steps`` is out of range, or ``folder`` holds chunks of another
-            evaluation or a damaged one.
+        ValueError: ``folder`` holds chunks of another evaluation or a damaged one.
         OSError: ``folder`` cannot be written.
     """
-    bank = draw_bank(model.schedule.timesteps, steps, model.settings.codec.shape, seed)
     identity: dict[str, str] = {}
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        identity = _identity(model, data, steps, seed)
+        identity = _identity(model, data) | {key: str(value) for key, value in settings.items()}
     parts: list[Scores] = []
     progress(0, len(data))
-    for start in range(0, len(data), _CHUNK):
-        indices = range(start, min(start + _CHUNK, len(data)))
+    for start in range(0, len(data), chunk):
+        indices = range(start, min(start + chunk, len(data)))
         file = None if folder is None else folder / f"{start:07d}.safetensors"
         if file is not None and file.exists():
-            part = _load_chunk(file, identity, bank)
+            part = _load_chunk(file, identity)
         else:
-            part = _score_chunk(model, data, indices, bank, pairs)
+            part = _score_chunk(model, data, indices, score)
             if file is not None:
                 _save_chunk(file, part, identity)
         parts.append(part)
         progress(indices.stop, len(data))
     return Scores(
         index=torch.cat([part.index for part in parts]),
-        errors=torch.cat([part.errors for part in parts]),
-        t=bank.t,
+        values={name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values},
         skipped=tuple(pair for part in parts for pair in part.skipped),
         seconds=sum(part.seconds for part in parts),
     )
 
 
-def _score_chunk(
-    model: Model, data: FaceData, indices: range, bank: DrawBank, pairs: int
-) -> Scores:
+def _score_chunk(model: Model, data: FaceData, indices: range, score: Score) -> Scores:
     started = time.perf_counter()
-    shape = model.settings.codec.shape
-    images, index, skipped = [torch.empty(0, *shape)], [], []
+    images, index, skipped = [torch.empty(0, *model.settings.codec.shape)], [], []
     for i in indices:
         try:
             images.append(model.settings.codec.encode([data.image(i)]))
             index.append(i)
         except ValueError as error:
             skipped.append((i, " ".join(str(error).split())))
-    errors = class_errors(
-        model.backbone.predict_noise,
-        model.schedule,
-        torch.cat(images).to(model.device),
-        bank,
-        len(model.label_set),
-        pairs,
-    )
     return Scores(
         index=torch.tensor(index, dtype=torch.int64),
-        errors=errors,
-        t=bank.t,
+        values=score(torch.cat(images).to(model.device)),
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
     )
@@ -125,15 +134,16 @@ def _score_chunk(
 
 def _save_chunk(file: Path, part: Scores, identity: dict[str, str]) -> None:
     more = {"skipped": json.dumps(part.skipped), "seconds": repr(part.seconds)}
-    tensors = {"index": part.index, "errors": part.errors}
+    tensors = {"index": part.index, **part.values}
     write_atomically(file, pack_tensors(tensors, identity | more))
 
 
-def _load_chunk(file: Path, identity: dict[str, str], bank: DrawBank) -> Scores:
+def _load_chunk(file: Path, identity: dict[str, str]) -> Scores:
     try:
         with safe_open(file, framework="pt") as opened:
             found = dict(opened.metadata())
-            index, errors = opened.get_tensor("index"), opened.get_tensor("errors")
+            values = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        index = values.pop("index")
         skipped = tuple((int(i), str(reason)) for i, reason in json.loads(found["skipped"]))
         seconds = float(found["seconds"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
@@ -146,18 +156,16 @@ def _load_chunk(file: Path, identity: dict[str, str], bank: DrawBank) -> Scores:
             f"{file.parent}: belongs to an evaluation with another {', another '.join(differing)}; "
             "choose another output folder, or delete this one"
         )
-    return Scores(index, errors, bank.t, skipped, seconds)
+    return Scores(index, values, skipped, seconds)
 
 
-def _identity(model: Model, data: FaceData, steps: int, seed: int) -> dict[str, str]:
-    """Return everything that decides the errors, by the name that an error message uses."""
+def _identity(model: Model, data: FaceData) -> dict[str, str]:
+    """Return what of model and data decides the scores."""
     settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
     return {
         "weights": state_hash(model.backbone.state_dict()),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),
         "data": data.fingerprint(),
-        "steps": str(steps),
-        "seed": str(seed),
         "version of emodc": version("emodc"),
     }
 

@@ -6,6 +6,8 @@ A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``s
 goes on from the state.
 """
 
+import csv
+import io
 import json
 import logging
 import math
@@ -21,6 +23,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from emodc.aligned import measured_geometry
 from emodc.calibration import fit_scale
 from emodc.checkpoint import (
     SETTINGS,
@@ -34,10 +37,11 @@ from emodc.classifier import class_errors, draw_bank, posterior
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
 from emodc.data.subset import stratified_subset
+from emodc.decision import Decision
 from emodc.diffusion import Schedule, add_noise, noise_error
 from emodc.evaluate import REPORT, evaluate
 from emodc.export import write_card
-from emodc.faces import FER2013_GEOMETRY
+from emodc.faces import CropGeometry
 from emodc.metrics import accuracy, mean_class_accuracy
 from emodc.runlog import STATE, RunLog
 from emodc.sampling import Batch, Sampler, training_prompts
@@ -49,6 +53,9 @@ _DIVERGED = (
     "the {what} after {at} samples; checkpoints are as they were before. Train anew in another "
     "folder with lower optimiser.learning_rate and optimiser.muon_learning_rate, or precision=fp32"
 )
+VALIDATION = "validation.csv"
+"""The file of a run that names the images which chose its best model."""
+
 _LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
 
 Progress = Callable[[int, dict[str, float]], None]
@@ -114,6 +121,8 @@ def train(
     sampler = Sampler(training, recipe, schedule.timesteps)
     chooser = _Chooser(recipe, training, validation, schedule, accelerator.device)
     learner = accelerator.prepare(backbone)
+    if state.samples == 0:
+        write_atomically(output / VALIDATION, chooser.listed())
     log, meter, half = RunLog(output, config, state.samples), _Meter(), recipe.precision == "bf16"
     with _finishing_the_step() as stopped:
         while state.samples < recipe.samples and not stopped():
@@ -218,9 +227,11 @@ class _Chooser:
             )
         codec, settings = recipe.model.codec, recipe.validation
         subset = stratified_subset(validation.labels, settings.images, seed=0)
+        self._subset = validation.subset(subset)
         self._x0 = codec.encode([validation.image(int(i)) for i in subset]).to(device)
         self._labels = torch.from_numpy(validation.labels[subset])
         self._bank = draw_bank(schedule.timesteps, settings.steps, codec.shape)
+        self._geometry = _geometry(training)
         self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
         self._facts: dict[str, Any] = {
             "recipe": recipe.model_dump(mode="json"),
@@ -231,7 +242,23 @@ class _Chooser:
                 "terms": training.terms,
                 "notes": dict(training.notes),
             },
+            "validation_data": {
+                "name": validation.name,
+                "images": len(self._subset),
+                "fingerprint": self._subset.fingerprint(),
+                "notes": dict(validation.notes),
+            },
         }
+
+    def listed(self) -> bytes:
+        """Return the validation subset as CSV: id, label."""
+        classes = self._subset.label_set.classes
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["id", "label"])
+        labels = [classes[label] for label in self._subset.labels]
+        writer.writerows(zip(self._subset.ids, labels, strict=True))
+        return text.getvalue().encode()
 
     def keep_if_best(self, state: RunState, output: Path) -> dict[str, float]:
         """Save the averaged model as the latest and, if it is, as the best; return its scores."""
@@ -250,10 +277,10 @@ class _Chooser:
             name=self._recipe.name,
             settings=self._recipe.model,
             label_set=self._label_set,
-            geometry=FER2013_GEOMETRY,
+            geometry=self._geometry,
             backbone=state.average,
             schedule=self._schedule,
-            scale=fit_scale(errors, self._labels),
+            decision=Decision(scale=fit_scale(errors, self._labels)),
             facts=self._facts | {"samples": state.samples, "validation": scores},
         )
         save_model(model, output / "last")
@@ -261,6 +288,23 @@ class _Chooser:
             state.best = scores["validation_accuracy"]
             save_model(model, output)
         return scores
+
+
+def _geometry(training: FaceData) -> CropGeometry | None:
+    """Return where the training pictures show the landmarks, so that photographs can follow."""
+    if training.geometry is not None:
+        return training.geometry
+    try:
+        measured = measured_geometry(training)
+    except ImportError:
+        measured = None
+    if measured is None:
+        logger.warning(
+            "%s: too few faces are found in its pictures (by the extra faces) to tell how they are "
+            "cropped; the model will take crops only, not photographs",
+            training.name,
+        )
+    return measured
 
 
 @dataclass

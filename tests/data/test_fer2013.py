@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
+from PIL import Image
 
 from emodc.data import FaceData, open_data
-from emodc.data.fer2013 import FER2013_CODES, read_rows
+from emodc.data.base import SPLITS
+from emodc.data.fer2013 import FER2013_CODES, USAGES, read_fer2013, read_rows
 from emodc.data.fer2013plus import majority_labels
 from emodc.labels import BASIC7, BASIC8
 
@@ -267,13 +269,102 @@ def test_a_half_downloaded_file_is_refused(folder: Path) -> None:
         open_data(f"fer2013:{folder}", "train")
 
 
-def test_a_wrong_folder_is_told_what_was_expected(folder: Path) -> None:
-    for wrong in (folder / "missing", folder / "fer2013.csv", folder.parent):
-        with pytest.raises(ValueError, match=r"no fer2013\.csv or fer2013\.csv\.gz here"):
+def test_a_wrong_folder_is_told_the_right_one(folder: Path) -> None:
+    (folder / "docs").mkdir()
+    for wrong in (folder / "missing", folder / "fer2013.csv", folder / "docs", folder.parent):
+        with pytest.raises(ValueError, match=r"no fer2013\.csv or fer2013\.csv\.gz here") as caught:
             open_data(f"fer2013:{wrong}", "train")
+        assert f"; give {folder}: " in str(caught.value)
     (folder / "fer2013new.csv").unlink()
-    with pytest.raises(ValueError, match=r"no fer2013new\.csv here"):
+    with pytest.raises(ValueError, match=r"no fer2013new\.csv here; give the folder that holds it"):
         open_data(f"fer2013plus:{folder}", "train")
+    (folder / "fer2013.csv").unlink()
+    with pytest.raises(ValueError, match=r"no fer2013\.csv .*; give the folder that holds it"):
+        open_data(f"fer2013:{folder}", "train")
+
+
+FOLDERS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+
+
+def folder_copy(root: Path, *tests: str) -> Path:
+    """Write the folder copy with 10 training pictures a class and these test pictures."""
+    names = [f"train/{name}/Training_{i}.jpg" for name in FOLDERS for i in range(10)]
+    for number, name in enumerate([*names, *(f"test/{name}" for name in tests)]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number)).save(root / name)
+    return root
+
+
+def test_the_folder_copy_is_parted_as_released_where_names_tell(tmp_path: Path) -> None:
+    tests = [f"{name}/{usage}_0.jpg" for name in FOLDERS for usage in USAGES[1:]]
+    root = folder_copy(tmp_path, *tests)
+    (root / "train" / "angry" / ".DS_Store").write_text("x")
+    release = read_fer2013(root)
+    assert release.name == "fer2013"
+    assert release.label_set is BASIC7
+    assert len(release.split("train")) == 70
+    validation, test = release.split("validation"), release.split("test")
+    assert list(validation.ids) == [f"test/{name}/PublicTest_0.jpg" for name in FOLDERS]
+    assert list(test.ids) == [f"test/{name}/PrivateTest_0.jpg" for name in FOLDERS]
+    assert class_names(test) == [BASIC7.classes[BASIC7.index(name)] for name in FOLDERS]
+    assert test.image(0).shape == (48, 48, 3)
+    assert release.owners_names["test"] == "PrivateTest"
+    assert [release.official[split]["total"] for split in SPLITS] == [28709, 3589, 3589]
+    assert release.official["test"]["disgust"] == 55
+
+
+@pytest.mark.parametrize("other", ["im0.png", "Training_0.jpg"])
+def test_the_folder_copy_has_both_tests_in_one_where_names_do_not_tell(
+    tmp_path: Path, other: str
+) -> None:
+    root = folder_copy(tmp_path, "sad/PublicTest_1.jpg", "sad/PrivateTest_2.jpg", f"happy/{other}")
+    release = read_fer2013(root)
+    assert len(release.split("test")) == 3
+    validation = release.split("validation")
+    assert validation.class_counts().tolist() == [1] * 7
+    assert all(name.startswith("train/") for name in validation.ids)
+    assert release.owners_names["test"] == "PublicTest + PrivateTest"
+    assert release.official["test"] == {
+        "total": 7178,
+        **{"anger": 958, "disgust": 111, "fear": 1024, "happiness": 1774},
+        **{"sadness": 1247, "surprise": 831, "neutral": 1233},
+    }
+    assert "validation" not in release.official
+    train = release.split("train")
+    assert "emodc data check" in str(train.notes["copies of test pictures in train"])
+
+
+def test_a_folder_copy_of_other_folders_is_refused(tmp_path: Path) -> None:
+    def refusal(given: Path) -> str:
+        with pytest.raises(ValueError, match=r".") as caught:
+            read_fer2013(given)
+        return str(caught.value)
+
+    root = folder_copy(tmp_path / "copy", "sad/im0.png")
+    assert f"; give {root}: " in refusal(tmp_path)
+    assert f"; give {root}: " in refusal(root / "train")
+    (root / "test" / "contempt").mkdir()
+    assert "the class folders are neutral, " in refusal(root)
+    (root / "test" / "contempt").rename(root / "test" / "joy")
+    assert "'joy' is no class" in refusal(root)
+    (root / "test" / "joy").rmdir()
+    put = root / "validation" / "sad"
+    put.mkdir(parents=True)
+    Image.fromarray(picture(0)).save(put / "1.png")
+    assert "has no validation folder; open this one as folder:PATH" in refusal(root)
+
+
+def test_the_released_file_goes_before_a_folder_copy_beside_it(folder: Path) -> None:
+    folder_copy(folder, "sad/im0.png")
+    assert len(read_fer2013(folder)) == len(ROWS)
+
+
+def test_fer_plus_refuses_the_folder_copy(tmp_path: Path, folder: Path) -> None:
+    root = folder_copy(tmp_path / "copy", "sad/im0.png")
+    (root / "fer2013new.csv").write_bytes((folder / "fer2013new.csv").read_bytes())
+    for name in ("fer2013plus", "fer2013plus8"):
+        with pytest.raises(ValueError, match=r"folder copy .*has lost the order of the rows"):
+            open_data(f"{name}:{root}", "train")
 
 
 @pytest.mark.slow
@@ -286,6 +377,12 @@ def test_the_counts_of_the_released_files() -> None:
     in_training = np.isin(first, first[usage == 0])
     assert int((in_training & (usage == 1)).sum()) == 280
     assert int((in_training & (usage == 2)).sum()) == 288
+
+    release = read_fer2013(folder)
+    for split, official in release.official.items():
+        counts = np.bincount(release.labels[release.rows(split)])
+        found = dict(zip(BASIC7.classes, counts.tolist(), strict=True))
+        assert {"total": sum(found.values()), **found} == official
 
     parts = {
         split: open_data(f"fer2013plus:{folder}", split)

@@ -75,6 +75,7 @@ class FaceUNet(nn.Module):
         schedule: gives every timestep its noise level.
     """
 
+    shares_trunk = True
     sigma: Tensor
 
     def __init__(self, config: FaceUNetConfig, num_classes: int, schedule: Schedule) -> None:

@@ -3,13 +3,39 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodc.faces import CropGeometry
 from emodc.labels import LabelSet
 
 SPLITS = ("train", "validation", "test")
+
+
+class OnDemand(Sequence[str]):
+    """Values that are read when they are asked for: what takes a file each takes too long at once.
+
+    Args:
+        size: how many there are.
+        read: returns value 0..size-1.
+    """
+
+    def __init__(self, size: int, read: Callable[[int], str]) -> None:
+        self._rows = range(size)
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        rows = self._rows[index]
+        return self._read(rows) if isinstance(rows, int) else [self._read(row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -27,7 +53,9 @@ class FaceData:
         stamp: tells the pixels of image i from others of the same id without decoding them.
         votes: (N, K) float32, rows that sum to 1: the label distribution of the
             annotators, where the data set has one.
-        attributes: by name (``gender``, ...), N values; ``""`` is not known.
+        attributes: by name (``gender``, ...), N values; ``""`` is not known. Some are read from
+            files when they are asked for (`OnDemand`), which may raise a ValueError.
+        geometry: where the pictures show the landmarks, where that is known of face crops.
         notes: counts worth reporting, such as rows dropped and why.
         terms: whose pictures they are and on what terms, for the cards of what is trained on
             them.
@@ -42,6 +70,7 @@ class FaceData:
     stamp: Callable[[int], str]
     votes: NDArray[np.float32] | None = None
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    geometry: CropGeometry | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
     terms: str = "not stated"
 
@@ -84,7 +113,11 @@ class FaceData:
             reader=lambda i: self.reader(chosen[i]),
             stamp=lambda i: self.stamp(chosen[i]),
             votes=None if self.votes is None else self.votes[indices],
-            attributes={
-                name: [values[i] for i in chosen] for name, values in self.attributes.items()
-            },
+            attributes={name: _pick(values, chosen) for name, values in self.attributes.items()},
         )
+
+
+def _pick(values: Sequence[str], chosen: Sequence[int]) -> Sequence[str]:
+    if isinstance(values, OnDemand):
+        return OnDemand(len(chosen), lambda index: values[chosen[index]])
+    return [values[index] for index in chosen]

@@ -1,15 +1,27 @@
-"""FER2013, read from the file in which it was released.
+"""FER2013, 35,887 pictures of 48x48 gray pixels.
 
-``fer2013.csv`` (or ``fer2013.csv.gz``) has the columns ``emotion,pixels,Usage``. Its Training,
-PublicTest and PrivateTest rows are the train, validation and test splits.
+Two layouts::
 
-Rows repeat: hundreds of pictures of the two evaluation splits are also Training rows, pixel
-for pixel. Those rows are left out of training and counted in the notes; the evaluation splits
-stay as released, so that figures compare with published ones. The dozen blank pictures need
-no rule of their own: FER+ marks them "not a face", and those in Training are copies of one in
-PublicTest.
+    ROOT/fer2013.csv        (or fer2013.csv.gz) as released: columns emotion,pixels,Usage
+    ROOT/{train,test}/{angry,disgust,fear,happy,neutral,sad,surprise}/*.jpg    the folder copy
 
-Source: Goodfellow et al., "Challenges in Representation Learning", ICONIP 2013.
+The Training, PublicTest and PrivateTest rows of the file (28,709, 3,589, 3,589) are the train,
+validation and test splits; figures are reported on PrivateTest.
+
+Rows repeat: hundreds of pictures of the two evaluation splits are also Training rows, pixel for
+pixel. Those rows are left out of training and counted in the notes; the evaluation splits stay as
+released, so that figures compare with published ones. The dozen blank pictures need no rule of
+their own: FER+ marks them "not a face", and those in Training are copies of one in PublicTest.
+
+The folder copy holds the same pictures, but its folder ``test`` is PublicTest and PrivateTest
+together (7,178). Where all its files still carry these names (``PrivateTest_88305.jpg``), they are
+parted by them. Where not (``im0.png``), the test split is both, whose figures compare with none on
+PrivateTest, and validation is carved out of train. The copies of evaluated pictures cannot be left
+out of training without reading all pictures, so they are not; ``emodc data check`` finds them.
+FER+ goes by the order of the rows, which the folder copy has lost.
+
+Source: Goodfellow et al., "Challenges in Representation Learning", ICONIP 2013. The pictures were
+collected by web search and have no licence of their own.
 """
 
 import gzip
@@ -18,6 +30,7 @@ import io
 import logging
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -27,7 +40,10 @@ from numpy.typing import NDArray
 
 from emodc.data.base import SPLITS
 from emodc.data.cache import cache_folder, cached_array
+from emodc.data.folder import read_folder
 from emodc.data.release import Release
+from emodc.data.roots import advice
+from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 
 _log = logging.getLogger(__name__)
@@ -45,14 +61,24 @@ SIDE = 48
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 """The ``Usage`` of each split, in the order of `SPLITS`."""
+_OWNERS_NAMES = dict(zip(SPLITS, USAGES, strict=True))
 
 OFFICIAL: Mapping[str, Mapping[str, int]] = {
-    "train": {"total": 28_709},
-    "validation": {"total": 3_589},
-    "test": {"total": 3_589},
+    split: {"total": rows} for split, rows in zip(SPLITS, (28_709, 3_589, 3_589), strict=True)
 }
 """The number of rows in each split, whatever their label."""
 
+_PER_CLASS: Mapping[str, tuple[int, ...]] = {
+    "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "validation": (467, 56, 496, 895, 653, 415, 607),
+    "test": (491, 55, 528, 879, 594, 416, 626),
+}
+_OFFICIAL: Mapping[str, Mapping[str, int]] = {
+    split: {**total, **dict(zip(FER2013_CODES, _PER_CLASS[split], strict=True))}
+    for split, total in OFFICIAL.items()
+}
+_COPY_NOTES = {"copies of test pictures in train": "kept; `emodc data check` finds them"}
+_FILES = ("fer2013.csv", "fer2013.csv.gz")
 _HEADER = "emotion,pixels,Usage"
 _ROW = np.dtype(
     [
@@ -68,18 +94,61 @@ def read_fer2013(folder: Path) -> Release:
     """Read the pictures with their original labels.
 
     Args:
-        folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``.
+        folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``, or is the folder copy.
 
     Returns:
         Pictures as (48, 48) uint8 gray, classes in the order of `BASIC7`, no votes. An id
-        is ``row`` and the number of the row in the file, counted from 0.
+        is ``row`` and the number of the row in the file, counted from 0. From the folder copy:
+        pictures as (48, 48, 3) uint8 RGB; an id is the path relative to ``folder``.
 
     Raises:
-        ValueError: the file is missing or malformed; the message names file and line.
+        ValueError: the file is missing or malformed, and the message names file and line; or
+            the folder copy has other folders.
     """
+    if is_folder_copy(folder):
+        return _read_folder_copy(folder)
     rows = read_rows(folder)
     to_class = np.array([BASIC7.index(name) for name in FER2013_CODES], dtype=np.int64)
-    return release_of(rows, to_class[rows["emotion"]], "fer2013", BASIC7, OFFICIAL)
+    return release_of(rows, to_class[rows["emotion"]], "fer2013", BASIC7, _OFFICIAL)
+
+
+def is_folder_copy(folder: Path) -> bool:
+    """Return whether this is the folder copy, and the released file is not there as well."""
+    released = any((folder / name).is_file() for name in _FILES)
+    return not released and all((folder / name).is_dir() for name in ("train", "test"))
+
+
+def _read_folder_copy(folder: Path) -> Release:
+    whole = read_folder(folder)
+    if whole.label_set is not BASIC7:
+        raise ValueError(
+            f"{folder}: the class folders are {', '.join(whole.label_set.classes)}, but those of "
+            f"FER2013 are {', '.join(BASIC7.classes)}; open other pictures as folder:PATH"
+        )
+    if len(whole.rows("validation")):
+        raise ValueError(
+            f"{folder}: the folder copy of FER2013 has no validation folder; open this one as "
+            "folder:PATH"
+        )
+    facts = replace(
+        whole,
+        name="fer2013",
+        geometry=FER2013_GEOMETRY,
+        terms=_TERMS,
+        notes={**whole.notes, **_COPY_NOTES},
+    )
+    tests = whole.rows("test")
+    usages = [Path(whole.ids[row]).name.partition("_")[0] for row in tests]
+    if set(usages) != set(USAGES[1:]):
+        both = {key: n + _OFFICIAL["test"][key] for key, n in _OFFICIAL["validation"].items()}
+        return replace(
+            facts,
+            official={"train": _OFFICIAL["train"], "test": both},
+            owners_names={"train": USAGES[0], "test": " + ".join(USAGES[1:])},
+        )
+    splits = whole.splits.copy()
+    splits[tests] = [USAGES.index(usage) for usage in usages]
+    return replace(facts, splits=splits, official=_OFFICIAL, owners_names=_OWNERS_NAMES)
 
 
 def release_of(
@@ -113,7 +182,8 @@ def release_of(
         votes=votes,
         copied=in_training & np.isin(first, first[~in_training]),
         official=official,
-        owners_names=dict(zip(SPLITS, USAGES, strict=True)),
+        owners_names=_OWNERS_NAMES,
+        geometry=FER2013_GEOMETRY,
         terms=_TERMS,
     )
 
@@ -132,7 +202,7 @@ def read_rows(folder: Path) -> NDArray[np.void]:
     Raises:
         ValueError: the file is missing or malformed; the message names file and line.
     """
-    file = require_file(folder, "fer2013.csv", "fer2013.csv.gz").resolve()
+    file = require_file(folder, *_FILES).resolve()
     state = file.stat()
     return _cached_rows(file, state.st_size, state.st_mtime_ns, cache_folder())
 
@@ -146,9 +216,12 @@ def require_file(folder: Path, *names: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
+    found = advice(folder, lambda other: any((other / name).is_file() for name in names))
+    if names == _FILES:
+        found = found or advice(folder, is_folder_copy)
     raise ValueError(
-        f"{folder}: no {' or '.join(names)} here; give the folder that holds fer2013.csv "
-        "(or fer2013.csv.gz) and, for the FER+ labels, fer2013new.csv"
+        f"{folder}: no {' or '.join(names)} here{found or '; give the folder that holds it'}: "
+        "fer2013.csv (or fer2013.csv.gz) and, for the FER+ labels, fer2013new.csv beside it"
     )
 
 

@@ -1,7 +1,7 @@
 """FER+: the pictures of FER2013 with the votes of ten taggers.
 
 A folder with ``fer2013.csv`` (see `emodc.data.fer2013`) and ``fer2013new.csv``, whose rows
-stand in the same order.
+stand in the same order. The folder copy of FER2013 will not do: it has lost that order.
 
 Source: Barsoum et al., "Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution", ICMI 2016, and its code (the label rule).
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.fer2013 import OFFICIAL, USAGES, read_rows, release_of, require_file
+from emodc.data.fer2013 import OFFICIAL, USAGES, is_folder_copy, read_rows, release_of, require_file
 from emodc.data.release import Release
 from emodc.labels import LabelSet
 
@@ -39,6 +39,11 @@ def read_fer2013plus(folder: Path, *, name: str, label_set: LabelSet) -> Release
         ValueError: a file is missing or malformed, or the two do not belong together; the
             message names file and line.
     """
+    if is_folder_copy(folder):
+        raise ValueError(
+            f"{folder}: this is the folder copy of FER2013, which has lost the order of the rows "
+            "that the FER+ labels go by; put the released fer2013.csv beside fer2013new.csv"
+        )
     rows = read_rows(folder)
     votes = _read_votes(require_file(folder, "fer2013new.csv"), rows["usage"])
     labels, shares = majority_labels(votes, len(label_set))

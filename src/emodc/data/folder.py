@@ -11,25 +11,20 @@ tenth of each class is set aside from it by the names of the files; frames of on
 pictures of one person may land on both sides, so where that matters, make the validation folder
 by hand.
 
-A class folder is named after its class in any spelling of the vocabulary ("happy"). Other
-names, such as the numbers of RAF-DB, need ``ROOT/classes.json``, an object of folder name to
-class name: ``{"1": "surprise", "2": "fear"}``. It then declares the whole label set, and its
-class names may be new ones.
+A class folder is named after its class in any spelling of the vocabulary ("happy"); other
+names, such as the numbers of RAF-DB, need ``ROOT/classes.json`` (see `emodc.data.naming`).
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from emodc.data.base import SPLITS
+from emodc.data.naming import SPLIT_NAMES, ClassNames
 from emodc.data.release import Release, file_reader, file_stamp, identifier
 from emodc.images import IMAGE_SUFFIXES, list_files, list_images, natural_key
-from emodc.labels import ALIASES, BASIC8, LabelSet, canonical_name, label_set_of
-
-_SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-_MAP_FILE = "classes.json"
+from emodc.labels import LabelSet
 
 
 def read_folder(root: Path) -> Release:
@@ -40,8 +35,8 @@ def read_folder(root: Path) -> Release:
 
     Returns:
         Pictures as (H, W, 3) uint8 RGB of any size, read on demand. Classes are in the order of
-        `BASIC8`, then any of ``classes.json`` beyond it. An id is the picture's path relative to
-        ``root``. The notes count files that are no pictures.
+        `BASIC8`, then `COMPOUND11`, then any of ``classes.json`` beyond these. An id is the
+        picture's path relative to ``root``. The notes count files that are no pictures.
 
     Raises:
         ValueError: the layout cannot be understood, or there is no picture; the message says
@@ -51,8 +46,7 @@ def read_folder(root: Path) -> Release:
         problem = "not a folder" if root.exists() else "no such folder"
         raise ValueError(f"{root}: {problem}; give a folder with one sub-folder a class")
     split_folders = _find_splits(root)
-    class_of = _class_names(root, split_folders)
-    label_set = _label_set(root, class_of)
+    label_set, class_of = _classes(root, split_folders)
     labels: list[int] = []
     splits: list[int] = []
     files: list[Path] = []
@@ -99,7 +93,7 @@ def _find_splits(root: Path) -> dict[str, Path]:
     folders = _folders(root)
     found: dict[str, Path] = {}
     for folder in folders:
-        split = _SPLIT_FOLDERS.get(folder.name.lower())
+        split = SPLIT_NAMES.get(folder.name.lower())
         if split in found:
             raise ValueError(f"{root}: '{found[split].name}' and '{folder.name}' are one split")
         if split is not None:
@@ -113,49 +107,19 @@ def _find_splits(root: Path) -> dict[str, Path]:
     return found or {"test": root}
 
 
-def _class_names(root: Path, split_folders: Mapping[str, Path]) -> dict[str, str]:
-    """Return folder name -> class name, in natural order of the folder names."""
-    file = root / _MAP_FILE
-    declared = _read_map(file) if file.exists() else None
-    class_of: dict[str, str] = dict(declared or {})
+def _classes(root: Path, split_folders: Mapping[str, Path]) -> tuple[LabelSet, dict[str, str]]:
+    """Return the label set, and folder name -> class name."""
+    names = ClassNames.beside(root, "folder")
+    class_of: dict[str, str] = {}
     for parent in split_folders.values():
         for folder in _folders(parent):
-            name = canonical_name(folder.name)
-            if declared is not None and folder.name not in declared:
-                raise ValueError(f"{folder}: {file} has no class for the folder '{folder.name}'")
-            if declared is None and name not in BASIC8.classes:
-                raise ValueError(
-                    f"{folder}: '{folder.name}' is no class; accepted are "
-                    f"{', '.join([*BASIC8.classes, *ALIASES])}; for other names write {file}, "
-                    'such as {"1": "surprise", "2": "fear"}'
-                )
-            class_of.setdefault(folder.name, name)
-    return {name: class_of[name] for name in sorted(class_of, key=natural_key)}
-
-
-def _read_map(file: Path) -> dict[str, str]:
+            class_of[folder.name] = names.resolve(folder.name, folder)
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
+        return names.label_set(class_of.values(), root), class_of
+    except ValueError as error:
         raise ValueError(
-            f'{file}: expected an object of folder name to class name, such as {{"1": "surprise"}}'
-        )
-    return {folder: canonical_name(name) for folder, name in content.items()}
-
-
-def _label_set(root: Path, class_of: Mapping[str, str]) -> LabelSet:
-    present = dict.fromkeys(class_of.values())
-    known = [name for name in BASIC8.classes if name in present]
-    names = [*known, *(name for name in present if name not in known)]
-    if len(names) < 2:
-        raise ValueError(
-            f"{root}: {len(names)} class folders, but telling classes apart takes at least two; "
-            f"expected ROOT/<class>/... or ROOT/{{train,validation,test}}/<class>/..., and "
-            f"{_MAP_FILE} can declare classes without pictures"
-        )
-    return label_set_of(names)
+            f"{error}; expected ROOT/<class>/... or ROOT/{{train,validation,test}}/<class>/..."
+        ) from error
 
 
 def _why_absent(root: Path, split: str, split_folders: Mapping[str, Path]) -> str:

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from emodc.data.affectnet import read_affectnet
 from emodc.data.base import SPLITS, FaceData
+from emodc.data.ckplus import read_ckplus
+from emodc.data.csv_list import read_csv_list
 from emodc.data.fer2013 import read_fer2013
 from emodc.data.fer2013plus import read_fer2013plus
 from emodc.data.folder import read_folder
+from emodc.data.hugging_face import read_hugging_face
+from emodc.data.rafdb import read_rafdb, read_rafdb_compound
 from emodc.data.release import Release
+from emodc.data.sfew import read_sfew
 from emodc.data.synthetic import read_synthetic
-from emodc.labels import BASIC7, BASIC8
+from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
 
 
 @dataclass(frozen=True)
@@ -23,19 +29,37 @@ class DataSetEntry:
     """A registered data set.
 
     Attributes:
-        argument: how its argument is written, such as ``:PATH``.
+        argument: how its argument is written, such as ``:PATH``; in brackets if it can be left out.
         summary: one line: what it holds and what the path must be.
+        label_set: its classes; None where what lies at the path decides.
         read: turns the argument into the whole data set.
     """
 
     argument: str
     summary: str
+    label_set: LabelSet | None
     read: Callable[[str], Release]
 
 
 def data_set_names() -> tuple[str, ...]:
     """Return the names that `open_data` knows, in alphabetical order."""
     return tuple(sorted(REGISTRY))
+
+
+def find_entry(spec: str) -> tuple[DataSetEntry, str]:
+    """Return the data set that ``NAME`` or ``NAME:ARGUMENT`` names, and the argument.
+
+    Raises:
+        ValueError: the name is unknown, or the argument it needs is not given.
+    """
+    name, _, argument = spec.partition(":")
+    entry = REGISTRY.get(name)
+    if entry is None:
+        accepted = ", ".join(f"{known}{REGISTRY[known].argument}" for known in data_set_names())
+        raise ValueError(f"unknown data set '{name}': accepted are {accepted}")
+    if not argument and not entry.argument.startswith("["):
+        raise ValueError(f"data set '{name}' needs a path: {name}{entry.argument}")
+    return entry, argument
 
 
 def open_release(spec: str) -> Release:
@@ -50,11 +74,7 @@ def open_release(spec: str) -> Release:
         ValueError: the name is unknown, or there is no such data set at the path; the message
             lists what is accepted.
     """
-    name, _, argument = spec.partition(":")
-    entry = REGISTRY.get(name)
-    if entry is None:
-        accepted = ", ".join(f"{known}{REGISTRY[known].argument}" for known in data_set_names())
-        raise ValueError(f"unknown data set '{name}': accepted are {accepted}")
+    entry, argument = find_entry(spec)
     return entry.read(argument)
 
 
@@ -77,13 +97,12 @@ def open_data(spec: str, split: str) -> FaceData:
     return open_release(spec).split(split)
 
 
-def _at_path(name: str, summary: str, read: Callable[[Path], Release]) -> DataSetEntry:
-    def read_argument(argument: str) -> Release:
-        if not argument:
-            raise ValueError(f"data set '{name}' needs a folder: {name}:PATH")
-        return read(Path(argument).expanduser())
-
-    return DataSetEntry(":PATH", summary, read_argument)
+def _at_path(
+    summary: str, label_set: LabelSet | None, read: Callable[[Path], Release]
+) -> DataSetEntry:
+    return DataSetEntry(
+        ":PATH", summary, label_set, lambda argument: read(Path(argument).expanduser())
+    )
 
 
 def _read_synthetic(argument: str) -> Release:
@@ -104,27 +123,63 @@ def _read_synthetic(argument: str) -> Release:
 
 
 REGISTRY: Mapping[str, DataSetEntry] = {
+    "affectnet7": _at_path(
+        "AffectNet, 7 classes: a folder with Manually_Annotated_Images and its lists, or with "
+        "train_set and val_set",
+        BASIC7,
+        partial(read_affectnet, name="affectnet7", label_set=BASIC7),
+    ),
+    "affectnet8": _at_path(
+        "AffectNet, 8 classes (with contempt): the same folder",
+        BASIC8,
+        partial(read_affectnet, name="affectnet8", label_set=BASIC8),
+    ),
+    "ckplus": _at_path(
+        "CK+: a folder with cohn-kanade-images and Emotion, or the 48x48 folder copy",
+        BASIC8,
+        read_ckplus,
+    ),
+    "csv": _at_path(
+        "your pictures, listed in a CSV file: path,label[,split,subject]", None, read_csv_list
+    ),
     "fer2013": _at_path(
-        "fer2013", "FER2013, original labels: a folder with fer2013.csv[.gz]", read_fer2013
+        "FER2013, original labels: a folder with fer2013.csv[.gz], or the folder copy",
+        BASIC7,
+        read_fer2013,
     ),
     "fer2013plus": _at_path(
-        "fer2013plus",
         "FER+, 7 classes and votes: a folder with fer2013.csv[.gz] and fer2013new.csv",
+        BASIC7,
         partial(read_fer2013plus, name="fer2013plus", label_set=BASIC7),
     ),
     "fer2013plus8": _at_path(
-        "fer2013plus8",
         "FER+, 8 classes (with contempt) and votes: the same folder",
+        BASIC8,
         partial(read_fer2013plus, name="fer2013plus8", label_set=BASIC8),
     ),
     "folder": _at_path(
-        "folder",
         "your pictures: one sub-folder a class, or train, validation and test with these inside",
+        None,
         read_folder,
     ),
+    "hf": _at_path(
+        "a Hugging Face imagefolder with metadata, or what save_to_disk wrote",
+        None,
+        read_hugging_face,
+    ),
+    "rafdb": _at_path(
+        "RAF-DB, basic expressions: a folder with basic/, or the copy with train/ and test/",
+        BASIC7,
+        read_rafdb,
+    ),
+    "rafdb-compound": _at_path(
+        "RAF-DB, compound expressions: a folder with compound/", COMPOUND11, read_rafdb_compound
+    ),
+    "sfew": _at_path("SFEW 2.0, frames of films: a folder with Train/ and Val/", BASIC7, read_sfew),
     "synthetic": DataSetEntry(
         "[:count=N,seed=N,size=N,colour=true]",
         "faces drawn by the project, for tests and first steps",
+        BASIC7,
         _read_synthetic,
     ),
 }

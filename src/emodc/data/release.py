@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from emodc.data.base import SPLITS, FaceData
 from emodc.data.carve import VALIDATION_SHARE, carve
-from emodc.images import read_image
+from emodc.faces import CropGeometry
+from emodc.images import IMAGE_SUFFIXES, read_image
 from emodc.labels import LabelSet
 
 
@@ -36,11 +37,13 @@ class Release:
         votes: (N, K) float32 shares of the annotators, where there are any.
         subjects: who is seen in each image, where that is known.
         attributes: by name (``gender``, ...), what is known of each image; ``""`` is not known.
+            What takes reading a file each is `OnDemand`.
         copied: (N,) bool, training rows whose picture is evaluated on as well.
         unlisted: pictures found beside the annotations that do not mention them.
         official: by split, the published number of images of each class and their ``total``.
         owners_names: by split, what the owners call it if not the same.
         absent: by split, why it has no labelled image and what to do instead.
+        geometry: see `FaceData`.
         notes: more counts worth reporting.
         terms: whose pictures they are and on what terms.
 
@@ -63,6 +66,7 @@ class Release:
     official: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     owners_names: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    geometry: CropGeometry | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
     terms: str = "not stated"
 
@@ -121,6 +125,7 @@ class Release:
             stamp=self.stamp,
             votes=self.votes,
             attributes=self.attributes,
+            geometry=self.geometry,
             notes=notes,
             terms=self.terms,
         )
@@ -147,3 +152,32 @@ def file_stamp(files: Sequence[Path]) -> Callable[[int], str]:
 def identifier(file: Path, root: Path) -> str:
     """Return the path below ``root`` as text that can be stored, whatever bytes it holds."""
     return os.fsencode(file.relative_to(root).as_posix()).decode(errors="backslashreplace")
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, in the order of names; hidden files are left out.
+
+    Raises:
+        ValueError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as found:
+            visible = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot list this folder ({error.strerror})") from error
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def folder_names(parent: Path) -> list[str]:
+    """Return the names of the folders inside, without those that archives made on a Mac leave."""
+    return [entry.name for entry in entries(parent) if entry.is_dir() and entry.name != "__MACOSX"]
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Return the names of the pictures in a folder, as text: 100,000 paths take seconds."""
+    return [
+        entry.name
+        for entry in entries(folder)
+        if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+        and not entry.is_dir()
+    ]

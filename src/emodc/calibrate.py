@@ -1,0 +1,277 @@
+"""Calibrating a model: everything of its `Decision` that validation data can tell.
+
+Half of the images fits the weights of the timesteps and the temperatures. The other half, which
+these have not seen, gives the stopping thresholds and prediction sets their guarantees, and the
+figures reported.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emodc.answers import plain_answers
+from emodc.calibration import (
+    best_steps,
+    binomial_tail,
+    fit_scale,
+    fit_weights,
+    least_probability,
+)
+from emodc.checkpoint import Model
+from emodc.classifier import posterior, spaced_timesteps
+from emodc.data.base import FaceData
+from emodc.data.subset import stratified_subset
+from emodc.decision import Adaptive, Decision, FewSteps, Stop
+from emodc.metrics import (
+    accuracy,
+    calibration_error,
+    calibration_error_interval,
+    negative_log_likelihood,
+)
+from emodc.scoring import Progress, score_errors, score_images
+from emodc.sequential import Outcome, Settled, block_order, score_sequentially
+
+DELTAS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+"""Shares of differing answers for which stopping thresholds are sought."""
+
+FEW = (1, 2, 4, 8, 16)
+"""Numbers of draws for which the best timesteps are sought."""
+
+_THRESHOLDS = tuple(8.0 * 0.93**i for i in range(48))  # from 8 down to 0.26 standard errors
+_LEAST_IMAGES = 50
+
+
+@dataclass(frozen=True)
+class _Half:
+    """Errors (N, K, S) and classes (N,) of half of the images."""
+
+    errors: Tensor
+    labels: Tensor
+
+
+def calibrate(
+    model: Model,
+    data: FaceData,
+    *,
+    steps: int = 100,
+    block: int = 4,
+    seed: int = 0,
+    limit: int | None = None,
+    confidence: float = 0.95,
+    coverage: float = 0.9,
+    folder: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Model:
+    """Fit a model's decision on validation data.
+
+    Args:
+        model: what to calibrate; its weights stay as they are.
+        data: images that it was not trained on, and that will not be reported on.
+        steps: S of the answer that sequential scoring aims at.
+        block: draws that it takes at a time.
+        seed: of the draws.
+        limit: use a stratified subset of this many images.
+        confidence: with which each stopping threshold keeps its promise.
+        coverage: share of images whose true class the prediction set shall hold.
+        folder: where measured errors are kept; an interrupted calibration goes on there.
+        progress: is told how far the measuring is.
+
+    Returns:
+        The model with its new decision, and ``facts["calibration"]``: data, number of images,
+        date, and figures on the half that fitted nothing.
+
+    Raises:
+        ValueError: the data set has other classes than the model, or fewer than 50 readable
+            images; ``folder`` holds other errors.
+        OSError: ``folder`` cannot be written.
+    """
+    if data.label_set.classes != model.label_set.classes:
+        raise ValueError(
+            f"the model tells {', '.join(model.label_set.classes)} apart, the data set has "
+            f"{', '.join(data.label_set.classes)}; calibrate on data with the model's classes"
+        )
+    if limit is not None:
+        data = data.subset(stratified_subset(data.labels, limit, seed))
+    score = score_errors(model, steps=steps, seed=seed)
+    settings = {"steps": steps, "seed": seed}
+    scores = score_images(model, data, score, settings, folder=folder, progress=progress)
+    if len(scores.index) < _LEAST_IMAGES:
+        raise ValueError(
+            f"{data.name}: {len(scores.index)} images can be read; "
+            f"calibration takes at least {_LEAST_IMAGES}"
+        )
+    errors = scores.values["errors"]
+    labels = torch.from_numpy(data.labels)[scores.index]
+    fit, hold = _halves(errors, labels, seed)
+
+    t = spaced_timesteps(model.schedule.timesteps, steps)
+    weights = fit_weights(fit.errors, fit.labels)
+    scale = fit_scale(fit.errors * weights, fit.labels)
+    probabilities = posterior(hold.errors, scale, weights)
+    few = best_steps(fit.errors, fit.labels, [m for m in FEW if m < steps])
+    decision = Decision(
+        scale=scale,
+        weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
+        adaptive=_fit_adaptive(fit, hold, weights, steps, block, confidence, coverage),
+        few_steps=tuple(
+            FewSteps(
+                t=tuple(t[list(chosen)].tolist()),
+                scale=fit_scale(fit.errors[:, :, list(chosen)], fit.labels),
+            )
+            for chosen in few.values()
+        ),
+        coverage=coverage,
+        least_probability=least_probability(probabilities, hold.labels, coverage),
+    )
+    facts = {
+        "data": data.name,
+        "split": data.split,
+        "fingerprint": data.fingerprint(),
+        "images": len(labels),
+        "steps": steps,
+        "seed": seed,
+        "date": date.today().isoformat(),
+        "held_out": {
+            "images": len(hold.labels),
+            "before": _figures(plain_answers(model, hold.errors, t).probabilities, hold.labels),
+            "after": _figures(probabilities, hold.labels),
+            "stops": _stop_figures(decision, hold, weights),
+        },
+    }
+    return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
+
+
+def simulate(
+    errors: Tensor, weights: Tensor, rule: Settled, block: int, budget: int | None = None
+) -> Outcome:
+    """Score sequentially from errors that are known already.
+
+    Args:
+        errors: (N, K, S) float32.
+        weights: (S,) weights of the draws, of mean 1.
+        rule: which classes stay.
+        block: draws in a block.
+        budget: most draws for an image.
+    """
+    images, classes, steps = errors.shape
+    return score_sequentially(
+        lambda image, draw, prompts: errors[image.unsqueeze(1), prompts, draw.unsqueeze(1)],
+        images,
+        classes,
+        block_order(steps, block),
+        rule,
+        block=block,
+        weights=weights,
+        budget=budget,
+        variance=rule.variance,
+        pairs=images * block,
+    )
+
+
+def gap_variance(errors: Tensor, weights: Tensor) -> float:
+    """Return the usual variance between draws of the gap of the two best classes."""
+    weighted = errors.double() * weights
+    best = weighted.mean(dim=2).topk(2, dim=1, largest=False).indices  # (N, 2)
+    rows = torch.arange(len(errors))
+    return float((weighted[rows, best[:, 1]] - weighted[rows, best[:, 0]]).var(dim=1).median())
+
+
+def stopping_thresholds(
+    hold: Tensor, weights: Tensor, variance: float, block: int, confidence: float
+) -> dict[float, float]:
+    """Return the boldest certified threshold for each delta that can be certified.
+
+    Learn then test (Angelopoulos et al., arXiv 2110.01052): thresholds are tried from the safest
+    down; each is certified for delta if so few of the images got another answer than with all
+    draws that a rate above delta would show so few with a probability of at most
+    ``1 - confidence``. The first that fails ends the sequence, which keeps the error of the whole
+    search at that level.
+
+    Args:
+        hold: (N, K, S) errors of images that fitted nothing.
+        weights: (S,) weights of the draws.
+        variance: from `gap_variance`.
+        block: draws in a block.
+        confidence: in (0, 1).
+    """
+    final = (hold.double() * weights).mean(dim=2).argmin(dim=1)
+    found: dict[float, float] = {}
+    open_deltas = set(DELTAS)
+    for threshold in _THRESHOLDS:
+        rule = Settled(threshold=threshold, variance=variance)
+        differ = int((simulate(hold, weights, rule, block).label != final).sum())
+        open_deltas = {
+            delta
+            for delta in open_deltas
+            if binomial_tail(differ, len(hold), delta) <= 1 - confidence
+        }
+        if not open_deltas:
+            break
+        found |= dict.fromkeys(open_deltas, threshold)
+    return dict(sorted(found.items()))
+
+
+def _fit_adaptive(
+    fit: _Half,
+    hold: _Half,
+    weights: Tensor,
+    steps: int,
+    block: int,
+    confidence: float,
+    coverage: float,
+) -> Adaptive | None:
+    variance = gap_variance(fit.errors, weights)
+    thresholds = stopping_thresholds(hold.errors, weights, variance, block, confidence)
+    stops = []
+    for delta, threshold in thresholds.items():
+        rule = Settled(threshold=threshold, variance=variance)
+        scale = fit_scale(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
+        gaps = simulate(hold.errors, weights, rule, block).gaps
+        least = least_probability(torch.softmax(-scale * gaps, dim=1), hold.labels, coverage)
+        stops.append(Stop(delta=delta, threshold=threshold, scale=scale, least_probability=least))
+    if not stops:
+        return None
+    return Adaptive(
+        steps=steps, block=block, variance=variance, confidence=confidence, stops=tuple(stops)
+    )
+
+
+def _halves(errors: Tensor, labels: Tensor, seed: int) -> tuple[_Half, _Half]:
+    chosen = stratified_subset(labels.numpy(), len(labels) // 2, seed)
+    first = torch.zeros(len(labels), dtype=torch.bool)
+    first[torch.from_numpy(np.asarray(chosen))] = True
+    return _Half(errors[first], labels[first]), _Half(errors[~first], labels[~first])
+
+
+def _figures(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy(probabilities.argmax(dim=1), labels),
+        "nll": negative_log_likelihood(probabilities, labels),
+        "ece": calibration_error(probabilities, labels),
+        "ece_ci95": list(calibration_error_interval(probabilities, labels)),
+    }
+
+
+def _stop_figures(decision: Decision, hold: _Half, weights: Tensor) -> list[dict[str, float]]:
+    """Return for every stop the work it takes and how often it differs, on the held-out half."""
+    if decision.adaptive is None:
+        return []
+    final = (hold.errors.double() * weights).mean(dim=2).argmin(dim=1)
+    rows = []
+    for stop in decision.adaptive.stops:
+        rule = Settled(threshold=stop.threshold, variance=decision.adaptive.variance)
+        outcome = simulate(hold.errors, weights, rule, decision.adaptive.block)
+        rows.append(
+            {
+                "delta": stop.delta,
+                "differ": float((outcome.label != final).double().mean()),
+                "draws": float(outcome.draws.double().mean()),
+                "accuracy": accuracy(outcome.label, hold.labels),
+            }
+        )
+    return rows

@@ -1,0 +1,100 @@
+"""How errors become an answer: what is fitted on validation data and stored with the weights."""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from torch import Tensor
+
+
+class _Fitted(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Stop(_Fitted):
+    """A stopping threshold of sequential scoring, and what goes with it.
+
+    Attributes:
+        delta: share of images whose answer may differ from that of all draws.
+        threshold: standard errors by which the leader must be ahead.
+        scale: inverse temperature for the gaps found so.
+        least_probability: see `Decision`.
+    """
+
+    delta: float = Field(gt=0, lt=1)
+    threshold: PositiveFloat
+    scale: PositiveFloat
+    least_probability: float = Field(ge=0, le=1)
+
+
+class Adaptive(_Fitted):
+    """Sequential scoring (`emodc.sequential`), as it was fitted.
+
+    Attributes:
+        steps: S, whose answer is aimed at.
+        block: draws in a block.
+        variance: usual variance of a gap between draws.
+        confidence: with which each ``delta`` holds.
+        stops: by rising ``delta``.
+    """
+
+    steps: PositiveInt
+    block: PositiveInt
+    variance: PositiveFloat
+    confidence: float = Field(gt=0, lt=1)
+    stops: tuple[Stop, ...] = Field(min_length=1)
+
+    def stop(self, delta: float) -> Stop:
+        """Return the boldest stop that promises at most ``delta``.
+
+        Raises:
+            ValueError: none does.
+        """
+        kept = [stop for stop in self.stops if stop.delta <= delta]
+        if not kept:
+            raise ValueError(
+                f"no stopping threshold for delta {delta:g}: the least that was certified is "
+                f"{self.stops[0].delta:g}; calibrate with more images"
+            )
+        return kept[-1]
+
+
+class FewSteps(_Fitted):
+    """The timesteps that tell most, for a fixed number of draws.
+
+    Attributes:
+        t: ascending timesteps.
+        scale: inverse temperature for the mean of their errors.
+    """
+
+    t: tuple[int, ...] = Field(min_length=1)
+    scale: PositiveFloat
+
+
+class Decision(_Fitted):
+    """How errors become an answer.
+
+    Attributes:
+        scale: inverse temperature of the posterior.
+        weights: weights of the timesteps, of mean 1, over equal bins of 0..T-1; empty: all 1.
+        adaptive: sequential scoring, once calibrated.
+        few_steps: the best fixed choices of timesteps, by rising number, once calibrated.
+        coverage: share of images whose true class is in the prediction set, once calibrated.
+        least_probability: the prediction set holds the classes at least this probable.
+    """
+
+    scale: PositiveFloat
+    weights: tuple[PositiveFloat, ...] = ()
+    adaptive: Adaptive | None = None
+    few_steps: tuple[FewSteps, ...] = ()
+    coverage: float | None = Field(default=None, gt=0, lt=1)
+    least_probability: float | None = Field(default=None, ge=0, le=1)
+
+    def weights_at(self, t: Tensor, timesteps: int) -> Tensor:
+        """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.
+
+        Args:
+            t: (S,) int64 in 0..T-1.
+            timesteps: T.
+        """
+        bins = torch.tensor(self.weights or (1.0,), dtype=torch.float64)
+        weights = bins[t * len(bins) // timesteps]
+        return weights / weights.mean()
