@@ -20,14 +20,21 @@ Columns by any other name are refused, so that a misspelt ``split`` cannot turn 
 into test pictures.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from emodc.data.base import SPLITS
 from emodc.data.listing import ATTRIBUTE, Entry, read_table, release_of
 from emodc.data.naming import SPLIT_NAMES, ClassNames
 from emodc.data.release import Release
+from emodc.faces import CropGeometry
+
+MANIFEST = "manifest.json"
+"""The file beside a list in which `emodc.data.prepare` describes the pictures."""
 
 _NEEDED = ("path", "label")
 _ACCEPTED = (*_NEEDED, "split", "subject")
@@ -63,7 +70,26 @@ def read_csv_list(file: Path) -> Release:
             f"{file} has no column 'split', so all its rows are the test split; add that column",
         )
     names = ClassNames.beside(file.parent, "label")
-    return release_of("csv", file, file.parent, entries, names, absent=absent)
+    release = release_of("csv", file, file.parent, entries, names, absent=absent)
+    return replace(release, **_manifest(file.parent / MANIFEST))
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    """Return what `emodc data prepare` wrote beside its list about the pictures, if it did."""
+    try:
+        written = json.loads(file.read_text(encoding="utf-8"))
+        crop = written["geometry"]
+        return {
+            "terms": str(written["terms"]),
+            "geometry": None if crop is None else CropGeometry.from_dict(crop),
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: not a manifest that emodc data prepare wrote ({error}); restore it, or "
+            "delete it and lose what it tells of crops and terms"
+        ) from None
 
 
 def _check_columns(file: Path, columns: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from PIL import Image
 
 from emodc.data.base import SPLITS
 from emodc.data.carve import carve
+from emodc.data.csv_list import MANIFEST
 from emodc.data.duplicates import Prints, Progress, group_keys, near_pairs, take_prints
 from emodc.data.release import Release
 from emodc.faces import (
@@ -53,7 +54,7 @@ GEOMETRIES: Mapping[str, CropGeometry] = {
 }
 """Where crops can show the landmarks, by name."""
 
-LIST, MANIFEST, FAILURES, CLASSES = "data.csv", "manifest.json", "failures.csv", "classes.json"
+LIST, FAILURES, CLASSES = "data.csv", "failures.csv", "classes.json"
 _JOURNAL = "journal.jsonl"
 _FORMAT = 1
 

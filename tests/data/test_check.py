@@ -1,0 +1,138 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emodc.cli import app
+from emodc.data import open_release
+from emodc.data.contact_sheet import contact_sheet
+from emodc.data.registry import data_set_names
+from emodc.labels import BASIC7
+
+DRAWN = open_release("synthetic:count=28")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder data set of drawn faces: 28 pictures in train and in test."""
+    root = tmp_path / "faces"
+    for split in ("train", "test"):
+        data = DRAWN.split(split)
+        for i in range(len(data)):
+            file = root / split / BASIC7.classes[data.labels[i]] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data.image(i)).save(file)
+    return root
+
+
+def check(spec: str | Path, *options: str) -> tuple[int, dict[str, Any], str]:
+    answer = CliRunner().invoke(app, ["data", "check", f"folder:{spec}", "--json", *options])
+    return answer.exit_code, json.loads(answer.stdout), answer.stderr
+
+
+def kinds(report: dict[str, Any]) -> dict[str, str]:
+    return {finding["kind"]: finding["severity"] for finding in report["findings"]}
+
+
+def test_a_sound_data_set_passes(folder: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    code, report, _ = check(folder, "--contact-sheet", str(sheet))
+    assert code == 0
+    assert report["ok"]
+    assert report["splits"]["train"]["total"] == report["splits"]["test"]["total"] == 28
+    assert report["splits"]["train"]["classes"]["fear"] == 4
+    assert report["sizes"]["width"] == {"min": 48, "median": 48.0, "max": 48}
+    assert Image.open(sheet).width > 600
+    shown = CliRunner().invoke(app, ["data", "check", f"folder:{folder}"])
+    assert shown.exit_code == 0
+    assert "happiness" in shown.stdout
+
+
+def test_a_damaged_file_is_named(folder: Path) -> None:
+    bad = folder / "test" / "fear" / "bad.png"
+    bad.write_bytes(b"no picture")
+    code, report, complaint = check(folder)
+    assert code == 1
+    assert kinds(report)["unreadable"] == "off"
+    assert report["unreadable"][0]["id"] == "test/fear/bad.png"
+    assert "1 picture is missing or unreadable" in complaint
+
+
+def test_a_test_picture_in_train_is_off_also_when_it_was_saved_anew(folder: Path) -> None:
+    first = next((folder / "test" / "fear").iterdir())
+    Image.open(first).save(folder / "train" / "fear" / "other_encoding.bmp")
+    code, report, complaint = check(folder)
+    assert code == 1
+    assert kinds(report)["test_in_train"] == "off"
+    assert report["copies"]["across"]["test_in_train"]["pictures"] == 1
+    assert "1 picture of test is in train as well; delete them there" in complaint
+
+
+def test_copies_inside_a_split_and_other_labels_are_notes(folder: Path) -> None:
+    first = next((folder / "train" / "fear").iterdir())
+    shutil.copy(first, folder / "train" / "anger" / "again.png")
+    code, report, _ = check(folder)
+    assert code == 0
+    assert kinds(report) == {"copies_inside": "note", "different_labels": "note"}
+
+
+def test_blank_stray_and_nearly_equal_pictures_are_notes(folder: Path) -> None:
+    Image.new("L", (48, 48), 50).save(folder / "train" / "fear" / "blank.png")
+    Image.new("L", (48, 48), 90).save(folder / "train" / "stray.png")
+    first = next((folder / "test" / "anger").iterdir())
+    Image.open(first).save(folder / "train" / "anger" / "near.jpg", quality=60)
+    code, report, _ = check(folder)
+    assert code == 0
+    assert kinds(report) == {"blank": "note", "unlisted": "note", "near_copies": "note"}
+    assert report["near_copies"]["across"]["test_in_train"] == 1
+
+
+def test_what_the_loader_refuses_is_one_clear_line(tmp_path: Path) -> None:
+    code, report, complaint = check(tmp_path / "missing")
+    assert code == 1
+    assert kinds(report) == {"unopened": "off"}
+    assert "no such folder" in complaint
+    assert len(complaint.strip().splitlines()) == 1
+    unknown = CliRunner().invoke(app, ["data", "check", "faces:here"])
+    assert unknown.exit_code == 2
+    assert "unknown data set 'faces'" in unknown.stderr
+
+
+def test_published_counts_are_compared_and_known_copies_forgiven(tmp_path: Path) -> None:
+    shades = np.random.default_rng(0).integers(0, 256, (4, 48 * 48))
+    rows = [(0, "Training"), (1, "Training"), (2, "PublicTest"), (3, "PrivateTest")]
+    rows += [(3, "Training")]  # the picture of PrivateTest again
+    lines = [f"3,{' '.join(map(str, shades[i]))},{usage}" for i, usage in rows]
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]))
+    spec = f"fer2013:{tmp_path}"
+    plain = CliRunner().invoke(app, ["data", "check", spec, "--json"])
+    report = json.loads(plain.stdout)
+    assert plain.exit_code == 0
+    assert kinds(report) == {"test_in_train_known": "note", "official_counts": "note"}
+    assert report["splits"]["train"]["official"]["total"] == 28_709
+    strict = CliRunner().invoke(app, ["data", "check", spec, "--json", "--official"])
+    assert strict.exit_code == 1
+    assert kinds(json.loads(strict.stdout))["official_counts"] == "off"
+
+
+def test_the_sheet_shows_what_cannot_be_read(folder: Path) -> None:
+    for file in (folder / "test" / "fear").iterdir():
+        file.write_bytes(b"")
+    page = np.asarray(contact_sheet(open_release(f"folder:{folder}")))
+    red = (page == np.array([0xB0, 0, 0x20])).all(axis=2)
+    assert red.any()
+
+
+def test_list_names_every_data_set() -> None:
+    shown = CliRunner().invoke(app, ["data", "list"])
+    assert shown.exit_code == 0
+    rows = json.loads(CliRunner().invoke(app, ["data", "list", "--json"]).stdout)
+    assert [row["name"] for row in rows] == list(data_set_names())
+    assert all(row["name"] in shown.stdout and row["summary"] for row in rows)
+    classes = {row["name"]: row["classes"] for row in rows}
+    assert (classes["rafdb"], classes["rafdb-compound"], classes["folder"]) == (7, 11, None)
