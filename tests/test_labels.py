@@ -14,6 +14,7 @@ from emodc.labels import (
     canonical_name,
     label_set_of,
     prompt_text,
+    prompt_texts,
 )
 
 
@@ -82,3 +83,13 @@ def test_prompt_texts(name: str, text: str) -> None:
 def test_compound_names_are_found_in_any_spelling() -> None:
     assert COMPOUND11.index("Fearfully_Surprised") == 7
     assert label_set_of(COMPOUND11.classes) is COMPOUND11
+
+
+def test_prompt_texts_can_be_changed_by_name() -> None:
+    texts = prompt_texts(BASIC7, {"Happy": "a grin", "non_class": "somebody"})
+    assert len(texts) == len(BASIC7) + 2
+    assert texts[1] == "a grin"
+    assert texts[0] == "a photo of a neutral face"
+    assert texts[-2:] == ["", "somebody"]
+    with pytest.raises(ValueError, match="unknown name 'joyful': accepted are neutral"):
+        prompt_texts(BASIC7, {"joyful": "?"})

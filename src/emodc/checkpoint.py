@@ -27,7 +27,7 @@ from emodc.config import ModelSettings
 from emodc.decision import Decision
 from emodc.diffusion import Schedule
 from emodc.faces import CropGeometry
-from emodc.labels import LabelSet
+from emodc.labels import LabelSet, prompt_texts
 
 FORMAT = 1
 WEIGHTS, SETTINGS = "model.safetensors", "emodc.json"
@@ -108,7 +108,7 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "name": model.name,
         "labels": {"name": model.label_set.name, "classes": list(model.label_set.classes)},
         "model": model.settings.model_dump(mode="json"),
-        "prompts": [*model.label_set.classes, "null", "non_class"],
+        "prompts": prompt_texts(model.label_set, model.settings.prompts),
         "licence": LICENCE,
         "crop": None if model.geometry is None else model.geometry.to_dict(),
         "posterior": model.decision.model_dump(mode="json"),

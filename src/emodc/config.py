@@ -37,11 +37,14 @@ class ModelSettings(_Settings):
         schedule: the noise schedule.
         codec: how a face crop becomes x0.
         backbone: the network.
+        prompts: texts that differ from `emodc.labels.prompt_texts`, by class name, ``null`` or
+            ``non_class``; stored with the weights, read by text-conditioned backbones.
     """
 
     schedule: ShiftedCosine = ShiftedCosine()
     codec: PixelCodec = PixelCodec()
     backbone: FaceUNetConfig = FaceUNetConfig()
+    prompts: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _size_fits(self) -> "ModelSettings":

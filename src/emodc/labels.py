@@ -5,7 +5,7 @@ where it is read, and the order below is stored in every checkpoint and report, 
 index never travels without its name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 ALIASES = {
@@ -137,3 +137,23 @@ def label_set_of(classes: Iterable[str]) -> LabelSet:
         if known.classes == names:
             return known
     return LabelSet(f"custom{len(names)}", tuple(names))
+
+
+def prompt_texts(label_set: LabelSet, changed: Mapping[str, str]) -> list[str]:
+    """Return the texts of all prompts: the K classes, then the null and the non-class prompt.
+
+    Args:
+        label_set: the K classes.
+        changed: other texts for some, by class name, ``null`` or ``non_class``.
+
+    Raises:
+        ValueError: a name is none of these.
+    """
+    texts = {name: prompt_text(name) for name in label_set.classes}
+    texts |= {"null": NULL_TEXT, "non_class": NON_CLASS_TEXT}
+    for name, text in changed.items():
+        key = name if name in texts else canonical_name(name)
+        if key not in texts:
+            raise ValueError(f"prompts: unknown name '{name}': accepted are {', '.join(texts)}")
+        texts[key] = text
+    return list(texts.values())

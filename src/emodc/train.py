@@ -42,6 +42,7 @@ from emodc.diffusion import Schedule, add_noise, noise_error
 from emodc.evaluate import REPORT, evaluate
 from emodc.export import write_card
 from emodc.faces import CropGeometry
+from emodc.labels import prompt_texts
 from emodc.metrics import accuracy, mean_class_accuracy
 from emodc.runlog import STATE, RunLog
 from emodc.sampling import Batch, Sampler, training_prompts
@@ -99,6 +100,7 @@ def train(
     if accelerator.num_processes > 1:
         raise ValueError("training on several processes is not supported yet; start one")
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
+    prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, classes, schedule).to(accelerator.device)
