@@ -18,6 +18,7 @@ data_app = typer.Typer(
 _Spec = Annotated[
     str, typer.Argument(metavar="NAME:PATH", help="The data set; see emodc data list")
 ]
+_NAMED = 30  # unreadable pictures in a table
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -58,6 +59,7 @@ def check(
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Write a PNG with pictures of every class and split.")
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one shows other pictures.")] = 0,
     as_json: _Json = False,
 ) -> None:
     """Decode every picture of a data set and tell what is wrong with it.
@@ -75,13 +77,13 @@ def check(
     except ValueError as error:
         report = refusal(data.partition(":")[0], str(error))
     else:
+        if contact_sheet is not None:
+            draw(release, seed).save(contact_sheet, format="PNG")
         with progress("pictures") as advance:
             report = run(release, official=official, progress=advance)
-        if contact_sheet is not None:
-            draw(release).save(contact_sheet, format="PNG")
     if as_json:
         print_json(report)
-    else:
+    elif "splits" in report:
         print_rich(_check_table(report))
     for finding in report["findings"]:
         if finding["severity"] == "off":
@@ -105,6 +107,9 @@ def prepare(
         bool,
         typer.Option("--detect/--no-detect", help="Find and align faces, or resize pictures."),
     ] = True,
+    splits: Annotated[
+        str | None, typer.Option(help="Which to write, such as train,validation. [default: all]")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Find, align and crop the face of every labelled picture, once, into a folder.
@@ -122,6 +127,7 @@ def prepare(
             size=size,
             geometry=geometry if detect else None,
             margin=margin,
+            splits=None if splits is None else splits.split(","),
             progress=advance,
         )
     if as_json:
@@ -141,46 +147,45 @@ def _check_table(report: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    parts: list[Any] = []
-    if "splits" in report:
-        splits = {name: row for name, row in report["splits"].items() if row["total"]}
-        counts = Table(
-            "class", title=f"{report['data']}: pictures (published)", title_justify="left"
-        )
-        for name, row in splits.items():
-            owners = row["owners_name"]
-            counts.add_column(name if owners == name else f"{name} ({owners})", justify="right")
-        for label in report["classes"]:
-            counts.add_row(
-                Text(label),
-                *(
-                    _beside(row["classes"][label], row["official"].get(label))
-                    for row in splits.values()
-                ),
-            )
-        counts.add_row("no label", *(f"{row['unlabelled']:,}" for row in splits.values()))
-        totals = (_beside(row["total"], row["official"].get("total")) for row in splits.values())
-        counts.add_row("all", *totals, style="bold")
-        parts.append(counts)
-        if sizes := report["sizes"]:
-            widths, heights = (sizes[side] for side in ("width", "height"))
-            parts.append(
-                f"sizes: width {widths['min']} to {widths['max']}, median {widths['median']:g}; "
-                f"height {heights['min']} to {heights['max']}, median {heights['median']:g}"
-            )
+    splits = {name: row for name, row in report["splits"].items() if row["total"]}
+    counts = Table("class", title=f"{report['data']}: pictures (published)", title_justify="left")
+    for name, row in splits.items():
+        owners = row["owners_name"]
+        counts.add_column(name if owners == name else f"{name} ({owners})", justify="right")
+    for label in report["classes"]:
+        cells = (_beside(row["classes"][label], row["official"], label) for row in splits.values())
+        counts.add_row(Text(label), *cells)
+    counts.add_row("no label", *(f"{row['unlabelled']:,}" for row in splits.values()))
+    totals = (_beside(row["total"], row["official"], "total") for row in splits.values())
+    counts.add_row("all", *totals, style="bold")
+    parts: list[Any] = [counts]
+    if sizes := report["sizes"]:
+        parts += [_range(sizes, "width"), _range(sizes, "height")]
+        common = (f"{s['width']}x{s['height']} ({s['pictures']:,})" for s in sizes["commonest"])
+        parts.append(f"commonest sizes: {', '.join(common)}")
     found = Table("", "what", "examples", title="findings", title_justify="left")
     for finding in report["findings"]:
         style = "bold red" if finding["severity"] == "off" else "dim"
         examples = ", ".join(_example(example) for example in finding["examples"][:2])
         found.add_row(Text(finding["severity"], style), Text(finding["message"]), Text(examples))
-    parts.append(found if report["findings"] else "nothing is off")
+    parts += [found] if report["findings"] else []
+    bad = report["unreadable"]
+    parts += [Text(f"{picture['id']}: {picture['reason']}") for picture in bad[:_NAMED]]
+    if len(bad) > _NAMED:
+        parts.append(f"and {len(bad) - _NAMED:,} more, which --json names")
+    parts.append("nothing is off" if report["ok"] else "something is off")
     return Group(*parts)
 
 
-def _beside(count: int, published: int | None) -> str:
-    if published is None:
+def _range(sizes: Mapping[str, Any], side: str) -> str:
+    found = sizes[side]
+    return f"{side}: {found['min']} to {found['max']} pixels, median {found['median']:g}"
+
+
+def _beside(count: int, official: Mapping[str, int], name: str) -> str:
+    if name not in official:
         return f"{count:,}"
-    return f"{count:,} ({'=' if count == published else f'{published:,}'})"
+    return f"{count:,} ({'=' if count == official[name] else f'{official[name]:,}'})"
 
 
 def _example(example: Any) -> str:

@@ -29,6 +29,7 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """The order of the five landmarks everywhere: eye centres, tip of the nose, mouth corners."""
 
 _CLOSE_UPS = ((128, 0), (64, 32))  # longer side and margin of the thumbnails, in pixels
+_LEAST_SIDE = 192  # of pictures to find faces in, in pixels
 _WARP_LIMIT = 32766  # OpenCV warps nothing longer than this
 
 
@@ -211,6 +212,30 @@ class FaceDetector:
         boxes, points, scores = self._network(canvas, self.threshold)
         factor = np.array([width / size[0], height / size[1]])
         return (boxes - margin) * np.tile(factor, 2), (points - margin) * factor, scores
+
+
+def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture in which a face can be found, though it is small.
+
+    The detector is made for photographs. A picture whose longer side is below 192 pixels is
+    enlarged by a whole factor (bicubic); 48 pixels become 192.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (n H, n W, 3) uint8 RGB, the picture itself if it is large enough.
+
+    Raises:
+        ImportError: the extra `faces` is not installed.
+        ValueError: `image` is not a (H, W, 3) uint8 array.
+    """
+    _check_rgb(image)
+    factor = -(-_LEAST_SIDE // max(image.shape[:2]))
+    if factor <= 1:
+        return image
+    cv2, size = import_cv2(), (image.shape[1] * factor, image.shape[0] * factor)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def crop_face(

@@ -8,6 +8,7 @@ kind                     severity  what
 =======================  ========  ===========================================================
 ``unopened``             off       the loader refuses the data set
 ``unreadable``           off       pictures that are missing or cannot be decoded
+``attributes``           off       pictures whose attributes (gender, ...) cannot be read
 ``test_in_train``        off       pictures of test that are in train as well
 ``test_in_train_known``  note      the same where the loader leaves those rows of train out of
                                    training: `Release.copied`
@@ -32,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.base import SPLITS
+from emodc.data.base import SPLITS, OnDemand
 from emodc.data.duplicates import Prints, Progress, near_pairs, take_prints
 from emodc.data.release import Release
 
@@ -72,6 +73,7 @@ def check(
     splits = {split: _counts(release, split) for split in SPLITS}
     findings = [
         *_unreadable(release, prints),
+        *_attributes(release),
         *_test_seen(release, prints),
         *_official(splits, official),
         *_repeated(release, prints, copies),
@@ -192,6 +194,21 @@ def _unreadable(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
         message = f"{_pictures(len(prints.errors))} missing or unreadable"
         ids = [release.ids[number] for number in prints.errors]
         yield _finding("unreadable", True, len(ids), message, ids)
+
+
+def _attributes(release: Release) -> Iterator[dict[str, Any]]:
+    """Read the attributes that are read on demand, each from a file of its picture."""
+    reasons: dict[int, str] = {}
+    for values in release.attributes.values():
+        for row in range(len(values)) if isinstance(values, OnDemand) else ():
+            try:
+                values[row]
+            except ValueError as error:
+                reasons[row] = str(error)
+    if reasons:
+        count = len(reasons)
+        message = f"the attributes of {count:,} picture{'s' * (count > 1)} cannot be read"
+        yield _finding("attributes", True, count, message, list(reasons.values()))
 
 
 def _test_seen(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
