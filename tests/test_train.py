@@ -11,13 +11,14 @@ import torch
 from safetensors import safe_open
 
 from emodc.checkpoint import build_backbone, load_model
+from emodc.chooser import VALIDATION
 from emodc.config import Recipe, parse_recipe, recipe_names
 from emodc.config import load_recipe as read_recipe
 from emodc.data import open_data
 from emodc.runlog import METRICS, STATE, read_metrics
 from emodc.sampling import Sampler
-from emodc.state import RunState
-from emodc.train import VALIDATION, TrainingDiverged, learning_rate, phase_at, sample_loss, train
+from emodc.state import RunState, TrainingDiverged
+from emodc.train import learning_rate, phase_at, sample_loss, train
 
 _TRAINING = open_data("synthetic:count=42", "train")
 _VALIDATION = open_data("synthetic:count=14", "validation")

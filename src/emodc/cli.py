@@ -329,7 +329,7 @@ def train(
     import logging
 
     from emodc.data import open_release
-    from emodc.train import TrainingDiverged
+    from emodc.state import TrainingDiverged
     from emodc.train import train as run
 
     release = open_release(spec)

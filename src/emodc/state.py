@@ -18,6 +18,22 @@ from emodc.optim import Muon
 _KEY = "emodc"
 
 
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a number; the run's checkpoints are from before that.
+
+    Args:
+        what: what is wrong.
+        samples: training samples seen.
+    """
+
+    def __init__(self, what: str, samples: int) -> None:
+        super().__init__(
+            f"the {what} after {samples} samples; checkpoints are as they were before. Train anew "
+            "in another folder with lower optimiser.learning_rate and "
+            "optimiser.muon_learning_rate, or precision=fp32"
+        )
+
+
 @dataclass
 class RunState:
     """Weights, their average, optimisers and progress; the seed and this decide the rest.

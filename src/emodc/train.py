@@ -6,8 +6,6 @@ A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``s
 goes on from the state.
 """
 
-import csv
-import io
 import json
 import logging
 import math
@@ -16,55 +14,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from emodc.aligned import measured_geometry
-from emodc.calibration import fit_scale
 from emodc.checkpoint import (
     SETTINGS,
     Model,
     build_backbone,
     load_model,
-    save_model,
     write_atomically,
 )
-from emodc.classifier import class_errors, draw_bank, posterior
+from emodc.chooser import VALIDATION, Chooser
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
-from emodc.data.subset import stratified_subset
-from emodc.decision import Decision
 from emodc.diffusion import Schedule, add_noise, noise_error
 from emodc.evaluate import REPORT, evaluate
 from emodc.export import write_card
-from emodc.faces import CropGeometry
 from emodc.labels import prompt_texts
-from emodc.metrics import accuracy, mean_class_accuracy
 from emodc.runlog import STATE, RunLog
 from emodc.sampling import Batch, Sampler, training_prompts
-from emodc.state import RunState
+from emodc.state import RunState, TrainingDiverged
 
 logger = logging.getLogger(__name__)
-
-_DIVERGED = (
-    "the {what} after {at} samples; checkpoints are as they were before. Train anew in another "
-    "folder with lower optimiser.learning_rate and optimiser.muon_learning_rate, or precision=fp32"
-)
-VALIDATION = "validation.csv"
-"""The file of a run that names the images which chose its best model."""
 
 _LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
 
 Progress = Callable[[int, dict[str, float]], None]
 """Called with the samples seen so far and the latest metrics."""
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is no longer a number; the run's checkpoints are from before that."""
 
 
 def train(
@@ -121,7 +100,7 @@ def train(
         state.save(output / STATE)
 
     sampler = Sampler(training, recipe, schedule.timesteps)
-    chooser = _Chooser(recipe, training, validation, schedule, accelerator.device)
+    chooser = Chooser(recipe, training, validation, schedule, accelerator.device)
     learner = accelerator.prepare(backbone)
     if state.samples == 0:
         write_atomically(output / VALIDATION, chooser.listed())
@@ -208,107 +187,6 @@ def learning_rate(recipe: Recipe, samples: int) -> float:
     return rise * (settings.final + (1 - settings.final) * cosine)
 
 
-class _Chooser:
-    """Validates the averaged weights and keeps the best model.
-
-    Validation is the classifier itself on a fixed subset, with few draws.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        training: FaceData,
-        validation: FaceData,
-        schedule: Schedule,
-        device: torch.device,
-    ) -> None:
-        if validation.label_set != training.label_set:
-            raise ValueError(
-                f"training has the classes {', '.join(training.label_set.classes)}, validation "
-                f"{', '.join(validation.label_set.classes)}"
-            )
-        codec, settings = recipe.model.codec, recipe.validation
-        subset = stratified_subset(validation.labels, settings.images, seed=0)
-        self._subset = validation.subset(subset)
-        self._x0 = codec.encode([validation.image(int(i)) for i in subset]).to(device)
-        self._labels = torch.from_numpy(validation.labels[subset])
-        self._bank = draw_bank(schedule.timesteps, settings.steps, codec.shape)
-        self._geometry = _geometry(training)
-        self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
-        self._facts: dict[str, Any] = {
-            "recipe": recipe.model_dump(mode="json"),
-            "training_data": {
-                "name": training.name,
-                "images": len(training),
-                "fingerprint": training.fingerprint(),
-                "terms": training.terms,
-                "notes": dict(training.notes),
-            },
-            "validation_data": {
-                "name": validation.name,
-                "images": len(self._subset),
-                "fingerprint": self._subset.fingerprint(),
-                "notes": dict(validation.notes),
-            },
-        }
-
-    def listed(self) -> bytes:
-        """Return the validation subset as CSV: id, label."""
-        classes = self._subset.label_set.classes
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["id", "label"])
-        labels = [classes[label] for label in self._subset.labels]
-        writer.writerows(zip(self._subset.ids, labels, strict=True))
-        return text.getvalue().encode()
-
-    def keep_if_best(self, state: RunState, output: Path) -> dict[str, float]:
-        """Save the averaged model as the latest and, if it is, as the best; return its scores."""
-        errors = class_errors(
-            state.average.predict_noise, self._schedule, self._x0, self._bank, len(self._label_set)
-        )
-        if not bool(errors.isfinite().all()):
-            raise TrainingDiverged(_DIVERGED.format(what="model predicts NaN", at=state.samples))
-        predicted = posterior(errors, 1.0).argmax(dim=1)
-        scores = {
-            "validation_accuracy": accuracy(predicted, self._labels),
-            "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),
-            "validation_d_p": float(errors[torch.arange(len(errors)), self._labels].mean()),
-        }
-        model = Model(
-            name=self._recipe.name,
-            settings=self._recipe.model,
-            label_set=self._label_set,
-            geometry=self._geometry,
-            backbone=state.average,
-            schedule=self._schedule,
-            decision=Decision(scale=fit_scale(errors, self._labels)),
-            facts=self._facts | {"samples": state.samples, "validation": scores},
-        )
-        save_model(model, output / "last")
-        if scores["validation_accuracy"] > state.best:
-            state.best = scores["validation_accuracy"]
-            save_model(model, output)
-        return scores
-
-
-def _geometry(training: FaceData) -> CropGeometry | None:
-    """Return where the training pictures show the landmarks, so that photographs can follow."""
-    if training.geometry is not None:
-        return training.geometry
-    try:
-        measured = measured_geometry(training)
-    except ImportError:
-        measured = None
-    if measured is None:
-        logger.warning(
-            "%s: too few faces are found in its pictures (by the extra faces) to tell how they are "
-            "cropped; the model will take crops only, not photographs",
-            training.name,
-        )
-    return measured
-
-
 @dataclass
 class _Meter:
     """Means of the metrics since they were last asked for."""
@@ -334,7 +212,7 @@ class _Meter:
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self.steps, self._sums, self._counts = 0, {}, {}
         if not math.isfinite(means["loss"]):
-            raise TrainingDiverged(_DIVERGED.format(what=f"loss is {means['loss']}", at=samples))
+            raise TrainingDiverged(f"loss is {means['loss']}", samples)
         return means
 
 

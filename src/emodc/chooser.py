@@ -1,0 +1,143 @@
+"""Choosing the best model of a run by validation."""
+
+import csv
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emodc.aligned import measured_geometry
+from emodc.calibration import fit_scale
+from emodc.checkpoint import Model, save_model
+from emodc.classifier import class_errors, draw_bank, posterior
+from emodc.config import Recipe
+from emodc.data import FaceData
+from emodc.data.subset import stratified_subset
+from emodc.decision import Decision
+from emodc.diffusion import Schedule
+from emodc.faces import CropGeometry
+from emodc.metrics import accuracy, mean_class_accuracy
+from emodc.state import RunState, TrainingDiverged
+
+logger = logging.getLogger(__name__)
+
+VALIDATION = "validation.csv"
+"""The file of a run that names the images which chose its best model."""
+
+
+class Chooser:
+    """Validates the averaged weights and keeps the best model.
+
+    Validation is the classifier itself on a fixed subset, with few draws.
+
+    Args:
+        recipe: says how many images and draws.
+        training: what the model is trained on, for its description.
+        validation: what it is chosen on.
+        schedule: the noise schedule.
+        device: where to validate.
+
+    Raises:
+        ValueError: the two have different classes, or a picture cannot be read.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: FaceData,
+        validation: FaceData,
+        schedule: Schedule,
+        device: torch.device,
+    ) -> None:
+        if validation.label_set != training.label_set:
+            raise ValueError(
+                f"training has the classes {', '.join(training.label_set.classes)}, validation "
+                f"{', '.join(validation.label_set.classes)}"
+            )
+        codec, settings = recipe.model.codec, recipe.validation
+        subset = stratified_subset(validation.labels, settings.images, seed=0)
+        self._subset = validation.subset(subset)
+        self._x0 = codec.encode([validation.image(int(i)) for i in subset]).to(device)
+        self._labels = torch.from_numpy(validation.labels[subset])
+        self._bank = draw_bank(schedule.timesteps, settings.steps, codec.shape)
+        self._geometry = _geometry(training)
+        self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
+        self._facts: dict[str, Any] = {
+            "recipe": recipe.model_dump(mode="json"),
+            "training_data": {
+                "name": training.name,
+                "images": len(training),
+                "fingerprint": training.fingerprint(),
+                "terms": training.terms,
+                "notes": dict(training.notes),
+            },
+            "validation_data": {
+                "name": validation.name,
+                "images": len(self._subset),
+                "fingerprint": self._subset.fingerprint(),
+                "notes": dict(validation.notes),
+            },
+        }
+
+    def listed(self) -> bytes:
+        """Return the validation subset as CSV: id, label."""
+        classes = self._subset.label_set.classes
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["id", "label"])
+        labels = [classes[label] for label in self._subset.labels]
+        writer.writerows(zip(self._subset.ids, labels, strict=True))
+        return text.getvalue().encode()
+
+    def keep_if_best(self, state: RunState, output: Path) -> dict[str, float]:
+        """Save the averaged model as the latest and, if it is, as the best; return its scores.
+
+        Raises:
+            TrainingDiverged: it predicts NaN.
+            OSError: the folder cannot be written.
+        """
+        errors = class_errors(
+            state.average.predict_noise, self._schedule, self._x0, self._bank, len(self._label_set)
+        )
+        if not bool(errors.isfinite().all()):
+            raise TrainingDiverged("model predicts NaN", state.samples)
+        predicted = posterior(errors, 1.0).argmax(dim=1)
+        scores = {
+            "validation_accuracy": accuracy(predicted, self._labels),
+            "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),
+            "validation_d_p": float(errors[torch.arange(len(errors)), self._labels].mean()),
+        }
+        model = Model(
+            name=self._recipe.name,
+            settings=self._recipe.model,
+            label_set=self._label_set,
+            geometry=self._geometry,
+            backbone=state.average,
+            schedule=self._schedule,
+            decision=Decision(scale=fit_scale(errors, self._labels)),
+            facts=self._facts | {"samples": state.samples, "validation": scores},
+        )
+        save_model(model, output / "last")
+        if scores["validation_accuracy"] > state.best:
+            state.best = scores["validation_accuracy"]
+            save_model(model, output)
+        return scores
+
+
+def _geometry(training: FaceData) -> CropGeometry | None:
+    """Return where the training pictures show the landmarks, so that photographs can follow."""
+    if training.geometry is not None:
+        return training.geometry
+    try:
+        measured = measured_geometry(training)
+    except ImportError:
+        measured = None
+    if measured is None:
+        logger.warning(
+            "%s: too few faces are found in its pictures (by the extra faces) to tell how they are "
+            "cropped; the model will take crops only, not photographs",
+            training.name,
+        )
+    return measured
