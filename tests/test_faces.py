@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emodc.faces import (
+    ARCFACE_GEOMETRY,
     FER2013_GEOMETRY,
     LANDMARKS,
     CropGeometry,
     Face,
     FaceDetector,
     crop_face,
+    enlarged,
     similarity_transform,
     whole_image_crop,
+    with_margin,
 )
 
 pytest.importorskip("cv2")
@@ -127,6 +130,42 @@ def test_a_geometry_needs_all_five_landmarks() -> None:
 def test_fer2013s_geometry_is_symmetric() -> None:
     mirrored = (TEMPLATE * [-1, 1] + [1, 0])[[1, 0, 2, 4, 3]]
     np.testing.assert_allclose(TEMPLATE, mirrored, atol=1e-9)
+
+
+def test_arcfaces_geometry_is_the_template_of_112_pixels() -> None:
+    template = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366)]
+    template += [(41.5493, 92.3655), (70.7299, 92.2041)]
+    np.testing.assert_allclose(np.array(ARCFACE_GEOMETRY.landmarks) * 112, template, atol=1e-9)
+
+
+@given(st.floats(-0.1, 5))
+def test_a_margin_is_gained_on_each_side(margin: float) -> None:
+    wider = np.array(with_margin(FER2013_GEOMETRY, margin).landmarks)
+    # In sides of the narrower crop, counted from its corner.
+    np.testing.assert_allclose(wider * (1 + 2 * margin) - margin, TEMPLATE, atol=1e-9)
+
+
+@pytest.mark.parametrize("margin", [-0.5, -1, float("nan"), float("inf")])
+def test_a_margin_that_leaves_nothing_is_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match=r"margin must be a number above -0\.5"):
+        with_margin(FER2013_GEOMETRY, margin)
+
+
+def test_a_margin_that_cuts_a_landmark_off_is_refused() -> None:
+    with pytest.raises(ValueError, match="outside the unit square"):
+        with_margin(ARCFACE_GEOMETRY, -0.2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((48, 48), (192, 192)), ((100, 60), (200, 120)), ((191, 3), (382, 6)), ((192, 5), (192, 5))],
+)
+def test_small_pictures_are_enlarged_by_a_whole_factor(
+    shape: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    image = np.full((*shape, 3), (10, 20, 30), np.uint8)
+    assert enlarged(image).shape == (*expected, 3)
+    assert (enlarged(image) == (10, 20, 30)).all()
 
 
 # Cropping

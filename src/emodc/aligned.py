@@ -5,16 +5,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.centerface import import_cv2
 from emodc.data.base import FaceData
-from emodc.faces import CropGeometry, FaceDetector, crop_face
+from emodc.faces import CropGeometry, FaceDetector, crop_face, enlarged
 
 NO_FACE = "no face found"
 """What the reader of a picture without a face says first."""
 
 _MEASURED = 100  # pictures that a geometry is measured on
 _MIRRORED = [1, 0, 2, 4, 3]  # which landmark each becomes in the mirror
-_LEAST_SIDE = 192  # the detector is made for photographs: 48 pixels are enlarged four times
 
 
 def aligned(
@@ -38,7 +36,7 @@ def aligned(
     finder = detector or FaceDetector()
 
     def read(index: int) -> NDArray[np.uint8]:
-        picture = _enlarged(data.image(index))
+        picture = enlarged(_rgb(data.image(index)))
         faces = finder.detect(picture)
         if not faces:
             raise ValueError(f"{NO_FACE} in {data.ids[index]}")
@@ -69,7 +67,7 @@ def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> C
     points = []
     tried = np.unique(np.linspace(0, len(data) - 1, _MEASURED).astype(int)).tolist()
     for index in tried:
-        picture = _enlarged(data.image(index))
+        picture = enlarged(_rgb(data.image(index)))
         if faces := finder.detect(picture):
             size = np.array(picture.shape[1::-1])  # width, height
             side = size.max()  # a crop that is not square is padded evenly
@@ -83,11 +81,5 @@ def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> C
         return None
 
 
-def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture as RGB, enlarged by a whole factor if it is small."""
-    rgb = np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture
-    factor = -(-_LEAST_SIDE // max(rgb.shape[:2]))
-    if factor <= 1:
-        return rgb
-    cv2, size = import_cv2(), (rgb.shape[1] * factor, rgb.shape[0] * factor)
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+def _rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture

@@ -137,7 +137,8 @@ def prepare(
         f"emodc: {written:,} crops in {output}; give --data csv:{output / 'data.csv'}", err=True
     )
     if failed:
-        complain(f"{failed:,} pictures failed; {output / 'failures.csv'} names them")
+        pictures, them = ("1 picture", "it") if failed == 1 else (f"{failed:,} pictures", "them")
+        complain(f"{pictures} failed; {output / 'failures.csv'} names {them}")
         raise typer.Exit(1)
 
 

@@ -1,15 +1,19 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
 from emodc.cli import app
-from emodc.data import open_release
+from emodc.data import Release, open_release
+from emodc.data.base import OnDemand
+from emodc.data.check import check as check_release
 from emodc.data.contact_sheet import contact_sheet
 from emodc.data.registry import data_set_names
 from emodc.labels import BASIC7
@@ -136,3 +140,88 @@ def test_list_names_every_data_set() -> None:
     assert all(row["name"] in shown.stdout and row["summary"] for row in rows)
     classes = {row["name"]: row["classes"] for row in rows}
     assert (classes["rafdb"], classes["rafdb-compound"], classes["folder"]) == (7, 11, None)
+
+
+def made(shades: list[int], splits: list[int], **changes: Any) -> Release:
+    """Pictures of noise: equal numbers are equal pictures."""
+    pictures = np.random.default_rng(0).integers(0, 256, (max(shades) + 1, 8, 8), dtype=np.uint8)
+    fields: dict[str, Any] = {
+        "name": "made",
+        "label_set": BASIC7,
+        "ids": [f"p{i}" for i in range(len(shades))],
+        "splits": np.array(splits, dtype=np.int8),
+        "labels": np.zeros(len(shades), dtype=np.int64),
+        "reader": lambda index: pictures[shades[index]],
+        "stamp": str,
+    }
+    return Release(**(fields | changes))
+
+
+def test_copies_are_counted_where_they_are_and_where_they_carry_another_label() -> None:
+    #        train         validation  test
+    shades = [0, 0, 1, 2, 2, 3, 1, 4, 0, 4, 5]
+    splits = [0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2]
+    labels = [0, 0, 1, 2, 3, -1, 1, 0, 6, 0, -1]
+    report = check_release(made(shades, splits, labels=np.array(labels)))
+    inside = {split: list(counts.values()) for split, counts in report["copies"]["inside"].items()}
+    assert inside == {"train": [2, 1], "validation": [0, 0], "test": [0, 0]}
+    across = {name: list(counts.values()) for name, counts in report["copies"]["across"].items()}
+    assert across == {
+        "validation_in_train": [1, 0],
+        "test_in_train": [1, 1],
+        "test_in_validation": [1, 0],
+    }
+    found = {finding["kind"]: finding for finding in report["findings"]}
+    assert found["test_in_train"]["examples"] == [["p8", "p0"]]
+    assert found["test_in_validation"]["severity"] == "off"
+    assert found["different_labels"]["count"] == 2
+    assert found["unlabelled"]["examples"] == ["p5", "p10"]
+    assert report["splits"]["train"]["total"] == 6
+
+
+def test_copies_that_the_loader_leaves_out_are_known_but_others_are_not() -> None:
+    marked = np.array([True, False, False])
+    report = check_release(made([0, 1, 0], [0, 0, 2], copied=marked))
+    assert report["ok"]
+    assert kinds(report) == {"test_in_train_known": "note"}
+    report = check_release(made([0, 0, 0], [0, 0, 2], copied=marked))
+    assert kinds(report)["test_in_train"] == "off"
+
+
+def test_without_a_readable_picture_there_is_still_a_report() -> None:
+    def read(index: int) -> NDArray[np.uint8]:
+        raise ValueError(f"p{index}: no such file")
+
+    report = check_release(made([0, 1], [0, 2], reader=read))
+    assert kinds(report) == {"unreadable": "off"}
+    assert report["unreadable"] == [
+        {"id": "p0", "reason": "p0: no such file"},
+        {"id": "p1", "reason": "p1: no such file"},
+    ]
+    assert report["sizes"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_attributes_that_cannot_be_read_are_off() -> None:
+    def value(index: int) -> str:
+        if index == 1:
+            raise ValueError("p1.txt, line 6: '9' is no code of gender")
+        return "female"
+
+    report = check_release(made([0, 1, 2], [0, 0, 2], attributes={"gender": OnDemand(3, value)}))
+    (finding,) = report["findings"]
+    assert (finding["kind"], finding["severity"], finding["count"]) == ("attributes", "off", 1)
+    assert finding["examples"] == ["p1.txt, line 6: '9' is no code of gender"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("EMODC_FER2013" not in os.environ, reason="EMODC_FER2013 names no folder")
+def test_what_is_known_of_fer2013_is_found() -> None:
+    report = check_release(open_release(f"fer2013plus:{os.environ['EMODC_FER2013']}"))
+    assert report["ok"]
+    found = {finding["kind"]: finding["count"] for finding in report["findings"]}
+    assert found["test_in_train_known"] == 288
+    assert found["validation_in_train"] == 280
+    assert found["blank"] == 13
+    assert report["copies"]["inside"]["train"]["pictures"] == 1237
+    assert "official_counts" not in found

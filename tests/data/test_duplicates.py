@@ -92,3 +92,38 @@ def test_thirty_six_thousand_hashes_take_seconds() -> None:
     started = time.process_time()
     assert len(near_pairs(prints)) == 0
     assert time.process_time() - started < 60
+
+
+def test_hashes_are_compared_alike_with_an_older_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = prints_of(*FACES, *(saved_again(face, 30) for face in FACES))
+    expected = near_pairs(prints).tolist()
+    assert expected
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert near_pairs(prints).tolist() == expected
+
+
+def test_near_copies_are_found_across_the_tiles_in_which_hashes_are_compared() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (5000, 16, 16), dtype=np.uint8)
+    noise[4700] = noise[3] // 2 + 60
+    assert near_pairs(prints_of(*noise)).tolist() == [[3, 4700]]
+
+
+def test_blank_pictures_and_copies_are_no_near_copies() -> None:
+    blank = np.full((20, 20), 77, np.uint8)
+    speck = blank.copy()
+    speck[3, 3] = 80
+    assert near_pairs(prints_of(blank, speck, FACES[0], FACES[0])).tolist() == []
+
+
+def test_errors_of_the_machine_are_not_taken_for_bad_pictures() -> None:
+    def read(index: int) -> NDArray[np.uint8]:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        take_prints(read, range(300))
+
+
+@pytest.mark.slow
+def test_thousands_of_drawn_faces_are_all_different() -> None:
+    release = open_release("synthetic:count=2000,seed=5,size=100")
+    assert near_pairs(take_prints(release.reader, range(len(release)))).tolist() == []

@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typer.testing import CliRunner
 
 from emodc.cli import app
 from emodc.data import Release, open_data, open_release
+from emodc.data.base import OnDemand
+from emodc.data.journal import digest_of
 from emodc.data.prepare import prepare
 from emodc.faces import ARCFACE_GEOMETRY
-from emodc.labels import BASIC7
+from emodc.labels import BASIC7, LabelSet
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 DRAWN = open_release("synthetic:count=70,size=64")
@@ -147,3 +150,144 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, [*arguments[:-1], "48"])
     assert again.exit_code == 2
     assert "choose another --output" in again.stderr
+
+
+def test_the_loaders_own_marks_are_respected(tmp_path: Path) -> None:
+    marked = np.zeros(90, dtype=bool)
+    marked[[4, 5, 80]] = True  # 80 is in test: nothing to leave out
+    manifest = prepare(release(copied=marked), tmp_path, size=32, geometry=None)
+    assert manifest["left_out"] == 2
+    assert sum(manifest["written"].values()) == 88
+
+
+def test_people_and_near_copies_stay_on_one_side_and_others_are_parted_as_ever(
+    tmp_path: Path,
+) -> None:
+    base = release()
+    alone = prepare(base, tmp_path / "alone", size=16, geometry=None)
+    expected = set(base.split("validation").ids)
+    written = [
+        base.ids[int(Path(name).name[:7])]
+        for name in alone["files"]
+        if name.startswith("images/validation/")
+    ]
+    assert set(written) == expected
+
+    def read(index: int) -> NDArray[np.uint8]:
+        if 40 <= index < 44:  # near-copies of picture 40, of four people
+            content = io.BytesIO()
+            Image.fromarray(base.reader(40)).save(content, format="JPEG", quality=90 - index)
+            return np.asarray(Image.open(content))
+        return base.reader(index)
+
+    people = [f"S{i // 4}" for i in range(90)]
+    people[40:44] = ["S1", "S2", "S3", "S4"]
+    data = release(reader=read, subjects=people)
+    prepare(data, tmp_path / "out", size=32, geometry=None)
+    prepared = open_release(f"csv:{tmp_path / 'out' / 'data.csv'}")
+    sides = {
+        split: {people[int(Path(name).name[:7])] for name in prepared.split(split).ids}
+        for split in ("train", "validation")
+    }
+    assert sides["validation"]
+    assert not sides["train"] & sides["validation"]
+    chain = {"S1", "S2", "S3", "S4"}
+    assert chain <= sides["train"] or chain <= sides["validation"]
+
+
+def test_the_owners_validation_split_is_kept(tmp_path: Path) -> None:
+    splits = np.array([0] * 60 + [1] * 10 + [2] * 20, dtype=np.int8)
+    manifest = prepare(release(splits=splits), tmp_path, size=16, geometry=None)
+    assert manifest["written"] == {"train": 60, "validation": 10, "test": 20}
+
+
+def test_only_the_splits_asked_for_are_written(tmp_path: Path) -> None:
+    data = release()
+    whole = prepare(data, tmp_path / "all", size=16, geometry=None)
+    some = prepare(data, tmp_path / "some", size=16, geometry=None, splits=["validation", "train"])
+    assert some["written"] == {"train": 63, "validation": 7}
+    assert set(some["files"]) < set(whole["files"])
+    reads: list[int] = []
+
+    def read(index: int) -> NDArray[np.uint8]:
+        reads.append(index)
+        return data.reader(index)
+
+    prepare(release(reader=read), tmp_path / "test", size=16, geometry=None, splits=["test"])
+    assert sorted(reads) == list(range(70, 90))
+    with pytest.raises(ValueError, match="unknown split 'val': accepted are train, validation"):
+        prepare(data, tmp_path / "new", splits=["val"])
+    only_test = release(splits=np.full(90, 2, np.int8), absent={"train": "see the owners"})
+    with pytest.raises(ValueError, match="there is no train split: see the owners"):
+        prepare(only_test, tmp_path / "new", splits=["train"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_read_fails_without_telling_where_it_lies(tmp_path: Path) -> None:
+    base = release()
+
+    def read(index: int) -> NDArray[np.uint8]:
+        if index in (7, 75):
+            raise ValueError(f"/home/me/secret/{base.ids[index]}: no such file; check the path")
+        return base.reader(index)
+
+    labels = base.labels.copy()
+    labels[3] = -1
+    data = release(reader=read, labels=labels)
+    manifest = prepare(data, tmp_path, size=16, geometry=None)
+    assert manifest["failures"] == ["p/5.png", "p/73.png"]
+    assert manifest["unlabelled"] == 1
+    assert (
+        manifest["counts"]["test"]["fear"] == (labels[[*range(70, 75), *range(76, 90)]] == 6).sum()
+    )
+    assert (tmp_path / "failures.csv").read_text().splitlines()[1:] == [
+        "p/5.png,no such file; check the path",
+        "p/73.png,no such file; check the path",
+    ]
+    assert not any(b"secret" in part for part in content(tmp_path).values())
+
+
+def test_an_attribute_that_cannot_be_read_is_told_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    def value(index: int) -> str:
+        raise ValueError("p1.txt, line 6: '9' is no code of gender")
+
+    data = release(attributes={"gender": OnDemand(90, value)})
+    with pytest.raises(ValueError, match=r"p1\.txt, line 6"):
+        prepare(data, tmp_path, size=16, geometry=None)
+    assert not (tmp_path / "images").exists()
+
+
+def test_names_of_classes_make_no_folders_elsewhere(tmp_path: Path) -> None:
+    names = LabelSet("mine", tuple(f"../{name}" for name in BASIC7.classes))
+    manifest = prepare(release(label_set=names), tmp_path / "out", size=16, geometry=None)
+    assert all(name.count("/") == 3 and ".." not in name for name in manifest["files"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_margin_shows_more_and_needs_a_face_to_be_around(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a margin is around a face"):
+        prepare(release(), tmp_path / "out", geometry=None, margin=0.1)
+    face = np.asarray(Image.open(SAMPLES / "astronaut.jpg").convert("RGB"))
+    one = {
+        "ids": ["a"],
+        "splits": np.full(1, 2, np.int8),
+        "labels": np.array([1]),
+        "reader": lambda index: face,
+        "attributes": {},
+    }
+    crops = []
+    for margin in (0.0, 0.5):
+        folder = tmp_path / str(margin)
+        prepare(release(**one), folder, size=96, margin=margin)
+        crops.append(open_data(f"csv:{folder / 'data.csv'}", "test").image(0))
+    shrunk = np.asarray(Image.fromarray(crops[0]).resize((48, 48), Image.Resampling.BOX))
+    assert np.abs(shrunk.astype(int) - crops[1][24:72, 24:72]).mean() < 6
+
+
+def test_gray_pictures_stay_gray_files(tmp_path: Path) -> None:
+    manifest = prepare(release(), tmp_path, size=16, geometry=None)
+    with Image.open(tmp_path / next(iter(manifest["files"]))) as image:
+        assert image.mode == "L"
+    assert manifest["tables"]["data.csv"] == digest_of((tmp_path / "data.csv").read_bytes())
