@@ -8,6 +8,7 @@ from emodc.calibration import (
     LEAST_SCALE,
     best_steps,
     binomial_tail,
+    fit_posterior,
     fit_scale,
     fit_weights,
     least_probability,
@@ -152,3 +153,22 @@ def test_binomial_tail() -> None:
     assert binomial_tail(0, 10, 0.5) == pytest.approx(2**-10)
     assert binomial_tail(10, 10, 0.3) == pytest.approx(1.0)
     assert binomial_tail(2, 4, 0.5) == pytest.approx(11 / 16)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_the_power_that_made_the_labels_is_found(power: float) -> None:
+    g = torch.Generator().manual_seed(1)
+    errors = 0.3 + 0.05 * torch.rand(20_000, 4, 1, generator=g).square()
+    p = posterior(errors, 10.0 if power == 0.5 else 60.0, power=power)
+    labels = torch.multinomial(p, 1, generator=g).squeeze(1)
+    scale, found = fit_posterior(errors.squeeze(2), labels)
+    assert found == pytest.approx(power, abs=0.11)
+    again = posterior(errors, scale, power=found)
+    assert float((again - p).abs().mean()) < 0.01
+
+
+def test_the_power_changes_no_answer() -> None:
+    errors, _ = sampled_world(500, scale=100.0)
+    plain = posterior(errors, 50.0)
+    for power in (0.3, 1.4):
+        assert torch.equal(posterior(errors, 50.0, power=power).argmax(1), plain.argmax(1))

@@ -56,7 +56,8 @@ def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
     """
     images, classes, steps = errors.shape
     weights = model.decision.weights_at(t, model.schedule.timesteps)
-    probabilities = posterior(errors, model.decision.scale, weights)
+    decision = model.decision
+    probabilities = posterior(errors, decision.scale, weights, decision.power)
     best = probabilities.topk(2, dim=1).indices  # (B, 2)
     rows = torch.arange(images)
     gap = (errors[rows, best[:, 1]] - errors[rows, best[:, 0]]).double() * weights  # (B, S)
@@ -116,7 +117,7 @@ def sequential_answers(model: Model, outcome: Outcome, delta: float) -> Answers:
     """Return the answers from what `sequential_outcome` found with the same ``delta``."""
     stop = require_adaptive(model).stop(delta)
     return Answers(
-        probabilities=torch.softmax(-stop.scale * outcome.gaps, dim=1),
+        probabilities=posterior(outcome.gaps.unsqueeze(2), stop.scale, power=stop.power),
         gap_error=outcome.gap_error,
         draws=outcome.draws,
         evaluations=outcome.evaluations,

@@ -18,6 +18,7 @@ from emodc.answers import plain_answers
 from emodc.calibration import (
     best_steps,
     binomial_tail,
+    fit_posterior,
     fit_scale,
     fit_weights,
     least_probability,
@@ -111,11 +112,12 @@ def calibrate(
 
     t = spaced_timesteps(model.schedule.timesteps, steps)
     weights = fit_weights(fit.errors, fit.labels)
-    scale = fit_scale(fit.errors * weights, fit.labels)
-    probabilities = posterior(hold.errors, scale, weights)
+    scale, power = fit_posterior((fit.errors.double() * weights).mean(dim=2), fit.labels)
+    probabilities = posterior(hold.errors, scale, weights, power)
     few = best_steps(fit.errors, fit.labels, [m for m in FEW if m < steps])
     decision = Decision(
         scale=scale,
+        power=power,
         weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
         adaptive=_fit_adaptive(fit, hold, weights, steps, block, confidence, coverage),
         few_steps=tuple(
@@ -230,10 +232,15 @@ def _fit_adaptive(
     stops = []
     for delta, threshold in thresholds.items():
         rule = Settled(threshold=threshold, variance=variance)
-        scale = fit_scale(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
+        scale, power = fit_posterior(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
         gaps = simulate(hold.errors, weights, rule, block).gaps
-        least = least_probability(torch.softmax(-scale * gaps, dim=1), hold.labels, coverage)
-        stops.append(Stop(delta=delta, threshold=threshold, scale=scale, least_probability=least))
+        probabilities = posterior(gaps.unsqueeze(2), scale, power=power)
+        least = least_probability(probabilities, hold.labels, coverage)
+        stops.append(
+            Stop(
+                delta=delta, threshold=threshold, scale=scale, power=power, least_probability=least
+            )
+        )
     if not stops:
         return None
     return Adaptive(

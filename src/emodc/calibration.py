@@ -15,6 +15,7 @@ LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
 gaps as small as float32 rounding decide."""
 
 _HALVINGS = 60  # of the log-scale bracket: to the precision of float64
+_POWERS = tuple(0.25 + 0.05 * i for i in range(26))  # 0.25 to 1.5
 _FOLDS = 5
 _SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003)
 
@@ -55,6 +56,33 @@ def fit_scale(errors: Tensor, labels: Tensor) -> float:
         else:
             high = middle
     return math.exp((low + high) / 2)
+
+
+def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the scale and the power that make the posterior most likely on these images.
+
+    Errors are quadratic in how far the prompts' predictions lie apart, so a gap grows faster than
+    the evidence behind it; a power below 1 undoes that, where one temperature for small and large
+    gaps is too bold for the ones and too cautious for the others.
+
+    Args:
+        means: (N, K) mean errors, or their gaps to the best class.
+        labels: (N,) int64, true classes.
+
+    Returns:
+        Scale (see `fit_scale`) and power, for :func:`emodc.classifier.posterior`.
+
+    Raises:
+        ValueError: a mean is not finite.
+    """
+    d = means.double()
+    gaps = d - d.min(dim=1, keepdim=True).values  # (N, K)
+    fits = [(fit_scale(gaps**power, labels), power) for power in _POWERS]
+
+    def loss(fit: tuple[float, float]) -> float:
+        return float(F.cross_entropy(-fit[0] * gaps ** fit[1], labels))
+
+    return min(fits, key=loss)
 
 
 def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:

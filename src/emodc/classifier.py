@@ -4,7 +4,7 @@ Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023,
 2303.16203): with draws ``(t_s, eps_s)``, s = 1..S, shared by all classes and images,
 
     d_c,s = || eps_theta(xt(x0, eps_s, t_s), t_s, c) - eps_s ||^2,    D_c = mean_s w_s d_c,s,
-    prediction = argmin_c D_c,    p(c | x0) = softmax_c(-scale * D_c),
+    prediction = argmin_c D_c,    p(c | x0) = softmax_c(-scale * (D_c - min D)^power),
 
 with weights ``w_s`` of mean 1, all equal unless they were fitted (:mod:`emodc.calibration`).
 """
@@ -147,8 +147,10 @@ def class_errors(
     return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
 
 
-def posterior(errors: Tensor, scale: float, weights: Tensor | None = None) -> Tensor:
-    """Return ``p(c | x0)``, the softmax of ``-scale * mean_s w_s d_c,s``.
+def posterior(
+    errors: Tensor, scale: float, weights: Tensor | None = None, power: float = 1.0
+) -> Tensor:
+    """Return ``p(c | x0)``, the softmax of ``-scale * (D_c - min D)^power``, ``D = mean_s w_s d``.
 
     The mean is taken in float64: with many draws, near-equal classes would otherwise be
     ordered by the rounding of the sum.
@@ -157,9 +159,12 @@ def posterior(errors: Tensor, scale: float, weights: Tensor | None = None) -> Te
         errors: (B, K, S) from :func:`class_errors`.
         scale: inverse temperature, > 0, fitted on validation data.
         weights: (S,) ``w_s`` of mean 1; all 1 if not given.
+        power: 1 is the plain softmax; fitted with the scale.
 
     Returns:
         (B, K) float64, rows sum to 1; its argmax is the prediction.
     """
     weighted = errors.double() if weights is None else errors.double() * weights.double()
-    return torch.softmax(-scale * weighted.mean(dim=2), dim=1)
+    means = weighted.mean(dim=2)
+    gaps = means - means.min(dim=1, keepdim=True).values
+    return torch.softmax(-scale * gaps**power, dim=1)

@@ -16,12 +16,14 @@ class Stop(_Fitted):
         delta: share of images whose answer may differ from that of all draws.
         threshold: standard errors by which the leader must be ahead.
         scale: inverse temperature for the gaps found so.
+        power: see `Decision`.
         least_probability: see `Decision`.
     """
 
     delta: float = Field(gt=0, lt=1)
     threshold: PositiveFloat
     scale: PositiveFloat
+    power: PositiveFloat = 1.0
     least_probability: float = Field(ge=0, le=1)
 
 
@@ -74,6 +76,7 @@ class Decision(_Fitted):
 
     Attributes:
         scale: inverse temperature of the posterior.
+        power: exponent of the gaps to the best class in the posterior.
         weights: weights of the timesteps, of mean 1, over equal bins of 0..T-1; empty: all 1.
         adaptive: sequential scoring, once calibrated.
         few_steps: the best fixed choices of timesteps, by rising number, once calibrated.
@@ -82,6 +85,7 @@ class Decision(_Fitted):
     """
 
     scale: PositiveFloat
+    power: PositiveFloat = 1.0
     weights: tuple[PositiveFloat, ...] = ()
     adaptive: Adaptive | None = None
     few_steps: tuple[FewSteps, ...] = ()
