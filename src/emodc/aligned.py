@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from emodc.data.base import FaceData
 from emodc.faces import CropGeometry, FaceDetector, crop_face, enlarged
+from emodc.images import as_rgb
 
 NO_FACE = "no face found"
 """What the reader of a picture without a face says first."""
@@ -36,7 +37,7 @@ def aligned(
     finder = detector or FaceDetector()
 
     def read(index: int) -> NDArray[np.uint8]:
-        picture = enlarged(_rgb(data.image(index)))
+        picture = enlarged(as_rgb(data.image(index)))
         faces = finder.detect(picture)
         if not faces:
             raise ValueError(f"{NO_FACE} in {data.ids[index]}")
@@ -67,7 +68,7 @@ def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> C
     points = []
     tried = np.unique(np.linspace(0, len(data) - 1, _MEASURED).astype(int)).tolist()
     for index in tried:
-        picture = enlarged(_rgb(data.image(index)))
+        picture = enlarged(as_rgb(data.image(index)))
         if faces := finder.detect(picture):
             size = np.array(picture.shape[1::-1])  # width, height
             side = size.max()  # a crop that is not square is padded evenly
@@ -79,7 +80,3 @@ def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> C
         return CropGeometry(tuple((float(x), float(y)) for x, y in np.median(both, axis=0)))
     except ValueError:
         return None
-
-
-def _rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture

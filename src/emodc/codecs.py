@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from emodc.faces import whole_image_crop
+from emodc.images import as_rgb
 
 # The contrast below which a crop counts as blank: scaling it up would only amplify noise.
 _LEAST_CONTRAST = 4.0
@@ -89,6 +90,5 @@ class PixelCodec:
                 f"not {crop.dtype} {crop.shape}"
             )
         if crop.shape[:2] != (self.size, self.size):
-            rgb = crop if crop.ndim == 3 else np.repeat(crop[:, :, None], 3, axis=2)
-            crop = whole_image_crop(rgb, self.size)
+            crop = whole_image_crop(as_rgb(crop), self.size)
         return np.array(Image.fromarray(crop).convert("L"))

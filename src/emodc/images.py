@@ -59,6 +59,11 @@ _TO_UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 _STRIP = 256  # rows converted at a time
 
 
+def as_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture (H, W) gray or (H, W, 3) RGB as (H, W, 3)."""
+    return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+
+
 class _Refused(ValueError):
     """A refusal whose message is already meant for the user."""
 
@@ -125,7 +130,7 @@ def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     # Not ImageOps.exif_transpose: that also rewrites the EXIF block, and fails on odd ones.
     turn = _TO_UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     if image.mode == "F" or image.mode.startswith("I"):
-        rgb = np.repeat(_eight_bit(np.asarray(image), name)[:, :, None], 3, axis=2)
+        rgb = as_rgb(_eight_bit(np.asarray(image), name))
     else:
         rgb = _convert(image)
     return rgb if turn is None else np.ascontiguousarray(turn(rgb))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.images import list_images, natural_key, read_image, to_rgb
+from emodc.images import as_rgb, list_images, natural_key, read_image, to_rgb
 
 Pixels = NDArray[np.uint8]
 """A picture as an array: (H, W, 3) RGB or (H, W) gray."""
@@ -100,4 +100,4 @@ def _as_rgb(array: Pixels) -> Pixels:
             "a picture is a path, a PIL image or a uint8 array of shape (H, W, 3) or (H, W), "
             f"not {dtype} {shape or ''}".rstrip()
         )
-    return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
+    return as_rgb(array)

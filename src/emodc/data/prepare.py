@@ -50,6 +50,7 @@ from emodc.faces import (
     whole_image_crop,
     with_margin,
 )
+from emodc.images import as_rgb
 
 GEOMETRIES: Mapping[str, CropGeometry] = {
     "arcface": ARCFACE_GEOMETRY,
@@ -230,7 +231,7 @@ def _crop(
     Raises:
         ValueError: there is no face, or none that can be cropped.
     """
-    rgb = np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture
+    rgb = as_rgb(picture)
     if target is None or detector is None:
         crop = whole_image_crop(rgb, size)
     else:
