@@ -1,15 +1,17 @@
 # Every target sets up what it needs in .venv; `make demo` and `make test` work on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
+DATA ?= fer2013plus:../shared/data/fer2013
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format bench bench-scoring clean
 
 help:
 	@echo "make demo    classify the sample faces with the bundled model"
 	@echo "make test    run the tests (make test-slow: the long ones)"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   measure training, scoring and start-up on this machine"
+	@echo "make bench-scoring DATA=NAME:PATH   what scoring costs and keeps; about an hour, goes on"
 
 setup: $(READY)
 
@@ -39,6 +41,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py
+
+bench-scoring: $(READY)
+	$(BIN)/python benchmarks/scoring.py --data $(DATA)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

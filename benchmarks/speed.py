@@ -53,7 +53,7 @@ def noise_pictures() -> FaceData:
 def training_rate(recipe: Recipe, repeats: int) -> float:
     """Return training samples a second: drawing, forward, backward, both optimisers, average."""
     schedule = recipe.model.schedule.build()
-    backbone = build_backbone(recipe.model, 7, schedule)
+    backbone = build_backbone(recipe.model, BASIC7, schedule)
     state = RunState.fresh(backbone, recipe.optimiser, {})
     sampler = Sampler(noise_pictures(), recipe, schedule.timesteps)
 
@@ -71,7 +71,7 @@ def training_rate(recipe: Recipe, repeats: int) -> float:
 def scoring_rate(recipe: Recipe, repeats: int) -> float:
     """Return trunk passes a second when scoring: one pass is one draw of one image, all classes."""
     schedule = recipe.model.schedule.build()
-    backbone = build_backbone(recipe.model, 7, schedule).eval()
+    backbone = build_backbone(recipe.model, BASIC7, schedule).eval()
     bank = draw_bank(schedule.timesteps, 20, recipe.model.codec.shape)
     x0 = torch.randn(24, *recipe.model.codec.shape)
     return 480 / seconds(

@@ -9,19 +9,23 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from emodc.answers import Scorer
-from emodc.calibrate import calibrate, gap_variance, simulate, stopping_thresholds
+from emodc.calibrate import calibrate, close_gaps, simulate, stopping_thresholds
+from emodc.calibration import fit_gap_model
 from emodc.checkpoint import Model, load_model, save_model
+from emodc.classifier import spaced_timesteps
 from emodc.cli import app
 from emodc.data import open_data
 from emodc.decision import Adaptive, Decision, Stop
 from emodc.evaluate import evaluate
+from emodc.forecast import Forecast, gap_covariance
 from emodc.predict import EmotionClassifier
-from emodc.sequential import Settled
+from emodc.sequential import Settled, draw_order
 
 ADAPTIVE = Adaptive(
     steps=12,
     block=3,
-    variance=0.01,
+    covariance=((0.02, 0.01), (0.01, 0.02)),
+    noise=(0.01, 0.01),
     confidence=0.95,
     stops=(
         Stop(delta=0.01, threshold=3.0, scale=30.0, least_probability=0.1),
@@ -38,6 +42,13 @@ def errors_of_a_world(images: int, seed: int) -> Tensor:
     return level + 0.2 * torch.randn(images, 4, 40, generator=g)
 
 
+def forecast_of(errors: Tensor) -> Forecast:
+    steps = errors.shape[2]
+    t = spaced_timesteps(1000, steps)
+    between, within = fit_gap_model(close_gaps(errors, torch.ones(steps)), t, 1000)
+    return Forecast(gap_covariance(between, within, t[draw_order(steps)], 1000))
+
+
 @pytest.fixture
 def calibrated(tiny_model: Model) -> Model:
     return replace(tiny_model, decision=DECISION)
@@ -48,9 +59,9 @@ def test_the_promise_is_kept_on_new_images() -> None:
     delta, confidence, worlds = 0.05, 0.9, 30
     for seed in range(worlds):
         hold, new = errors_of_a_world(300, seed), errors_of_a_world(3000, 1000 + seed)
-        variance = gap_variance(hold, ones)
-        thresholds = stopping_thresholds(hold, ones, variance, 4, confidence)
-        rule = Settled(threshold=thresholds[delta], variance=variance)
+        forecast = forecast_of(errors_of_a_world(300, 2000 + seed))
+        thresholds = stopping_thresholds(hold, ones, forecast, 4, confidence)
+        rule = Settled(threshold=thresholds[delta], forecast=forecast)
         outcome = simulate(new, ones, rule, 4)
         final = new.double().mean(dim=2).argmin(dim=1)
         broken += float((outcome.label != final).double().mean()) > delta
@@ -62,10 +73,11 @@ def test_the_promise_is_kept_on_new_images() -> None:
 
 def test_few_images_certify_little() -> None:
     hold, ones = errors_of_a_world(60, 0), torch.ones(40)
-    thresholds = stopping_thresholds(hold, ones, gap_variance(hold, ones), 4, 0.95)
+    forecast = forecast_of(errors_of_a_world(300, 1))
+    thresholds = stopping_thresholds(hold, ones, forecast, 4, 0.95)
     assert set(thresholds) <= {0.05, 0.1}  # 60 images without a slip cannot show less than 5 %
     many = errors_of_a_world(2000, 0)
-    assert 0.01 in stopping_thresholds(many, ones, gap_variance(many, ones), 4, 0.95)
+    assert 0.01 in stopping_thresholds(many, ones, forecast, 4, 0.95)
 
 
 def test_a_calibrated_model_knows_what_was_fitted_on_what(tiny_model: Model) -> None:

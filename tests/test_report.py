@@ -10,8 +10,8 @@ from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
 from emodc.config import ModelSettings, parse_recipe
+from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.decision import Decision
-from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7
 from emodc.metrics import summarise
 from emodc.report import evaluation_table, model_card
@@ -41,7 +41,7 @@ def make_model(facts: dict[str, Any] | None = None) -> Model:
         backbone=FaceUNetConfig(patch=2, widths=(8, 8, 8, 8), depths=(1, 1, 1), embedding=16),
     )
     schedule = settings.schedule.build()
-    backbone = build_backbone(settings, 7, schedule)
+    backbone = build_backbone(settings, BASIC7, schedule)
     return Model(
         "tiny",
         settings,
@@ -181,6 +181,20 @@ def test_a_card_without_facts_says_so() -> None:
     assert "None" not in card
 
 
+def test_a_card_says_how_the_model_was_calibrated() -> None:
+    figures = {"accuracy": 0.8, "nll": 0.5432, "ece": 0.0123}
+    stop = {"delta": 0.02, "draws": 7.5, "differ": 0.0132, **figures}
+    held_out = {"images": 50, "before": figures | {"ece": 0.09}, "after": figures, "stops": [stop]}
+    facts = {"images": 100, "data": "faces", "split": "validation", "steps": 40, "seed": 5}
+    calibration = facts | {"date": "2026-01-31", "held_out": held_out}
+    card = model_card(make_model({"calibration": calibration}), None, None)
+    assert "On 100 images of faces validation, 40 draws, seed 5, 2026-01-31." in card
+    assert "| ECE | 0.0900 | 0.0123 |" in card
+    assert "| 0.02 | 7.5 | 0.0132 |" in card
+    assert "Not calibrated" not in card
+    assert "Not calibrated" in model_card(make_model(), None, None)
+
+
 def test_groups_and_the_way_of_scoring_are_shown() -> None:
     report = make_report()
     assert "By age" in printed(report)
@@ -188,6 +202,8 @@ def test_groups_and_the_way_of_scoring_are_shown() -> None:
     assert "100 steps, seed 3" in printed(report)
     shown = " ".join(printed(report | {"delta": 0.02, "detect": True}).split())
     assert "sequential scoring of 100 steps at delta 0.02, seed 3, faces detected" in shown
+    half = report | {"model": report["model"] | {"precision": "bf16"}}
+    assert "seed 3, bf16" in printed(half)
 
 
 def test_many_skipped_images_are_not_all_listed() -> None:

@@ -18,6 +18,7 @@ from emodc.answers import plain_answers
 from emodc.calibration import (
     best_steps,
     binomial_tail,
+    fit_gap_model,
     fit_posterior,
     fit_scale,
     fit_weights,
@@ -28,6 +29,7 @@ from emodc.classifier import posterior, spaced_timesteps
 from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.decision import Adaptive, Decision, FewSteps, Stop
+from emodc.forecast import Forecast, gap_covariance
 from emodc.metrics import (
     accuracy,
     calibration_error,
@@ -35,15 +37,16 @@ from emodc.metrics import (
     negative_log_likelihood,
 )
 from emodc.scoring import Progress, score_errors, score_images
-from emodc.sequential import Outcome, Settled, block_order, score_sequentially
+from emodc.sequential import Outcome, Rule, Settled, draw_order, score_sequentially
+from emodc.world import ALONE, World
 
-DELTAS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+DELTAS = (0.005, 0.0075, 0.01, 0.0125, 0.015, 0.0175, 0.02, 0.03, 0.05, 0.1)
 """Shares of differing answers for which stopping thresholds are sought."""
 
 FEW = (1, 2, 4, 8, 16)
 """Numbers of draws for which the best timesteps are sought."""
 
-_THRESHOLDS = tuple(8.0 * 0.93**i for i in range(48))  # from 8 down to 0.26 standard errors
+_THRESHOLDS = tuple(6.0 * 0.95**i for i in range(62))  # from 6 down to 0.26 standard errors
 _LEAST_IMAGES = 50
 
 
@@ -60,13 +63,14 @@ def calibrate(
     data: FaceData,
     *,
     steps: int = 100,
-    block: int = 4,
+    block: int = 2,
     seed: int = 0,
     limit: int | None = None,
     confidence: float = 0.95,
     coverage: float = 0.9,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
+    world: World = ALONE,
 ) -> Model:
     """Fit a model's decision on validation data.
 
@@ -81,6 +85,7 @@ def calibrate(
         coverage: share of images whose true class the prediction set shall hold.
         folder: where measured errors are kept; an interrupted calibration goes on there.
         progress: is told how far the measuring is.
+        world: the processes that share the measuring; all of them get the model.
 
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
@@ -100,7 +105,9 @@ def calibrate(
         data = data.subset(stratified_subset(data.labels, limit, seed))
     score = score_errors(model, steps=steps, seed=seed)
     settings = {"steps": steps, "seed": seed}
-    scores = score_images(model, data, score, settings, folder=folder, progress=progress)
+    scores = score_images(
+        model, data, score, settings, folder=folder, progress=progress, world=world
+    )
     if len(scores.index) < _LEAST_IMAGES:
         raise ValueError(
             f"{data.name}: {len(scores.index)} images can be read; "
@@ -110,7 +117,8 @@ def calibrate(
     labels = torch.from_numpy(data.labels)[scores.index]
     fit, hold = _halves(errors, labels, seed)
 
-    t = spaced_timesteps(model.schedule.timesteps, steps)
+    timesteps = model.schedule.timesteps
+    t = spaced_timesteps(timesteps, steps)
     weights = fit_weights(fit.errors, fit.labels)
     scale, power = fit_posterior((fit.errors.double() * weights).mean(dim=2), fit.labels)
     probabilities = posterior(hold.errors, scale, weights, power)
@@ -119,7 +127,7 @@ def calibrate(
         scale=scale,
         power=power,
         weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
-        adaptive=_fit_adaptive(fit, hold, weights, steps, block, confidence, coverage),
+        adaptive=_fit_adaptive(fit, hold, weights, timesteps, block, confidence, coverage),
         few_steps=tuple(
             FewSteps(
                 t=tuple(t[list(chosen)].tolist()),
@@ -142,14 +150,14 @@ def calibrate(
             "images": len(hold.labels),
             "before": _figures(plain_answers(model, hold.errors, t).probabilities, hold.labels),
             "after": _figures(probabilities, hold.labels),
-            "stops": _stop_figures(decision, hold, weights),
+            "stops": _stop_figures(decision, hold, weights, timesteps),
         },
     }
     return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
 
 
 def simulate(
-    errors: Tensor, weights: Tensor, rule: Settled, block: int, budget: int | None = None
+    errors: Tensor, weights: Tensor, rule: Rule, block: int, budget: int | None = None
 ) -> Outcome:
     """Score sequentially from errors that are known already.
 
@@ -165,26 +173,25 @@ def simulate(
         lambda image, draw, prompts: errors[image.unsqueeze(1), prompts, draw.unsqueeze(1)],
         images,
         classes,
-        block_order(steps, block),
+        draw_order(steps),
         rule,
         block=block,
         weights=weights,
         budget=budget,
-        variance=rule.variance,
         pairs=images * block,
     )
 
 
-def gap_variance(errors: Tensor, weights: Tensor) -> float:
-    """Return the usual variance between draws of the gap of the two best classes."""
+def close_gaps(errors: Tensor, weights: Tensor) -> Tensor:
+    """Return (N, S) float64: the gap of the two best classes under every draw, weighted."""
     weighted = errors.double() * weights
     best = weighted.mean(dim=2).topk(2, dim=1, largest=False).indices  # (N, 2)
     rows = torch.arange(len(errors))
-    return float((weighted[rows, best[:, 1]] - weighted[rows, best[:, 0]]).var(dim=1).median())
+    return weighted[rows, best[:, 1]] - weighted[rows, best[:, 0]]
 
 
 def stopping_thresholds(
-    hold: Tensor, weights: Tensor, variance: float, block: int, confidence: float
+    hold: Tensor, weights: Tensor, forecast: Forecast, block: int, confidence: float
 ) -> dict[float, float]:
     """Return the boldest certified threshold for each delta that can be certified.
 
@@ -197,7 +204,7 @@ def stopping_thresholds(
     Args:
         hold: (N, K, S) errors of images that fitted nothing.
         weights: (S,) weights of the draws.
-        variance: from `gap_variance`.
+        forecast: fitted on other images.
         block: draws in a block.
         confidence: in (0, 1).
     """
@@ -205,7 +212,7 @@ def stopping_thresholds(
     found: dict[float, float] = {}
     open_deltas = set(DELTAS)
     for threshold in _THRESHOLDS:
-        rule = Settled(threshold=threshold, variance=variance)
+        rule = Settled(threshold=threshold, forecast=forecast)
         differ = int((simulate(hold, weights, rule, block).label != final).sum())
         open_deltas = {
             delta
@@ -222,16 +229,19 @@ def _fit_adaptive(
     fit: _Half,
     hold: _Half,
     weights: Tensor,
-    steps: int,
+    timesteps: int,
     block: int,
     confidence: float,
     coverage: float,
 ) -> Adaptive | None:
-    variance = gap_variance(fit.errors, weights)
-    thresholds = stopping_thresholds(hold.errors, weights, variance, block, confidence)
+    steps = fit.errors.shape[2]
+    t, order = spaced_timesteps(timesteps, steps), draw_order(steps)
+    between, within = fit_gap_model(close_gaps(fit.errors, weights), t, timesteps)
+    forecast = Forecast(gap_covariance(between, within, t[order], timesteps))
+    thresholds = stopping_thresholds(hold.errors, weights, forecast, block, confidence)
     stops = []
     for delta, threshold in thresholds.items():
-        rule = Settled(threshold=threshold, variance=variance)
+        rule = Settled(threshold=threshold, forecast=forecast)
         scale, power = fit_posterior(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
         gaps = simulate(hold.errors, weights, rule, block).gaps
         probabilities = posterior(gaps.unsqueeze(2), scale, power=power)
@@ -244,7 +254,12 @@ def _fit_adaptive(
     if not stops:
         return None
     return Adaptive(
-        steps=steps, block=block, variance=variance, confidence=confidence, stops=tuple(stops)
+        steps=steps,
+        block=block,
+        covariance=tuple(map(tuple, between.tolist())),
+        noise=tuple(within.tolist()),
+        confidence=confidence,
+        stops=tuple(stops),
     )
 
 
@@ -264,21 +279,26 @@ def _figures(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def _stop_figures(decision: Decision, hold: _Half, weights: Tensor) -> list[dict[str, float]]:
+def _stop_figures(
+    decision: Decision, hold: _Half, weights: Tensor, timesteps: int
+) -> list[dict[str, float]]:
     """Return for every stop the work it takes and how often it differs, on the held-out half."""
     if decision.adaptive is None:
         return []
+    steps, block = hold.errors.shape[2], decision.adaptive.block
+    t, order = spaced_timesteps(timesteps, steps), draw_order(steps)
     final = (hold.errors.double() * weights).mean(dim=2).argmin(dim=1)
     rows = []
     for stop in decision.adaptive.stops:
-        rule = Settled(threshold=stop.threshold, variance=decision.adaptive.variance)
-        outcome = simulate(hold.errors, weights, rule, decision.adaptive.block)
+        rule = decision.adaptive.rule(stop, t, timesteps, order)
+        outcome = simulate(hold.errors, weights, rule, block)
+        probabilities = posterior(outcome.gaps.unsqueeze(2), stop.scale, power=stop.power)
         rows.append(
             {
                 "delta": stop.delta,
                 "differ": float((outcome.label != final).double().mean()),
                 "draws": float(outcome.draws.double().mean()),
-                "accuracy": accuracy(outcome.label, hold.labels),
+                **_figures(probabilities, hold.labels),
             }
         )
     return rows

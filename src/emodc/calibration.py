@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emodc.forecast import FREEDOM, gap_covariance
+
 LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
 """Bounds of the scale, in units of 1 / error: nearly uniform posteriors, and those in which
 gaps as small as float32 rounding decide."""
@@ -18,6 +20,11 @@ _HALVINGS = 60  # of the log-scale bracket: to the precision of float64
 _POWERS = tuple(0.25 + 0.05 * i for i in range(26))  # 0.25 to 1.5
 _FOLDS = 5
 _SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003)
+_ROUNDS = 20  # of the EM algorithm: to three digits
+_LEAST_SHARE = 1e-3  # of a draw's variance that is its own, so that covariances can be inverted
+
+GAP_BINS = 10
+"""Bins of the timesteps in the model of the gaps."""
 
 
 def fit_scale(errors: Tensor, labels: Tensor) -> float:
@@ -139,6 +146,46 @@ def _fit(d: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     return torch.softmax(parameters.detach()[:-1], dim=0) * steps
+
+
+def fit_gap_model(gaps: Tensor, t: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
+    """Return the covariance over timesteps of the gaps between two close classes.
+
+    The model of `emodc.forecast`, over `GAP_BINS` equal bins of 0..T-1, fitted by alternating
+    between the covariance of the gaps, each image's divided by its scale, and the scales (the EM
+    algorithm for the multivariate t, with the step of Kent, Tyler & Vardi, Commun. Stat. 1994).
+
+    Args:
+        gaps: (N, S) gaps of the second-best class to the best.
+        t: (S,) int64, timesteps of the draws.
+        timesteps: T.
+
+    Returns:
+        ``between`` (bins, bins) and ``within`` (bins,), float64, in the units of the errors
+        squared; bins fewer than `GAP_BINS` if S is small.
+    """
+    bins = max(1, min(GAP_BINS, len(t) // 2))
+    member = F.one_hot(t * bins // timesteps, bins).double()  # (S, bins)
+    count = member.sum(dim=0)
+    pairs = (torch.outer(count, count) - torch.diag(count)).clamp_min(1)  # of different draws
+    scale = torch.ones(len(gaps), 1, dtype=torch.float64)
+    for _ in range(_ROUNDS):
+        scaled = gaps.double() / scale.sqrt()
+        sums, squares = (
+            scaled @ member,
+            (scaled.square() @ member).mean(dim=0),
+        )  # (N, bins), (bins,)
+        between = (sums.T @ sums / len(gaps) - torch.diag(squares)) / pairs
+        values, vectors = torch.linalg.eigh(between)
+        between = (vectors * values.clamp_min(0)) @ vectors.T  # as a covariance must be
+        total = squares / count
+        within = (total - between.diag()).maximum(_LEAST_SHARE * total)
+        covariance = gap_covariance(between, within, t, timesteps)
+        solved = torch.linalg.solve(covariance, gaps.double().T).T  # (N, S)
+        distance = (gaps.double() * solved).sum(dim=1, keepdim=True)
+        scale = (distance + FREEDOM) / (len(t) + FREEDOM)
+        scale = scale * scale.reciprocal().mean()  # leaves the fixed point, and hastens to it
+    return between, within
 
 
 def best_steps(errors: Tensor, labels: Tensor, counts: Sequence[int]) -> dict[int, tuple[int, ...]]:

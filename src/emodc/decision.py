@@ -4,6 +4,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from emodc.forecast import Forecast, gap_covariance
+from emodc.sequential import Settled
+
 
 class _Fitted(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -33,16 +36,25 @@ class Adaptive(_Fitted):
     Attributes:
         steps: S, whose answer is aimed at.
         block: draws in a block.
-        variance: usual variance of a gap between draws.
+        covariance, noise: of the gap of two close classes, over equal bins of 0..T-1; see
+            `emodc.forecast.gap_covariance`.
         confidence: with which each ``delta`` holds.
         stops: by rising ``delta``.
     """
 
     steps: PositiveInt
     block: PositiveInt
-    variance: PositiveFloat
+    covariance: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    noise: tuple[PositiveFloat, ...] = Field(min_length=1)
     confidence: float = Field(gt=0, lt=1)
     stops: tuple[Stop, ...] = Field(min_length=1)
+
+    def rule(self, stop: Stop, t: Tensor, timesteps: int, order: Tensor) -> Settled:
+        """Return the rule of a stop for draws at the timesteps t (S,), taken in this order (S,)."""
+        between = torch.tensor(self.covariance, dtype=torch.float64)
+        within = torch.tensor(self.noise, dtype=torch.float64)
+        covariance = gap_covariance(between, within, t[order], timesteps)
+        return Settled(threshold=stop.threshold, forecast=Forecast(covariance))
 
     def stop(self, delta: float) -> Stop:
         """Return the boldest stop that promises at most ``delta``.

@@ -101,8 +101,8 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
     """Write a model's card from its facts; every number comes from the arguments.
 
     Args:
-        model: the model. Of its facts, ``training_data``, ``samples`` and ``validation`` are
-            used where they are present.
+        model: the model. Of its facts, ``training_data``, ``samples``, ``calibration`` and
+            ``validation`` are used where they are present.
         recipe: how it was trained, if that is known.
         evaluation: a report of :func:`emodc.evaluate.evaluate`, if there is one.
 
@@ -125,6 +125,7 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
         ("Use", [use]),
         ("Training data", _training_data(model.facts)),
         ("Training", _training(model.facts, recipe)),
+        ("Calibration", _calibration(model.facts)),
         ("Results", _results(model.facts, evaluation)),
         ("Limits and intended use", [_LIMITS]),
     ]
@@ -166,6 +167,31 @@ def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
     return [*lines, "", "The recipe, complete:", "", "```yaml", dump_recipe(recipe).rstrip(), "```"]
 
 
+def _calibration(facts: Mapping[str, Any]) -> list[str]:
+    if "calibration" not in facts:
+        return ["Not calibrated: a temperature from training; see `emodc calibrate`."]
+    fitted = facts["calibration"]
+    held_out = fitted["held_out"]
+    keys = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
+    figures = [
+        [name, f"{held_out['before'][key]:.4f}", f"{held_out['after'][key]:.4f}"]
+        for key, name in keys.items()
+    ]
+    stops = [
+        [f"{stop['delta']:g}", f"{stop['draws']:.1f}", f"{stop['differ']:.4f}"]
+        for stop in held_out["stops"]
+    ]
+    return [
+        f"On {fitted['images']:,} images of {fitted['data']} {fitted['split']}, {fitted['steps']} "
+        f"draws, seed {fitted['seed']}, {fitted['date']}. One half fits; the other, "
+        f"{held_out['images']:,} images, gives the figures below and the thresholds.",
+        "",
+        *_markdown(["held out", "before", "after"], figures),
+        "",
+        *_markdown(["delta of sequential scoring", "draws", "answers differ"], stops),
+    ]
+
+
 def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None) -> list[str]:
     validation = facts.get("validation", {})
     watched = [[name.replace("_", " "), f"{value:.4f}"] for name, value in validation.items()]
@@ -196,9 +222,11 @@ def _title(report: Mapping[str, Any]) -> str:
     if delta is not None:
         scoring = f"sequential scoring of {scoring} at delta {delta:g}"
     found = ", faces detected" if report.get("detect") else ""
+    precision = report["model"].get("precision", "fp32")
+    computed = "" if precision == "fp32" else f", {precision}"
     return (
         f"{report['model']['name']} on {data['name']} {data['split']}, "
-        f"{report['n_images']:,} images, {scoring}, seed {report['seed']}{found}"
+        f"{report['n_images']:,} images, {scoring}, seed {report['seed']}{found}{computed}"
     )
 
 

@@ -1,12 +1,12 @@
 """Sequential scoring: the answer of all S draws for a fraction of the work.
 
 All classes and images share the draws, so per-draw differences between two classes are paired, and
-a few of them often settle which class is better. Draws are taken in blocks, each of which spans
-the timesteps; after a block a rule says which classes stay in the race. An image is finished
+a few of them often settle which class is better. Draws are taken in blocks that soon span the
+timesteps; after a block a rule says which classes stay in the race. An image is finished
 when one class is left. Finished images make room for others, so the network's calls stay full.
 
-Two rules: `Settled` drops a class when the leader's advantage is large beside its standard error;
-`KeepBest` keeps the best k after fixed numbers of draws (Li et al., ICCV 2023, section 3.2).
+Two rules: `Settled` drops a class when the leader's forecast advantage is large beside its standard
+error; `KeepBest` keeps the best k after fixed numbers of draws (Li et al., ICCV 2023, section 3.2).
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,10 @@ from torch import Tensor
 
 from emodc.classifier import DEFAULT_PAIRS, Measure
 from emodc.diffusion import counter_rng
+from emodc.forecast import Forecast
 
 _STREAM = 0x5E9  # of `counter_rng`
-
-SHRINKAGE = 4.0
-"""How many draws the variance known from validation counts for beside an image's own."""
+_STRATA = 8
 
 
 @dataclass(frozen=True)
@@ -30,69 +29,66 @@ class Race:
     """How far the classes of A images are.
 
     Attributes:
-        errors: (A, K, S) float64, ``w_s d_c,s`` of the draws taken, 0 elsewhere.
+        errors: (A, K, S) float64, ``w_s d_c,s`` in the order in which the draws are taken; 0 for
+            draws not taken.
         taken: (A,) int64, draws taken; the same ones for all classes still in the race.
         racing: (A, K) bool.
-        draws: S.
     """
 
     errors: Tensor
     taken: Tensor
     racing: Tensor
-    draws: int
 
-    def means(self) -> Tensor:
-        """Return (A, K) float64 means over the draws taken; inf for classes out of the race."""
-        means = self.errors.sum(dim=2) / self.taken.unsqueeze(1)
-        return means.masked_fill(~self.racing, torch.inf)
 
-    def gap_errors(self, leader: Tensor, variance: float) -> tuple[Tensor, Tensor]:
-        """Return mean gaps to the leader and their standard errors as estimates of all S draws.
+@dataclass(frozen=True)
+class Standing:
+    """What a rule makes of a race.
 
-        The draws are a sample without replacement from S, so the error vanishes at n = S. Few
-        draws tell their own variance badly: it is shrunk towards the usual one.
+    Attributes:
+        gaps: (A, K) float64, expected mean gaps to the leader over all S draws; inf for
+            classes out of the race.
+        gap_errors: (A, K) float64, their standard errors; NaN if the rule knows none.
+        keep: (A, K) bool, the classes that stay; at least the leader.
+    """
 
-        Args:
-            leader: (A,) int64.
-            variance: usual variance of a gap between draws.
-
-        Returns:
-            (A, K) float64 twice; meaningless for classes out of the race.
-        """
-        n = self.taken.unsqueeze(1).double()  # (A, 1)
-        rows = torch.arange(len(leader))
-        gaps = self.errors - self.errors[rows, leader].unsqueeze(1)  # (A, K, S)
-        mean = gaps.sum(dim=2) / n  # untaken draws are 0 in both
-        squares = gaps.square().sum(dim=2) - n * mean.square()  # (A, K)
-        pooled = (squares.clamp_min(0) + SHRINKAGE * variance) / (n - 1 + SHRINKAGE)
-        return mean, (pooled / n * (1 - n / self.draws)).sqrt()
+    gaps: Tensor
+    gap_errors: Tensor
+    keep: Tensor
 
 
 class Rule(Protocol):
-    """Says after each block which classes stay in the race."""
+    """Says after each block how the classes stand, and which of them stay in the race."""
 
-    def keep(self, race: Race) -> Tensor:
-        """Return (A, K) bool; at least one class of every image stays."""
+    def judge(self, race: Race) -> Standing:
+        """Return the standing of a race in which every image has a draw taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """Drops a class when the leader's advantage exceeds ``threshold`` standard errors.
+    """Drops a class when the leader's forecast advantage exceeds ``threshold`` standard errors.
 
     Attributes:
-        threshold: chosen on validation data (`emodc.calibration.stopping_threshold`).
-        variance: usual variance of a gap between draws, from validation data.
+        threshold: chosen on validation data (`emodc.calibrate.stopping_thresholds`).
+        forecast: of the S draws in the order in which they are taken.
     """
 
     threshold: float
-    variance: float
+    forecast: Forecast
 
-    def keep(self, race: Race) -> Tensor:
-        """Return the classes that may still win: (A, K) bool."""
-        leader = race.means().argmin(dim=1)
-        gap, error = race.gap_errors(leader, self.variance)
-        keep = race.racing & (gap <= self.threshold * error)
-        return keep.scatter(1, leader.unsqueeze(1), True)
+    def judge(self, race: Race) -> Standing:
+        """Return the standing; a class stays while it may still win."""
+        gaps, errors = (
+            torch.empty_like(race.errors[:, :, 0]),
+            torch.empty_like(race.errors[:, :, 0]),
+        )
+        for n in set(race.taken.tolist()):
+            rows = race.taken == n
+            taken = race.errors[rows, :, :n]  # (A', K, n)
+            ahead = _gaps(self.forecast.means(taken), race.racing[rows])  # (A', K)
+            leader = ahead.argmin(dim=1)
+            gaps[rows] = ahead
+            errors[rows] = self.forecast.gap_errors(taken - taken[_rows(leader), leader, None])
+        return Standing(gaps, errors, race.racing & (gaps <= self.threshold * errors))
 
 
 @dataclass(frozen=True)
@@ -105,13 +101,14 @@ class KeepBest:
 
     stages: Sequence[tuple[int, int]]
 
-    def keep(self, race: Race) -> Tensor:
-        """Return the best classes of each image: (A, K) bool."""
-        keep = race.racing
-        rank = race.means().argsort(dim=1).argsort(dim=1)  # (A, K)
+    def judge(self, race: Race) -> Standing:
+        """Return the standing by plain means."""
+        means = race.errors.sum(dim=2) / race.taken.unsqueeze(1)  # draws not taken are 0
+        gaps = _gaps(means, race.racing)
+        keep, rank = race.racing, gaps.argsort(dim=1).argsort(dim=1)  # (A, K)
         for draws, k in self.stages:
             keep = keep & ((race.taken < draws).unsqueeze(1) | (rank < k))
-        return keep
+        return Standing(gaps, torch.full_like(gaps, torch.nan), keep)
 
 
 @dataclass(frozen=True)
@@ -120,8 +117,8 @@ class Outcome:
 
     Attributes:
         label: (B,) int64, the class that is left, or leads when the draws or the budget ended.
-        gaps: (B, K) float64, mean ``w_s (d_c,s - d_label,s)`` over the draws taken together; a
-            class that was dropped keeps its gap of that moment.
+        gaps: (B, K) float64, expected mean of ``w_s (d_c,s - d_label,s)`` over all draws; a class
+            that was dropped keeps its gap of that moment.
         gap_error: (B,) float64, standard error of the closest rival's gap.
         draws: (B,) int64, draws taken: passes of a trunk that all prompts share.
         evaluations: (B,) int64, (draw, prompt) pairs evaluated.
@@ -134,18 +131,17 @@ class Outcome:
     evaluations: Tensor
 
 
-def block_order(draws: int, block: int, seed: int = 0) -> Tensor:
-    """Return the draws in the order in which they are taken: (S,) int64, a permutation.
+def draw_order(draws: int, seed: int = 0) -> Tensor:
+    """Return the order in which draws are taken: (S,) int64, a permutation.
 
-    Every run of ``block`` draws from the first takes one at random from each of ``block`` strata
-    of timesteps, until all are used.
+    Rounds of 8 draws span the timesteps: each takes one at random from each of 8 strata, until all
+    are used. Within a round the draws of little noise come first; they tell most.
 
     Args:
         draws: S, in ascending order of their timesteps.
-        block: draws in a block, 1..S.
         seed: of the order.
     """
-    strata = torch.arange(draws).tensor_split(min(block, draws))
+    strata = torch.arange(draws).tensor_split(min(_STRATA, draws))
     shuffled = [
         part[torch.from_numpy(counter_rng(seed, _STREAM, i).permutation(len(part)))]
         for i, part in enumerate(strata)
@@ -169,7 +165,6 @@ def score_sequentially(
     weights: Tensor | None = None,
     budget: int | None = None,
     drop_classes: bool = False,
-    variance: float = 0.0,
     pairs: int = DEFAULT_PAIRS,
 ) -> Outcome:
     """Classify images with as few draws as the rule allows.
@@ -178,14 +173,13 @@ def score_sequentially(
         measure: from `emodc.classifier.measure_errors`, or a look-up of known errors.
         images: B.
         num_classes: K.
-        order: (S,) int64 from `block_order`.
+        order: (S,) int64 from `draw_order`.
         rule: which classes stay in the race after a block.
         block: draws in a block.
         weights: (S,) weights of the draws, of mean 1; all 1 if not given.
         budget: most draws for an image; S if not given. The last block is cut to it.
         drop_classes: do not evaluate a class that is out of the race. Pays where each prompt
             costs a pass of its own; a shared trunk answers for all prompts anyway.
-        variance: usual variance of a gap between draws, for the standard error reported.
         pairs: (image, draw) pairs measured together; does not change the answer.
 
     Returns:
@@ -216,17 +210,16 @@ def score_sequentially(
         race, evaluated = _run_block(measure, index, race, order, scale, block, limit, drop_classes)
         found.evaluations[index] += evaluated
         found.draws[index] = race.taken
-        keep = rule.keep(race)
-        leader = race.means().argmin(dim=1)
-        gap, error = race.gap_errors(leader, variance)
+        standing = rule.judge(race)
+        leader = standing.gaps.argmin(dim=1)
+        keep = standing.keep.scatter(1, leader.unsqueeze(1), True)
         done = (keep.sum(dim=1) == 1) | (race.taken >= limit)  # (A,)
         # A class leaves with its gap to the leader of that moment; leaders change rarely.
         leaves = race.racing & (~keep | done.unsqueeze(1))
-        found.gaps[index] = torch.where(leaves, gap, found.gaps[index])
-        rival = gap.masked_fill(~race.racing, torch.inf)
-        rival = rival.scatter(1, leader.unsqueeze(1), torch.inf).argmin(dim=1)
+        found.gaps[index] = torch.where(leaves, standing.gaps, found.gaps[index])
+        rival = standing.gaps.scatter(1, leader.unsqueeze(1), torch.inf).argmin(dim=1)
         found.label[index] = leader
-        found.gap_error[index] = error.gather(1, rival.unsqueeze(1)).squeeze(1)
+        found.gap_error[index] = standing.gap_errors[_rows(rival), rival]
         race = _select(replace(race, racing=keep), ~done)
         index = index[~done]
     return found
@@ -245,20 +238,21 @@ def _run_block(
     """Take the next block of draws of every image; return the race and (A,) evaluations."""
     position = race.taken.unsqueeze(1) + torch.arange(block)  # (A, block)
     within = position < limit
+    place = position[within]  # (M,)
     row = torch.arange(len(index)).unsqueeze(1).expand_as(position)[within]  # (M,)
-    draw = order[position[within]]  # (M,)
+    draw = order[place]  # (M,)
     errors = race.errors.clone()
     classes = errors.shape[1]
     if drop_classes:
         pair, prompt = race.racing[row].nonzero(as_tuple=True)  # (M',) twice
         d = measure(index[row[pair]], draw[pair], prompt.unsqueeze(1)).squeeze(1)
-        errors[row[pair], prompt, draw[pair]] = d * scale[draw[pair]]
+        errors[row[pair], prompt, place[pair]] = d * scale[draw[pair]]
         evaluated = torch.zeros(len(index), dtype=torch.int64)
         evaluated.index_add_(0, row[pair], torch.ones_like(pair))
     else:
         prompts = torch.arange(classes).expand(len(row), -1)
         d = measure(index[row], draw, prompts)  # (M, K)
-        errors[row, :, draw] = d * scale[draw].unsqueeze(1)
+        errors[row, :, place] = d * scale[draw].unsqueeze(1)
         evaluated = within.sum(dim=1) * classes
     return replace(race, errors=errors, taken=race.taken + within.sum(dim=1)), evaluated
 
@@ -268,7 +262,6 @@ def _start(images: int, num_classes: int, draws: int) -> Race:
         errors=torch.zeros(images, num_classes, draws, dtype=torch.float64),
         taken=torch.zeros(images, dtype=torch.int64),
         racing=torch.ones(images, num_classes, dtype=torch.bool),
-        draws=draws,
     )
 
 
@@ -277,7 +270,6 @@ def _join(first: Race, second: Race) -> Race:
         errors=torch.cat([first.errors, second.errors]),
         taken=torch.cat([first.taken, second.taken]),
         racing=torch.cat([first.racing, second.racing]),
-        draws=first.draws,
     )
 
 
@@ -285,3 +277,13 @@ def _select(race: Race, chosen: Tensor) -> Race:
     return replace(
         race, errors=race.errors[chosen], taken=race.taken[chosen], racing=race.racing[chosen]
     )
+
+
+def _gaps(means: Tensor, racing: Tensor) -> Tensor:
+    """Return (A, K) means less the least of them; inf for classes out of the race."""
+    means = means.masked_fill(~racing, torch.inf)
+    return means - means.min(dim=1, keepdim=True).values
+
+
+def _rows(of: Tensor) -> Tensor:
+    return torch.arange(len(of))
