@@ -34,7 +34,7 @@ def d_p_by_timestep(
         indices = [number * len(x0) + i for i in range(len(x0))]
         eps, steps = standard_normal(0, _STREAM, indices, x0.shape[1:]), step.expand(len(x0))
         xt = add_noise(models[0].schedule, x0, eps, steps)
-        predicted = [m.backbone.predict_noise(xt, steps, labels.unsqueeze(1)) for m in models]
+        predicted = [m.predict_noise(xt, steps, labels.unsqueeze(1)) for m in models]
         rows.append(torch.stack([noise_error(each, eps).mean() for each in predicted]))
     return list(torch.stack(rows, dim=1))
 

@@ -343,7 +343,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="a stratified subset of this many images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--half", choices=("bf16", "fp16"), default="bf16", help="beside fp32")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("runs/scoring"))
     parser.add_argument("--output", type=Path, default=Path("runs/scoring/scoring"))
     options = parser.parse_args()
@@ -363,7 +363,7 @@ def main() -> None:
     bank = draw_bank(plain.schedule.timesteps, STEPS, plain.settings.codec.shape, first)
     known = methods(plain, bank)
     rows = quality(known, errors, truth)
-    x0 = encoded(plain, data, 24)
+    x0 = encoded(plain, data, 48)
     reference, by_precision = timings(known, (plain, half), x0, bank, options.repeats)
     for number, row in enumerate(rows):
         row["milliseconds"] = {

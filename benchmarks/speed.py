@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from emodc.backbones.base import Backbone
 from emodc.checkpoint import build_backbone
 from emodc.classifier import class_errors, draw_bank
 from emodc.config import Recipe, load_recipe
@@ -72,6 +73,7 @@ def scoring_rate(recipe: Recipe, repeats: int) -> float:
     """Return trunk passes a second when scoring: one pass is one draw of one image, all classes."""
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, BASIC7, schedule).eval()
+    assert isinstance(backbone, Backbone)
     bank = draw_bank(schedule.timesteps, 20, recipe.model.codec.shape)
     x0 = torch.randn(24, *recipe.model.codec.shape)
     return 480 / seconds(

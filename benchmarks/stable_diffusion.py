@@ -23,6 +23,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from emodc.backbones.base import Backbone
 from emodc.checkpoint import build_backbone
 from emodc.classifier import class_errors, draw_bank
 from emodc.config import Recipe, parse_recipe
@@ -31,7 +32,7 @@ from emodc.sampling import Batch
 from emodc.state import RunState
 from emodc.train import sample_loss
 
-_BATCH, _ROUNDS, _IMAGES, _STEPS = 8, 15, 4, 4
+_BATCH, _ROUNDS, _IMAGES, _STEPS = 4, 7, 2, 2
 _AMDIT = {"kind": "amdit", "negatives": "one"}
 
 
@@ -59,8 +60,8 @@ def main() -> None:
         report(
             "scoring: one prompt at a time / all", took["one by one"] / took["at once"], ">=", 1.1
         )
-        few, many = peak_mib(folder, 2, 4), peak_mib(folder, 11, 100)
-        print(f"  peak of scoring: K=2, S=4: {few:.0f} MiB; K=11, S=100: {many:.0f} MiB")
+        few, many = peak_mib(folder, 2, 4), peak_mib(folder, 11, 24)
+        print(f"  peak of scoring: K=2, S=4: {few:.0f} MiB; K=11, S=24: {many:.0f} MiB")
         report("peak memory, many / few", many / few, "<=", 1.05)
 
 
@@ -151,11 +152,12 @@ def scoring(
     settings = recipe(folder, {"kind": "base"})
     schedule, classes = settings.model.schedule.build(), len(label_set)
     backbone = build_backbone(settings.model, label_set, schedule).eval()
+    assert isinstance(backbone, Backbone)
     bank = draw_bank(schedule.timesteps, steps, settings.model.codec.shape)
     x0 = torch.randn(_IMAGES, *settings.model.codec.shape)
 
     def one_by_one(xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        rows = zip(xt.split(1), t.split(1), prompts.split(1), strict=True)  # type: ignore[no-untyped-call]
+        rows = [(xt[i : i + 1], t[i : i + 1], prompts[i : i + 1]) for i in range(len(xt))]
         return torch.cat(
             [
                 torch.cat(

@@ -1,11 +1,11 @@
 """Measure where FER2013's training pictures show the landmarks, and check crops aligned to that.
 
-The positions printed are the constant `emodc.faces.FER2013_GEOMETRY`:
+The positions printed are the constant `emodc.crop_geometry.FER2013_GEOMETRY`:
 
     python scripts/fit_crop_geometry.py path/to/fer2013.csv.gz --images 4000 --sheet sheet.png
 
-The check detects and re-aligns enlarged validation pictures (PublicTest) and compares each with the
-48x48 original. The sheet shows originals above their re-aligned crops; FER2013's pictures carry no
+The check detects and re-aligns validation pictures (PublicTest) and compares each with the 48x48
+original. The sheet shows originals above their re-aligned crops; FER2013's pictures carry no
 licence, so don't publish it.
 """
 
@@ -15,71 +15,81 @@ import gzip
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.faces import CropGeometry, FaceDetector, crop_face
+from emodc.aligned import NO_FACE, aligned, measured_geometry
+from emodc.crop_geometry import CropGeometry
+from emodc.data.base import FaceData
+from emodc.data.fer2013 import FER2013_CODES, SIDE
+from emodc.faces import Face, FaceDetector
+from emodc.labels import LabelSet
 
-SIDE = 48
-MIRRORED = [1, 0, 2, 4, 3]  # which landmark each becomes in the mirror
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
 
 
-def read_pictures(path: Path, usage: str, count: int, seed: int) -> NDArray[np.uint8]:
-    """Draw pictures of one part of FER2013 without repetition, blank ones left out.
+class ScoringDetector(FaceDetector):
+    """A detector that remembers the best score in each picture, 0 without a face."""
+
+    def __init__(self) -> None:
+        super().__init__(threshold=min(THRESHOLDS))
+        self.scores: list[float] = []
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find the faces in a picture."""
+        faces = super().detect(image)
+        self.scores.append(faces[0].score if faces else 0.0)
+        return faces
+
+
+def read_pictures(path: Path, usage: str, count: int, seed: int) -> FaceData:
+    """Draw gray pictures of one part of FER2013 without repetition, blank ones left out.
 
     Returns:
-        (N, 48, 48) uint8 gray, N = `count` or all there are.
+        `count` pictures, or all there are.
     """
     with gzip.open(path, "rt", newline="") as file:
-        rows = (row for row in csv.DictReader(file) if row["Usage"] == usage)
-        pixels = np.array([row["pixels"].split() for row in rows], dtype=np.uint8)
-    pixels = pixels[pixels.std(axis=1) > 0].reshape(-1, SIDE, SIDE)
-    drawn: NDArray[np.uint8] = np.random.default_rng(seed).permutation(pixels)[:count]
-    return drawn
+        rows = [row for row in csv.DictReader(file) if row["Usage"] == usage]
+    pixels = np.array([row["pixels"].split() for row in rows], dtype=np.uint8)
+    labels = np.array([row["emotion"] for row in rows], dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(pixels.std(axis=1) > 0))[:count]
+    return FaceData(
+        name="fer2013",
+        split=usage,
+        label_set=LabelSet("fer2013", FER2013_CODES),
+        labels=labels[order],
+        ids=[str(row) for row in order],
+        reader=lambda index: pixels[order[index]].reshape(SIDE, SIDE),
+        stamp=str,
+    )
 
 
-def enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return a gray picture as RGB, `factor` times larger."""
-    size = (SIDE * factor, SIDE * factor)
-    larger = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-    return np.repeat(np.asarray(larger, np.uint8)[..., None], 3, axis=2)
-
-
-def fit(pictures: NDArray[np.uint8], factor: int) -> CropGeometry:
+def fit(pictures: FaceData) -> CropGeometry:
     """Return the median landmark positions, made symmetric by counting every mirror image too."""
-    detector = FaceDetector(threshold=min(THRESHOLDS))
-    best = [faces[0] for p in pictures if (faces := detector.detect(enlarged(p, factor)))]
-    scores = np.array([face.score for face in best])
+    detector = ScoringDetector()
+    geometry = measured_geometry(pictures, detector, pictures=len(pictures))
     for threshold in THRESHOLDS:
-        rate = np.count_nonzero(scores > threshold) / len(pictures)
+        rate = np.count_nonzero(np.array(detector.scores) > threshold) / len(pictures)
         print(f"found at threshold {threshold}: {rate:.4f} of {len(pictures)}")
-    points = np.stack([face.landmarks for face in best]) / (SIDE * factor)
-    mirrored = (points * [-1, 1] + [1, 0])[:, MIRRORED]
-    both = np.concatenate([points, mirrored])
-    median = np.median(both, axis=0)
-    print(f"mean distance from the median: {np.abs(both - median).mean():.4f} of the side")
-    return CropGeometry(tuple((round(float(x), 3), round(float(y), 3)) for x, y in median))
+    if geometry is None:
+        raise SystemExit("too few faces found to measure a geometry")
+    return CropGeometry(tuple((round(x, 3), round(y, 3)) for x, y in geometry.landmarks))
 
 
-def check(
-    pictures: NDArray[np.uint8], geometry: CropGeometry, factor: int, sheet: Path | None
-) -> None:
+def check(pictures: FaceData, geometry: CropGeometry, sheet: Path | None) -> None:
     """Detect, re-align, and correlate the crops with the pictures they should look like."""
-    detector = FaceDetector()
-    pairs = []
-    for picture in pictures:
-        image = enlarged(picture, factor)
-        if faces := detector.detect(image):
-            crop = crop_face(image, faces[0], geometry, SIDE)[..., 0]
-            pairs.append((picture, crop))
+    crops, pairs = aligned(pictures, geometry, SIDE), []
+    for index in range(len(pictures)):
+        try:
+            pairs.append((pictures.image(index), crops.image(index)[..., 0]))
+        except ValueError as error:
+            if not str(error).startswith(NO_FACE):
+                raise
     correlations = np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs])
     print(
-        f"validation, enlarged {factor} times: found {len(pairs) / len(pictures):.4f} of "
-        f"{len(pictures)}; correlation of crop and original: "
-        f"mean {correlations.mean():.3f}, median {np.median(correlations):.3f}"
+        f"validation: found {len(pairs) / len(pictures):.4f} of {len(pictures)}; correlation of "
+        f"crop and original: mean {correlations.mean():.3f}, median {np.median(correlations):.3f}"
     )
     if sheet:
         rows = []
@@ -97,15 +107,12 @@ def main() -> None:
     parser.add_argument("csv", type=Path, help="fer2013.csv.gz, columns emotion,pixels,Usage")
     parser.add_argument("--images", type=int, default=4000, help="training pictures to measure")
     parser.add_argument("--check-images", type=int, default=1000, help="validation pictures")
-    parser.add_argument("--enlarge", type=int, default=4, help="enlargement before detection")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="where to write the contact sheet (PNG)")
     args = parser.parse_args()
-    training = read_pictures(args.csv, "Training", args.images, args.seed)
-    geometry = fit(training, args.enlarge)
+    geometry = fit(read_pictures(args.csv, "Training", args.images, args.seed))
     print(json.dumps(geometry.to_dict()))
-    validation = read_pictures(args.csv, "PublicTest", args.check_images, args.seed)
-    check(validation, geometry, args.enlarge, args.sheet)
+    check(read_pictures(args.csv, "PublicTest", args.check_images, args.seed), geometry, args.sheet)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,8 @@ from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.checkpoint import Model, build_backbone, save_model
 from emodc.codecs import PixelCodec
 from emodc.config import ModelSettings
+from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.decision import Decision
-from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7
 
 
@@ -22,7 +24,7 @@ def tiny_model() -> Model:
     schedule = settings.schedule.build()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        backbone = build_backbone(settings, len(BASIC7), schedule)
+        backbone = build_backbone(settings, BASIC7, schedule)
     return Model(
         name="tiny",
         settings=settings,
@@ -33,6 +35,28 @@ def tiny_model() -> Model:
         decision=Decision(scale=40.0),
         facts={"samples": 0},
     )
+
+
+@pytest.fixture(scope="session")
+def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Stable Diffusion checkpoint that predicts eps; not to be changed."""
+    pytest.importorskip("diffusers", reason="needs the extra sd")
+    from tiny_sd import write_tiny_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "eps"
+    write_tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sd_v_folder(sd_folder: Path) -> Path:
+    """The same weights, said to predict v; not to be changed."""
+    folder = sd_folder.with_name("v")
+    shutil.copytree(sd_folder, folder)
+    settings = folder / "scheduler" / "scheduler_config.json"
+    described = json.loads(settings.read_text())
+    settings.write_text(json.dumps(described | {"prediction_type": "v_prediction"}))
+    return folder
 
 
 @pytest.fixture(scope="session")

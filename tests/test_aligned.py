@@ -9,9 +9,10 @@ from PIL import Image
 
 from emodc.aligned import aligned, measured_geometry
 from emodc.checkpoint import Model
+from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData
 from emodc.evaluate import evaluate
-from emodc.faces import FER2013_GEOMETRY, Face
+from emodc.faces import Face
 from emodc.labels import BASIC7
 from emodc.predict import EmotionClassifier
 

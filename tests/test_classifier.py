@@ -79,7 +79,7 @@ def face_unet() -> tuple[FaceUNet, Schedule, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = FaceUNetConfig(patch=2, widths=(8, 8, 8, 8), depths=(1, 1, 1), embedding=16)
-        network = config.build(7, schedule).eval()
+        network = config.build([""] * 9, schedule).eval()
         return network, schedule, torch.randn(5, 1, 16, 16)
 
 

@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from emodc import cli
 from emodc.answers import DEFAULT_DELTA, DEFAULT_STEPS
+from emodc.cli_use import predict
 from emodc.config import parse_recipe
+from emodc.evaluate import EVALUATION_STEPS
 from emodc.labels import BASIC7
 from emodc.predict import DEFAULT_MODEL
 
@@ -174,6 +176,9 @@ def test_no_face_is_said(tiny_folder: Path, crops: Path) -> None:
     assert "--no-detect" in answer.err
 
 
+EVALUATE = ["evaluate", "--data", "synthetic:count=7,size=16", "--model", "TINY"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -188,6 +193,11 @@ def test_no_face_is_said(tiny_folder: Path, crops: Path) -> None:
         (["evaluate", "--data", "fer2012:/x", "--model", "TINY"], "unknown data set 'fer2012'"),
         (["evaluate", "--data", "synthetic", "--split", "dev", "--model", "TINY"], "'dev'"),
         (["evaluate", "--data", "folder:EMPTY", "--model", "TINY"], "EMPTY"),
+        ([*EVALUATE, "--budget", "5"], "give either a number of steps, or delta and budget"),
+        ([*EVALUATE, "--steps", "5", "--budget", "5"], "not both"),
+        ([*EVALUATE, "--steps", "100", "--adaptive"], "not both"),
+        ([*EVALUATE, "--adaptive", "--budget", "0"], "at least one draw"),
+        ([*EVALUATE, "--adaptive"], "run emodc calibrate"),
         (["train", "face4"], "unknown recipe 'face4'"),
         (["train", "none.yaml"], "none.yaml"),
         (["train", "face48", "--set", "optimiser.rate=1"], "unknown key 'optimiser.rate'"),
@@ -249,7 +259,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tiny_folder:
     def bug(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("emodc.checkpoint.load_model", bug)
+    monkeypatch.setattr("emodc.rivals.load_any", bug)
     with pytest.raises(TypeError, match="a bug"):
         Answer("evaluate", "--data", "synthetic:count=7", "--model", tiny_folder)
 
@@ -306,10 +316,11 @@ def test_recipes_are_listed() -> None:
 
 
 def test_the_defaults_shown_are_those_of_the_library() -> None:
-    assert inspect.signature(cli.predict).parameters["model"].default == DEFAULT_MODEL
+    assert inspect.signature(predict).parameters["model"].default == DEFAULT_MODEL
     for command in ("predict", "evaluate"):
         assert f"[default DELTA: {DEFAULT_DELTA:g}]" in Answer(command, "--help").out
     assert f"else {DEFAULT_STEPS}]" in Answer("predict", "--help").out
+    assert f"[default: {EVALUATION_STEPS}, without" in Answer("evaluate", "--help").out
 
 
 def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

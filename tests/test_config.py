@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.config import dump_recipe, load_recipe, parse_recipe, recipe_names
 
 MINIMAL = """
@@ -62,6 +63,7 @@ def test_settings_change_by_dotted_path(file: str) -> None:
     assert recipe.samples == 7
     assert recipe.phases[1].objective.alpha == 0.3  # type: ignore[union-attr]
     assert recipe.model.codec.size == 64
+    assert isinstance(recipe.model.backbone, FaceUNetConfig)
     assert recipe.model.backbone.widths == (16, 16, 32, 16)
     assert recipe.data == "folder:/a=b"
 
@@ -133,4 +135,5 @@ def test_defaults_are_checked_too() -> None:
         {"name": "x", "samples": 1, "phases": [{"objective": {"kind": "base"}}]}, "x"
     )
     assert recipe.phases[0].share == 1
+    assert isinstance(recipe.model.backbone, FaceUNetConfig)
     assert recipe.model.codec.size % (4 * recipe.model.backbone.patch) == 0

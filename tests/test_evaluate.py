@@ -15,10 +15,10 @@ from emodc.checkpoint import Model, build_backbone, load_model, save_model
 from emodc.classifier import class_errors, draw_bank, posterior
 from emodc.codecs import PixelCodec
 from emodc.config import ModelSettings
+from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData, open_data
 from emodc.decision import Decision
-from emodc.evaluate import evaluate
-from emodc.faces import FER2013_GEOMETRY
+from emodc.evaluate import EVALUATION_STEPS, evaluate
 from emodc.labels import BASIC7, LabelSet
 
 STEPS = 3
@@ -43,7 +43,7 @@ def make_model(seed: int = 0, **changes: Any) -> Model:
     schedule = settings.schedule.build()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        backbone = build_backbone(settings, 7, schedule).eval()
+        backbone = build_backbone(settings, BASIC7, schedule).eval()
     model = Model(
         "tiny",
         settings,
@@ -63,6 +63,7 @@ def pattern(label: int) -> NDArray[np.uint8]:
 
 def make_oracle() -> Model:
     model = make_model()
+    assert isinstance(model.settings.backbone, FaceUNetConfig)
     oracle = Oracle(model.settings.backbone, 7, model.schedule).eval()
     oracle.load_state_dict(model.backbone.state_dict())
     oracle.prototypes = model.settings.codec.encode([pattern(k) for k in range(7)])
@@ -103,7 +104,7 @@ def test_a_report_says_what_the_errors_say(tmp_path: Path) -> None:
 
     x0 = model.settings.codec.encode([data.image(i) for i in range(21)])
     bank = draw_bank(1000, STEPS, (1, 16, 16), seed=4)
-    errors = class_errors(model.backbone.predict_noise, model.schedule, x0, bank, 7)
+    errors = class_errors(model.predict_noise, model.schedule, x0, bank, 7)
     labels = torch.from_numpy(data.labels)
     p = posterior(errors, 50.0)
     assert report["accuracy"] == pytest.approx(float((p.argmax(1) == labels).double().mean()))
@@ -300,7 +301,7 @@ def test_a_limit_takes_a_stratified_subset() -> None:
 def test_a_diverged_model_is_refused() -> None:
     model = make_model()
     with torch.no_grad():
-        model.backbone.out.weight.fill_(torch.nan)
+        model.backbone.get_parameter("out.weight").fill_(torch.nan)
     with pytest.raises(ValueError, match="model 'tiny' predicts NaN"):
         evaluate(model, faces(7), steps=1)
 
@@ -321,3 +322,24 @@ def test_groups_are_reported_where_the_data_tell_them() -> None:
     assert groups["old"]["accuracy"] == 1.0
     assert groups["young"]["accuracy"] == 0.8
     assert groups["young"]["mean_class_accuracy"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"budget": 5}, "give either a number of steps, or delta and budget, not both"),
+        ({"steps": 5, "budget": 5}, "not both"),
+        ({"steps": 5, "delta": 0.02}, "not both"),
+        ({"delta": 0.02, "budget": 0}, "at least one draw"),
+    ],
+)
+def test_plain_and_sequential_scoring_at_once_are_refused(
+    options: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        evaluate(make_model(), faces(7), **options, output=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_a_choice_there_are_a_hundred_draws() -> None:
+    assert evaluate(make_oracle(), patterns([0, 1]))["steps"] == EVALUATION_STEPS == 100

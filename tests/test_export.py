@@ -1,17 +1,21 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from emodc import export
 from emodc.checkpoint import Model, load_model
 from emodc.cli import app
 from emodc.config import load_recipe
 from emodc.data import open_data
 from emodc.evaluate import evaluate
-from emodc.export import CARD, export_model
+from emodc.export import CARD, export_model, push_to_hub
 
 
 def test_half_precision_is_named_and_stored(tiny_model: Model, tmp_path: Path) -> None:
@@ -43,3 +47,48 @@ def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path)
     report = evaluate(tiny_model, open_data("synthetic:count=14", "test"), steps=2)
     with pytest.raises(ValueError, match="other weights"):
         export_model(tiny_model, tmp_path, half=True, report=report)
+
+
+class _Hub:
+    """Stands in for the hub's client and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def create_repo(self, repository: str, **options: Any) -> None:
+        self.asked.append((repository, options))
+
+    def upload_folder(self, **options: Any) -> SimpleNamespace:
+        self.asked.append(("upload", options))
+        return SimpleNamespace(commit_url="https://hub/commit/1")
+
+
+def test_a_model_is_uploaded_with_its_card_and_nothing_else(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = _Hub()
+    monkeypatch.setattr(export, "HfApi", lambda: hub)
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "run"))
+    (folder / "state.safetensors").write_bytes(b"large")
+    assert push_to_hub(folder, "someone/model") == "https://hub/commit/1"
+    assert hub.asked[0] == ("someone/model", {"private": True, "exist_ok": True})
+    options = hub.asked[1][1]
+    sent = {
+        str(file.relative_to(folder))
+        for file in folder.rglob("*")
+        if str(file.relative_to(folder)) in options["allow_patterns"]
+    }
+    assert sent == {"model.safetensors", "emodc.json", "README.md"}
+    assert (options["repo_id"], options["folder_path"]) == ("someone/model", folder)
+
+
+def test_a_damaged_model_is_not_uploaded(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = _Hub()
+    monkeypatch.setattr(export, "HfApi", lambda: hub)
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "run"))
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="not the file"):
+        push_to_hub(folder, "someone/model")
+    assert not hub.asked

@@ -6,7 +6,8 @@ import pytest
 from safetensors import safe_open
 
 from emodc import EmotionClassifier
-from emodc.checkpoint import WEIGHTS, bundled_folder
+from emodc.backbones.base import WEIGHTS
+from emodc.checkpoint import bundled_folder
 from emodc.config import load_recipe, parse_recipe
 from emodc.labels import BASIC7
 

@@ -16,7 +16,7 @@ def net() -> FaceUNet:
         torch.manual_seed(0)
         # 16 channels in 8 groups: with one channel a group, a bias before it would do nothing.
         config = FaceUNetConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1), embedding=16)
-        net = config.build(CLASSES, SCHEDULE).eval()
+        net = config.build([""] * (CLASSES + 2), SCHEDULE).eval()
         for name, parameter in net.named_parameters():
             if name.endswith("conv2.weight"):  # blocks start as their skip; let them do something
                 nn.init.normal_(parameter, std=0.1)
@@ -100,7 +100,7 @@ def test_where_all_is_noise_the_picture_is_the_noise(net: FaceUNet) -> None:
 
 def test_the_weights_are_all_there_is_to_it(net: FaceUNet) -> None:
     config = FaceUNetConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1), embedding=16)
-    other = config.build(CLASSES, SCHEDULE).eval()
+    other = config.build([""] * (CLASSES + 2), SCHEDULE).eval()
     xt, t = noised()
     assert not torch.equal(
         net.predict_noise(xt, t, prompts(3, *ALL)), other.predict_noise(xt, t, prompts(3, *ALL))

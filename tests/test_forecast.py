@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodc.calibration import fit_gap_model
+from emodc.calibration import GAP_BINS, fit_gap_model
 from emodc.classifier import spaced_timesteps
 from emodc.forecast import FREEDOM, Forecast, gap_covariance
 
@@ -70,10 +70,10 @@ def test_standard_errors_hold_for_gaps_of_any_scale(n: int) -> None:
 
 
 def test_the_fit_finds_the_covariance_whatever_the_scales() -> None:
-    t = spaced_timesteps(TIMESTEPS, 40)
-    size = torch.linspace(2, 0.2, 10).double()
-    between = torch.outer(size, size) * 0.7 + 0.1 * torch.eye(10).double()
-    within = torch.linspace(0.6, 0.1, 10).double()
+    t = spaced_timesteps(TIMESTEPS, 2 * GAP_BINS)
+    size = torch.linspace(2, 0.2, GAP_BINS).double()
+    between = torch.outer(size, size) * 0.7 + 0.1 * torch.eye(GAP_BINS).double()
+    within = torch.linspace(0.6, 0.1, GAP_BINS).double()
     gap = gaps(20_000, gap_covariance(between, within, t, TIMESTEPS), heavy=True)
     found_between, found_within = fit_gap_model(gap, t, TIMESTEPS)
     torch.testing.assert_close(found_between, between, rtol=0.08, atol=0.02)

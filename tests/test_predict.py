@@ -12,7 +12,7 @@ from PIL import Image
 import emodc
 from emodc.checkpoint import Model
 from emodc.classifier import posterior
-from emodc.faces import LANDMARKS
+from emodc.crop_geometry import LANDMARKS
 from emodc.labels import BASIC7
 from emodc.predict import EmotionClassifier, Prediction, choose_device
 

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from emodc.augment import augment
 from emodc.config import AugmentSettings, Recipe, parse_recipe
 from emodc.data import FaceData, open_data
 from emodc.labels import BASIC7
 from emodc.objectives import AMDiT, Base
-from emodc.sampling import Batch, Sampler, augment, training_prompts
+from emodc.sampling import Batch, Sampler, training_prompts
 
 _AMDIT = {"objective": {"kind": "amdit"}}
 

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import pytest
@@ -53,14 +54,14 @@ def same(first: Outcome, second: Outcome) -> None:
         torch.testing.assert_close(values, getattr(second, name), rtol=1e-9, atol=1e-9)
 
 
-@given(draws=st.integers(1, 120), seed=st.integers(0, 9))
-def test_every_round_spans_the_timesteps(draws: int, seed: int) -> None:
-    order = draw_order(draws, seed)
+@given(draws=st.integers(1, 120))
+def test_every_few_draws_span_the_timesteps(draws: int) -> None:
+    order = draw_order(draws)
     assert sorted(order.tolist()) == list(range(draws))
-    strata = torch.arange(draws).tensor_split(min(8, draws))
-    of = {int(s): i for i, part in enumerate(strata) for s in part}
-    for start in range(0, draws // 8 * 8, 8):
-        assert [of[int(s)] for s in order[start : start + 8]] == list(range(8))
+    for taken in range(2, draws + 1):
+        places = sorted([0, *order[:taken].tolist(), draws - 1])
+        widest = max(after - before for before, after in itertools.pairwise(places))
+        assert widest <= 2 * draws / taken + 2  # no gap much wider than even spacing leaves
 
 
 def test_without_a_limit_of_patience_the_answer_is_that_of_all_draws() -> None:
@@ -181,10 +182,9 @@ def test_the_standard_error_is_that_of_the_gap_over_all_draws() -> None:
     # Images with one true gap: how far forecasts are off is what is reported.
     errors = world(images=4000, classes=2, draws=40, gap=0.0)
     exact = Forecast(1e-9 * torch.ones(40, 40).double() + 0.08 * torch.eye(40).double())
-    outcome = score(errors, Settled(threshold=1e-4, forecast=exact), budget=8)
+    outcome = score(errors, Settled(threshold=1e-4, forecast=exact), budget=BLOCK)
     gap = (errors[:, 1] - errors[:, 0]).double()
-    forecast = (outcome.gaps[:, 1] - outcome.gaps[:, 0]) * (outcome.draws == BLOCK)
-    assert outcome.draws.tolist() == [BLOCK] * 4000
+    forecast = outcome.gaps[:, 1] - outcome.gaps[:, 0]
     off = forecast - gap.mean(dim=1)
     assert float(outcome.gap_error.square().mean().sqrt()) == pytest.approx(
         float(off.square().mean().sqrt()), rel=0.05

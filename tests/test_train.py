@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from emodc.checkpoint import build_backbone, load_model
+from emodc.checkpoint import build_backbone, load_model, pack_tensors
 from emodc.chooser import VALIDATION
 from emodc.config import Recipe, parse_recipe, recipe_names
 from emodc.config import load_recipe as read_recipe
 from emodc.data import open_data
+from emodc.labels import BASIC7
 from emodc.runlog import METRICS, STATE, read_metrics
 from emodc.sampling import Sampler
 from emodc.state import RunState, TrainingDiverged
@@ -166,6 +167,19 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "config.yaml").read_text() == before
 
 
+def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    with safe_open(tmp_path / STATE, framework="pt") as state:
+        about = json.loads(state.metadata()["emodc"])
+        tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
+    assert "cache: false\n" in about["identity"]["recipe"]
+    about["identity"]["recipe"] = about["identity"]["recipe"].replace("cache: false\n", "")
+    (tmp_path / STATE).write_bytes(pack_tensors(tensors, {"emodc": json.dumps(about)}))
+    told: list[int] = []
+    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    assert told == []  # known for the finished run that it is
+
+
 def test_tensorboard_shows_the_metrics(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run(recipe(), tmp_path)
@@ -224,7 +238,7 @@ def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
         chosen = recipe(p_null=0.5, p_non_class=0.5, phases=[{"objective": objective}])
         schedule = chosen.model.schedule.build()
         torch.manual_seed(0)
-        backbone = build_backbone(chosen.model, 7, schedule)
+        backbone = build_backbone(chosen.model, BASIC7, schedule)
         batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
         return sample_loss(backbone, schedule, batch, chosen.phases[0], 7)[0].item()
 
@@ -241,7 +255,7 @@ class KnownErrors(torch.nn.Module):
         self.eps = eps
 
     def forward(
-        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor
+        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor, constant: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         off = self.errors[prompts].sqrt()[:, :, None, None, None]
         return self.eps.unsqueeze(1) + off, torch.zeros(len(xt), 7)
@@ -269,14 +283,15 @@ def test_the_loss_is_the_equation(reference: str, d_nn: float | None) -> None:
         hinges = [max(0.0, d[c_p] - d[c_n] + margin) for c_n in range(7) if c_n != c_p]
         by_hand.append(d[c_p] + 2.0 * sum(hinges) / 6)
     expected = sum(by_hand) / len(by_hand)
-    assert metrics["loss"].item() == pytest.approx(expected, rel=1e-5)
+    total, count = metrics["loss"].tolist()
+    assert total / count == pytest.approx(expected, rel=1e-5)
     assert loss.item() == pytest.approx(expected + 3.0 * math.log(7), rel=1e-5)
 
 
 def test_average_follows_its_half_life() -> None:
     chosen = recipe()
     schedule = chosen.model.schedule.build()
-    backbone = build_backbone(chosen.model, 7, schedule)
+    backbone = build_backbone(chosen.model, BASIC7, schedule)
     state = RunState.fresh(backbone, chosen.optimiser, {})
     for weight in state.average.parameters():
         weight.zero_()

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from emodc.crop_geometry import CropGeometry
 from emodc.data.base import FaceData
-from emodc.faces import CropGeometry, FaceDetector, crop_face, enlarged
+from emodc.faces import FaceDetector, crop_face, enlarged
 from emodc.images import as_rgb
 
 NO_FACE = "no face found"
 """What the reader of a picture without a face says first."""
 
-_MEASURED = 100  # pictures that a geometry is measured on
 _MIRRORED = [1, 0, 2, 4, 3]  # which landmark each becomes in the mirror
 
 
@@ -47,7 +47,9 @@ def aligned(
     return replace(data, reader=read, stamp=lambda index: f"{data.stamp(index)}/{described}")
 
 
-def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> CropGeometry | None:
+def measured_geometry(
+    data: FaceData, detector: FaceDetector | None = None, *, pictures: int = 100
+) -> CropGeometry | None:
     """Return where the pictures of a data set show the landmarks.
 
     Medians over evenly spaced pictures in which a face is found, and their mirror images.
@@ -55,6 +57,7 @@ def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> C
     Args:
         data: face crops, all cut in the same way.
         detector: finds the faces; a `FaceDetector` with its defaults if not given.
+        pictures: how many to try at most.
 
     Returns:
         The geometry; None if a face is found in less than half of the pictures tried, or if the
@@ -66,7 +69,7 @@ def measured_geometry(data: FaceData, detector: FaceDetector | None = None) -> C
     """
     finder = detector or FaceDetector()
     points = []
-    tried = np.unique(np.linspace(0, len(data) - 1, _MEASURED).astype(int)).tolist()
+    tried = np.unique(np.linspace(0, len(data) - 1, pictures).astype(int)).tolist()
     for index in tried:
         picture = enlarged(as_rgb(data.image(index)))
         if faces := finder.detect(picture):

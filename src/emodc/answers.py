@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
+from emodc.backbones.base import Classifier
 from emodc.checkpoint import Model
 from emodc.classifier import (
     DEFAULT_PAIRS,
     DrawBank,
-    class_errors,
     draw_bank,
     measure_errors,
     posterior,
 )
 from emodc.decision import Adaptive
-from emodc.sequential import Outcome, Settled, block_order, score_sequentially
+from emodc.sequential import Outcome, draw_order, score_sequentially
 
 DEFAULT_STEPS = 20
 """Draws for each image with a model that was not calibrated."""
@@ -55,6 +56,7 @@ def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
         t: (S,) int64, the draws' timesteps.
     """
     images, classes, steps = errors.shape
+    prompts = 1 if isinstance(model.backbone, Classifier) else classes
     weights = model.decision.weights_at(t, model.schedule.timesteps)
     decision = model.decision
     probabilities = posterior(errors, decision.scale, weights, decision.power)
@@ -66,7 +68,7 @@ def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
         probabilities=probabilities,
         gap_error=error,
         draws=torch.full((images,), steps),
-        evaluations=torch.full((images,), steps * classes),
+        evaluations=torch.full((images,), steps * prompts),
         least_probability=model.decision.least_probability,
     )
 
@@ -97,18 +99,18 @@ def sequential_outcome(
     """
     adaptive = require_adaptive(model)
     ids = torch.tensor(range(len(model.label_set)) if classes is None else classes)
-    measure = measure_errors(model.backbone.predict_noise, model.schedule, x0, bank, pairs)
+    measure = measure_errors(model.predict_noise, model.schedule, x0, bank, pairs)
+    order, timesteps = draw_order(len(bank)), model.schedule.timesteps
     return score_sequentially(
         lambda image, draw, prompts: measure(image, draw, ids[prompts]),
         len(x0),
         len(ids),
-        block_order(len(bank), adaptive.block),
-        Settled(threshold=adaptive.stop(delta).threshold, variance=adaptive.variance),
+        order,
+        adaptive.rule(adaptive.stop(delta), bank.t, timesteps, order),
         block=adaptive.block,
-        weights=model.decision.weights_at(bank.t, model.schedule.timesteps),
+        weights=model.decision.weights_at(bank.t, timesteps),
         budget=budget,
         drop_classes=not model.backbone.shares_trunk,
-        variance=adaptive.variance,
         pairs=pairs,
     )
 
@@ -139,6 +141,41 @@ def require_adaptive(model: Model) -> Adaptive:
     return model.decision.adaptive
 
 
+class Scoring(TypedDict, total=False):
+    """How faces are scored; every option may be left out.
+
+    Attributes:
+        steps: exactly this many evenly spaced draws for each face, 1..T; if not given, as many as
+            it takes with a calibrated model, else `DEFAULT_STEPS`.
+        delta: share of answers that may differ from those of all draws; takes a calibrated model.
+            If neither it nor ``steps`` is given, `DEFAULT_DELTA`, or the least that was certified.
+        budget: most draws for a face, without ``steps``.
+        seed: of the draws, 0 if not given; same seed, same answer, whatever else is asked about.
+    """
+
+    steps: int | None
+    delta: float | None
+    budget: int | None
+    seed: int
+
+
+def check_scoring(steps: int | None, delta: float | None, budget: int | None) -> None:
+    """Refuse options that ask for plain and for sequential scoring at once.
+
+    Args:
+        steps: see `Scoring`.
+        delta: see `Scoring`.
+        budget: see `Scoring`.
+
+    Raises:
+        ValueError: ``steps`` together with ``delta`` or ``budget``, or no draw in the budget.
+    """
+    if steps is not None and not (delta is None and budget is None):
+        raise ValueError("give either a number of steps, or delta and budget, not both")
+    if budget is not None and budget < 1:
+        raise ValueError(f"a budget is at least one draw, not {budget}")
+
+
 class Scorer:
     """Turns x0 into answers in one of two ways.
 
@@ -147,11 +184,10 @@ class Scorer:
 
     Args:
         model: what scores.
-        steps: S, 1..T.
-        delta: share of images whose answer may differ from that of all draws; if not given,
-            `DEFAULT_DELTA`, or the least that was certified.
-        budget: most draws for an image, without ``steps``.
-        seed: of the draws.
+        steps: see `Scoring`.
+        delta: see `Scoring`.
+        budget: see `Scoring`.
+        seed: see `Scoring`.
 
     Raises:
         ValueError: ``steps`` together with ``delta`` or ``budget``; a number out of range; a
@@ -167,10 +203,7 @@ class Scorer:
         budget: int | None = None,
         seed: int = 0,
     ) -> None:
-        if steps is not None and not (delta is None and budget is None):
-            raise ValueError("give either a number of steps, or delta and budget, not both")
-        if budget is not None and budget < 1:
-            raise ValueError(f"a budget is at least one draw, not {budget}")
+        check_scoring(steps, delta, budget)
         self._model, self._budget, self._delta = model, budget, delta
         adaptive = model.decision.adaptive
         if steps is None and (adaptive is not None or delta is not None):
@@ -186,10 +219,7 @@ class Scorer:
 
     def errors(self, x0: Tensor) -> Tensor:
         """Return the errors under all the draws: (B, C, H, W) -> (B, K, S) float32."""
-        model = self._model
-        return class_errors(
-            model.backbone.predict_noise, model.schedule, x0, self._bank, len(model.label_set)
-        )
+        return self._model.class_errors(x0, self._bank)
 
     def __call__(self, x0: Tensor) -> Answers:
         """Return the answers for the images (B, C, H, W) on the model's device."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from emodc.answers import plain_answers
+from emodc.backbones.base import Classifier
 from emodc.calibration import (
     best_steps,
     binomial_tail,
@@ -92,10 +93,15 @@ def calibrate(
         date, and figures on the half that fitted nothing.
 
     Raises:
-        ValueError: the data set has other classes than the model, or fewer than 50 readable
-            images; ``folder`` holds other errors.
+        ValueError: the model is a rival, the data set has other classes than the model, or fewer
+            than 50 readable images; ``folder`` holds other errors.
         OSError: ``folder`` cannot be written.
     """
+    if isinstance(model.backbone, Classifier):
+        raise ValueError(
+            f"'{model.name}' is a discriminative classifier: its temperature was fitted in "
+            "training, and there is no more to calibrate"
+        )
     if data.label_set.classes != model.label_set.classes:
         raise ValueError(
             f"the model tells {', '.join(model.label_set.classes)} apart, the data set has "

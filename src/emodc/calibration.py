@@ -23,7 +23,7 @@ _SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003)
 _ROUNDS = 20  # of the EM algorithm: to three digits
 _LEAST_SHARE = 1e-3  # of a draw's variance that is its own, so that covariances can be inverted
 
-GAP_BINS = 10
+GAP_BINS = 25
 """Bins of the timesteps in the model of the gaps."""
 
 

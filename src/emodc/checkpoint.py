@@ -1,16 +1,17 @@
 """Models on disk: weights in safetensors, everything that must travel with them in JSON.
 
-A model is a folder of two files. ``model.safetensors`` holds the backbone's weights;
-``emodc.json`` holds the label order, the settings of schedule, codec and backbone, the crop
-geometry, the fitted posterior, hashes of both files, and what the card tells of data and licence.
+``model.safetensors`` holds the backbone's weights; ``emodc.json`` holds the label order, the
+settings of schedule, codec and backbone, the crop geometry, the fitted posterior, hashes of all
+files, and what the card tells of data and licence. A fine-tuned Stable Diffusion has its LoRA or
+UNet in further files, as diffusers names them, and the hash of the checkpoint it was made from.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,25 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
-from emodc.backbones.face_unet import FaceUNet
+from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, Classifier
+from emodc.backbones.stable_diffusion import LORA, UNET, UNET_SETTINGS
+from emodc.classifier import DEFAULT_PAIRS, DrawBank, class_errors
 from emodc.config import ModelSettings
+from emodc.crop_geometry import CropGeometry
 from emodc.decision import Decision
-from emodc.diffusion import Schedule
-from emodc.faces import CropGeometry
+from emodc.diffusion import Schedule, add_noise, noise_error
+from emodc.discriminative import class_log_losses, log_losses
+from emodc.files import write_atomically
 from emodc.labels import LabelSet, prompt_texts
 
 FORMAT = 1
-WEIGHTS, SETTINGS = "model.safetensors", "emodc.json"
+SETTINGS = "emodc.json"
+
+MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
+"""What a model's folder can hold, the card aside."""
 
 LICENCE = "Apache-2.0"
 """Of the weights; that of the pictures they were trained on is among the facts."""
@@ -49,20 +57,74 @@ class Model:
         label_set: the ordered classes.
         geometry: where the crops it was trained on show the landmarks; None if that is not known,
             so that it can only be shown crops.
-        backbone: the network, in evaluation mode.
+        backbone: the network, in evaluation mode; a rival's is no backbone but a classifier.
         schedule: the noise schedule that ``settings`` describes.
         decision: how errors become an answer.
         facts: JSON values for the card: training run, data, licence.
+        precision: fp32, bf16 or fp16, that the network computes in when it scores; errors are
+            always float32.
     """
 
     name: str
     settings: ModelSettings
     label_set: LabelSet
     geometry: CropGeometry | None
-    backbone: FaceUNet
+    backbone: Backbone | Classifier
     schedule: Schedule
     decision: Decision
     facts: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+
+    def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        """Predict the noise as `Backbone.predict_noise` does, in the model's precision.
+
+        Raises:
+            ValueError: the model is a rival.
+        """
+        if isinstance(self.backbone, Classifier):
+            raise ValueError(
+                f"'{self.name}' is a discriminative classifier, which predicts no noise: give a "
+                "diffusion model"
+            )
+        with self._arithmetic(xt.device):
+            return self.backbone.predict_noise(xt, t, prompts)
+
+    def pair_errors(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Return the errors of pictures, each with a draw of its own, under all classes.
+
+        Errors of a rival are what `emodc.discriminative` says.
+
+        Args:
+            x0: (B, C, H, W) clean images.
+            t: (B,) int64 timesteps.
+            eps: (B, C, H, W) noise.
+
+        Returns:
+            (B, K) float32, with gradients to the pictures.
+        """
+        if isinstance(self.backbone, Classifier):
+            with self._arithmetic(x0.device):
+                return log_losses(self.backbone, x0, t, eps)
+        prompts = torch.arange(len(self.label_set), device=x0.device).expand(len(x0), -1)
+        return noise_error(
+            self.predict_noise(add_noise(self.schedule, x0, eps, t), t, prompts), eps
+        )
+
+    def class_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
+        """Return the errors of every image under every class and draw, (B, K, S) float32.
+
+        See `emodc.classifier.class_errors` and, for rivals,
+        `emodc.discriminative.class_log_losses`.
+        """
+        classes = len(self.label_set)
+        if isinstance(self.backbone, Classifier):
+            with self._arithmetic(x0.device):
+                return class_log_losses(self.backbone, x0, bank, classes, pairs)
+        return class_errors(self.predict_noise, self.schedule, x0, bank, classes, pairs)
+
+    def _arithmetic(self, device: torch.device) -> torch.autocast:
+        dtype = DTYPES[self.precision]
+        return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
     def require_geometry(self) -> CropGeometry:
         """Return the geometry that faces are aligned to.
@@ -80,13 +142,24 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.backbone.parameters()).device
+        return next(chain(self.backbone.parameters(), self.backbone.buffers())).device
+
+    @property
+    def sees_noise(self) -> bool:
+        """Whether it takes draws; other rivals see the clean picture, once."""
+        return not isinstance(self.backbone, Classifier) or self.backbone.sees_noise
 
 
-def build_backbone(settings: ModelSettings, num_classes: int, schedule: Schedule) -> FaceUNet:
-    """Return a backbone with fresh weights in the memory layout that convolutions like best."""
-    backbone = settings.backbone.build(num_classes, schedule)
-    return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def build_backbone(
+    settings: ModelSettings, label_set: LabelSet, schedule: Schedule
+) -> Backbone | Classifier:
+    """Return a network to be trained, in the memory layout that convolutions like best.
+
+    Raises:
+        ValueError: the prompts or the checkpoint it starts from cannot be used.
+    """
+    texts = prompt_texts(label_set, settings.prompts)
+    return settings.backbone.build(texts, schedule).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -101,8 +174,8 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.to(dtype) for key, value in model.backbone.state_dict().items()}
-    weights = pack_tensors(state)
+    files = model.backbone.files(dtype)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     settings = {
         "format": FORMAT,
         "name": model.name,
@@ -113,37 +186,48 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "crop": None if model.geometry is None else model.geometry.to_dict(),
         "posterior": model.decision.model_dump(mode="json"),
         "facts": dict(model.facts),
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "weights_sha256": hashes.pop(WEIGHTS),
     }
+    if model.backbone.base:
+        settings |= {"base": dict(model.backbone.base), "files_sha256": hashes}
     settings["sha256"] = description_hash(settings)
-    write_atomically(folder / WEIGHTS, weights)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_atomically(folder / name, content)
     write_atomically(folder / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
 
 
-def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> Model:
+def load_model(
+    name_or_path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32"
+) -> Model:
     """Load a model by name, from a folder, or from the Hugging Face hub.
 
     Args:
         name_or_path: a bundled model's name, a folder written by `save_model`, or a hub id
             ``owner/name[@revision]``. What exists as a folder is never looked up elsewhere.
         device: where to put the weights.
+        precision: see `Model`; the weights stay float32.
 
     Returns:
-        The model in evaluation mode, float32.
+        The model in evaluation mode.
 
     Raises:
         ValueError: there is no such model, a file is missing, edited or half-written, or its
             format is of a later version; the message names the file and the remedy.
     """
+    if precision not in DTYPES:
+        raise ValueError(f"precision is one of {', '.join(DTYPES)}, not '{precision}'")
     folder = _locate(str(name_or_path))
     settings = _read_settings(folder / SETTINGS)
-    state = _read_weights(folder / WEIGHTS, settings.get("weights_sha256"))
+    hashes = {WEIGHTS: settings.get("weights_sha256"), **settings.get("files_sha256", {})}
+    files = {name: _read_file(folder / name, expected) for name, expected in hashes.items()}
     try:
         label_set = LabelSet(settings["labels"]["name"], tuple(settings["labels"]["classes"]))
         parsed = ModelSettings.model_validate(settings["model"])
         crop = settings["crop"]
         geometry = None if crop is None else CropGeometry.from_dict(crop)
         decision = Decision.model_validate(settings["posterior"])
+        texts = prompt_texts(label_set, parsed.prompts)
     except (KeyError, TypeError, ValueError) as error:
         reason = (
             f"{error.error_count()} settings are wrong"
@@ -152,14 +236,20 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
         )
         raise ValueError(f"{folder / SETTINGS}: not a usable model description: {reason}") from None
     schedule = parsed.schedule.build()
-    backbone = build_backbone(parsed, len(label_set), schedule)
     try:
-        backbone.load_state_dict(state)
-    except RuntimeError:
+        backbone = parsed.backbone.restore(files, texts, schedule)
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{folder / WEIGHTS}: the weights do not fit the backbone that {SETTINGS} describes; "
-            "copy both files from the same run"
+            f"{folder}: not what {SETTINGS} describes ({reason}); copy all files from the same run"
         ) from None
+    base = settings.get("base", {})
+    if backbone.base.get("sha256") != base.get("sha256"):
+        raise ValueError(
+            f"{folder}: made from another checkpoint than the one now at {base.get('path')}: it "
+            f"takes revision {base.get('revision') or 'not known'}"
+        )
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(
         name=str(settings.get("name", folder.name)),
         settings=parsed,
@@ -169,6 +259,7 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
         schedule=schedule,
         decision=decision,
         facts=settings.get("facts", {}),
+        precision=precision,
     )
 
 
@@ -188,24 +279,6 @@ def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None 
     return save({key: value.contiguous().cpu() for key, value in tensors.items()}, metadata)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or absent, even when the process is killed.
-
-    Raises:
-        OSError: the disk is full or the folder not writable; a file already there is kept.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def _locate(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -221,9 +294,7 @@ def _locate(name: str) -> Path:
     repository, _, revision = name.partition("@")
     try:
         return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=[WEIGHTS, SETTINGS]
-            )
+            snapshot_download(repository, revision=revision or None, allow_patterns=MODEL_FILES)
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -245,7 +316,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _read_weights(path: Path, expected_sha256: object) -> dict[str, Tensor]:
+def _read_file(path: Path, expected_sha256: object) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -253,10 +324,6 @@ def _read_weights(path: Path, expected_sha256: object) -> dict[str, Tensor]:
     if hashlib.sha256(content).hexdigest() != expected_sha256:
         raise ValueError(
             f"{path}: not the file that {SETTINGS} was written with (damaged, edited or from "
-            "another run); copy both files again"
+            "another run); copy all files again"
         )
-    try:
-        state = load(content)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error}); copy it again") from None
-    return {key: value.float() for key, value in state.items()}
+    return content

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ import torch
 from emodc.aligned import measured_geometry
 from emodc.calibration import fit_scale
 from emodc.checkpoint import Model, save_model
-from emodc.classifier import class_errors, draw_bank, posterior
+from emodc.classifier import draw_bank, posterior
 from emodc.config import Recipe
+from emodc.crop_geometry import CropGeometry
 from emodc.data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.decision import Decision
 from emodc.diffusion import Schedule
-from emodc.faces import CropGeometry
 from emodc.metrics import accuracy, mean_class_accuracy
 from emodc.state import RunState, TrainingDiverged
+from emodc.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,8 @@ VALIDATION = "validation.csv"
 class Chooser:
     """Validates the averaged weights and keeps the best model.
 
-    Validation is the classifier itself on a fixed subset, with few draws.
+    Validation is the classifier itself on a fixed subset, with few draws. Several processes share
+    the images, get the same scores, and the main one writes.
 
     Args:
         recipe: says how many images and draws.
@@ -38,6 +41,7 @@ class Chooser:
         validation: what it is chosen on.
         schedule: the noise schedule.
         device: where to validate.
+        world: the processes that validate together.
 
     Raises:
         ValueError: the two have different classes, or a picture cannot be read.
@@ -50,6 +54,7 @@ class Chooser:
         validation: FaceData,
         schedule: Schedule,
         device: torch.device,
+        world: World,
     ) -> None:
         if validation.label_set != training.label_set:
             raise ValueError(
@@ -59,10 +64,14 @@ class Chooser:
         codec, settings = recipe.model.codec, recipe.validation
         subset = stratified_subset(validation.labels, settings.images, seed=0)
         self._subset = validation.subset(subset)
-        self._x0 = codec.encode([validation.image(int(i)) for i in subset]).to(device)
+        share = world.share(range(len(subset)))
+        crops = [validation.image(int(i)) for i in subset[share.start : share.stop]]
+        nothing = torch.empty(0, *codec.shape, device=device)  # fewer images than processes
+        self._x0 = codec.encode(crops, device) if crops else nothing
         self._labels = torch.from_numpy(validation.labels[subset])
         self._bank = draw_bank(schedule.timesteps, settings.steps, codec.shape)
-        self._geometry = _geometry(training)
+        self._geometry = world.from_main(lambda: _geometry(training))
+        self._world = world
         self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
         self._facts: dict[str, Any] = {
             "recipe": recipe.model_dump(mode="json"),
@@ -98,9 +107,17 @@ class Chooser:
             TrainingDiverged: it predicts NaN.
             OSError: the folder cannot be written.
         """
-        errors = class_errors(
-            state.average.predict_noise, self._schedule, self._x0, self._bank, len(self._label_set)
+        model = Model(
+            name=self._recipe.name,
+            settings=self._recipe.model,
+            label_set=self._label_set,
+            geometry=self._geometry,
+            backbone=state.average,
+            schedule=self._schedule,
+            decision=Decision(scale=1.0),
         )
+        share = model.class_errors(self._x0, self._bank)
+        errors = torch.cat(self._world.gather(share))  # (N, K, S)
         if not bool(errors.isfinite().all()):
             raise TrainingDiverged("model predicts NaN", state.samples)
         predicted = posterior(errors, 1.0).argmax(dim=1)
@@ -109,20 +126,17 @@ class Chooser:
             "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),
             "validation_d_p": float(errors[torch.arange(len(errors)), self._labels].mean()),
         }
-        model = Model(
-            name=self._recipe.name,
-            settings=self._recipe.model,
-            label_set=self._label_set,
-            geometry=self._geometry,
-            backbone=state.average,
-            schedule=self._schedule,
+        model = replace(
+            model,
             decision=Decision(scale=fit_scale(errors, self._labels)),
             facts=self._facts | {"samples": state.samples, "validation": scores},
         )
-        save_model(model, output / "last")
+        if self._world.is_main:
+            save_model(model, output / "last")
         if scores["validation_accuracy"] > state.best:
             state.best = scores["validation_accuracy"]
-            save_model(model, output)
+            if self._world.is_main:
+                save_model(model, output)
         return scores
 
 

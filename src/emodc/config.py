@@ -7,19 +7,69 @@ Unknown keys are refused with their dotted path; ``kind:`` picks a variant.
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
+from emodc.backbones.base import Precision
+from emodc.backbones.external import CallableConfig, ExternalConfig, OnnxConfig, TransformersConfig
+from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.backbones.face_unet import FaceUNetConfig
-from emodc.codecs import PixelCodec
+from emodc.backbones.resnet import ResNetConfig
+from emodc.backbones.stable_diffusion import StableDiffusionConfig
+from emodc.codecs import NormalisedCodec, PixelCodec, VAECodec
+from emodc.corruptions import CORRUPTIONS
 from emodc.diffusion import ShiftedCosine
-from emodc.objectives import AMDiT, Base, FixedMargin, HardNeg, Softmax
+from emodc.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
+from emodc.sd_checkpoint import CheckpointSchedule
 
 ObjectiveConfig = Annotated[
-    Base | FixedMargin | AMDiT | HardNeg | Softmax, Field(discriminator="kind")
+    Base | FixedMargin | AMDiT | HardNeg | Softmax | CrossEntropy, Field(discriminator="kind")
 ]
+
+
+def _kind(default: str) -> Discriminator:
+    """Pick the variant by ``kind``, which older files and short recipes leave out."""
+
+    def kind(value: Any) -> str:
+        named = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+        return default if named is None else str(named)
+
+    return Discriminator(kind)
+
+
+ScheduleConfig = Annotated[
+    Annotated[ShiftedCosine, Tag("shifted_cosine")]
+    | Annotated[CheckpointSchedule, Tag("checkpoint")],
+    _kind("shifted_cosine"),
+]
+CodecConfig = Annotated[
+    Annotated[PixelCodec, Tag("pixel")]
+    | Annotated[VAECodec, Tag("vae")]
+    | Annotated[NormalisedCodec, Tag("normalised")],
+    _kind("pixel"),
+]
+BackboneConfig = Annotated[
+    Annotated[FaceUNetConfig, Tag("face_unet")]
+    | Annotated[StableDiffusionConfig, Tag("stable_diffusion")]
+    | Annotated[FaceClassifierConfig, Tag("face_classifier")]
+    | Annotated[ResNetConfig, Tag("resnet")]
+    | Annotated[TransformersConfig, Tag("transformers")]
+    | Annotated[OnnxConfig, Tag("onnx")]
+    | Annotated[CallableConfig, Tag("callable")],
+    _kind("face_unet"),
+]
+_Trainable = FaceUNetConfig | FaceClassifierConfig | ResNetConfig
+_Rival = FaceClassifierConfig | ResNetConfig | ExternalConfig
 
 _RECIPES = resources.files("emodc") / "recipes"
 
@@ -33,6 +83,8 @@ class _Settings(BaseModel):
 class ModelSettings(_Settings):
     """What is trained.
 
+    With Stable Diffusion, schedule and codec are the checkpoint's; they need not be given.
+
     Attributes:
         schedule: the noise schedule.
         codec: how a face crop becomes x0.
@@ -41,17 +93,70 @@ class ModelSettings(_Settings):
             ``non_class``; stored with the weights, read by text-conditioned backbones.
     """
 
-    schedule: ShiftedCosine = ShiftedCosine()
-    codec: PixelCodec = PixelCodec()
-    backbone: FaceUNetConfig = FaceUNetConfig()
+    schedule: ScheduleConfig = ShiftedCosine()
+    codec: CodecConfig = PixelCodec()
+    backbone: BackboneConfig = FaceUNetConfig()
     prompts: dict[str, str] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_checkpoint(cls, values: Any) -> Any:
+        """Fill in the checkpoint that schedule and codec are read from: the backbone's."""
+        backbone = values.get("backbone") if isinstance(values, dict) else None
+        if not isinstance(backbone, dict) or backbone.get("kind") != "stable_diffusion":
+            return values
+        source = {key: backbone[key] for key in ("path", "revision", "variant") if key in backbone}
+        filled = {}
+        for part, kind in (("schedule", "checkpoint"), ("codec", "vae")):
+            given = values.get(part, {})
+            filled[part] = {"kind": kind, **given, **source} if isinstance(given, dict) else given
+        return {**values, **filled}
+
     @model_validator(mode="after")
-    def _size_fits(self) -> "ModelSettings":
-        if self.codec.size % self.backbone.multiple:
+    def _parts_fit(self) -> "ModelSettings":
+        latent = isinstance(self.backbone, StableDiffusionConfig)
+        external = isinstance(self.backbone, ExternalConfig)
+        if (
+            latent != isinstance(self.codec, VAECodec)
+            or external != isinstance(self.codec, NormalisedCodec)
+            or latent != isinstance(self.schedule, CheckpointSchedule)
+        ):
+            raise ValueError(
+                f"backbone {self.backbone.kind} does not go with codec {self.codec.kind} and "
+                f"schedule {self.schedule.kind}: stable_diffusion goes with vae and checkpoint, "
+                "transformers, onnx and callable with normalised and shifted_cosine, the others "
+                "with pixel and shifted_cosine"
+            )
+        if isinstance(self.backbone, _Trainable) and self.codec.size % self.backbone.multiple:
             raise ValueError(
                 f"codec.size {self.codec.size} is not a multiple of {self.backbone.multiple}, "
                 "as the backbone's patch asks"
+            )
+        return self
+
+
+class CorruptSettings(_Settings):
+    """Corruption of training pictures, for rivals that are trained to bear it.
+
+    Pictures are corrupted at the codec's size and after all changes of geometry, whose resampling
+    would smooth the noise.
+
+    Attributes:
+        share: of the samples that are corrupted.
+        names: of `emodc.corruptions.CORRUPTIONS`; one of them is drawn for a sample, and its
+            severity, 1 to 5.
+    """
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "CorruptSettings":
+        unknown = [name for name in self.names if name not in CORRUPTIONS]
+        if unknown or (self.share and not self.names):
+            raise ValueError(
+                f"corrupt.names {', '.join(unknown) or 'is empty'}: known are "
+                f"{', '.join(CORRUPTIONS)}"
             )
         return self
 
@@ -82,6 +187,7 @@ class OptimiserSettings(_Settings):
         warm_up: samples over which the rate rises from 0.
         final: the rate at the end as a share of the peak, reached along a cosine.
         clip: largest norm of the gradient.
+        eight_bit: keep AdamW's moments in 8 bits; needs a GPU and bitsandbytes.
     """
 
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -90,6 +196,7 @@ class OptimiserSettings(_Settings):
     warm_up: int = Field(default=2000, ge=1)
     final: float = Field(default=0.0, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
+    eight_bit: bool = False
 
 
 class AugmentSettings(_Settings):
@@ -136,12 +243,17 @@ class Recipe(_Settings):
         phases: objectives in order, each for its share of the samples.
         optimiser: the optimisers and their rates.
         augment: random changes of the training pictures.
+        corrupt: noise and blur for a share of them.
+        cache: keep x0 of the training pictures and their mirror images on disk, for codecs that
+            are costly; see `emodc.x0_cache`.
         balance: exponent b of class balancing; class k is drawn with weight n_k^(1-b), so 0
             keeps the natural frequencies and 1 draws all classes alike.
         soft_labels: draw the true class of a sample from the annotators' votes.
         p_null, p_non_class: shares of samples trained on the null and the non-class prompt.
         ema: half-life of the averaged weights in samples; 0 ships the raw weights.
-        precision: of the network in training; errors are always float32.
+        micro_batch: samples in one forward and backward pass; the batch in one go if 0. Bounds
+            memory, and hardly changes the result.
+        precision: of the network's arithmetic in training; errors are always float32.
         validation: how the run is watched.
     """
 
@@ -155,12 +267,15 @@ class Recipe(_Settings):
     phases: tuple[Phase, ...] = Field(min_length=1)
     optimiser: OptimiserSettings = OptimiserSettings()
     augment: AugmentSettings = AugmentSettings()
+    corrupt: CorruptSettings = CorruptSettings()
+    cache: bool = False
     balance: float = Field(default=0.5, ge=0, le=1)
     soft_labels: bool = False
     p_null: float = Field(default=0.05, ge=0, le=0.5)
     p_non_class: float = Field(default=0.05, ge=0, le=0.5)
     ema: int = Field(default=10_000, ge=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    micro_batch: int = Field(default=0, ge=0)
+    precision: Precision = "fp32"
     validation: ValidationSettings = ValidationSettings()
 
     @model_validator(mode="after")
@@ -168,11 +283,36 @@ class Recipe(_Settings):
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of the phases sum to {total:g}, not 1")
-        if self.validation.steps > self.model.schedule.timesteps:
+        turned = [k for k in ("rotate", "zoom", "shift") if getattr(self.augment, k) > 0]
+        if self.cache and turned:
+            raise ValueError(
+                "cache: true keeps x0 of each picture and its mirror image only: set "
+                f"{', '.join(f'augment.{name}' for name in turned)} to 0"
+            )
+        if self.cache and self.corrupt.share:
+            raise ValueError("cache: true keeps x0 of clean pictures: set corrupt.share to 0")
+        if isinstance(self.model.backbone, ExternalConfig):
+            raise ValueError(
+                f"backbone {self.model.backbone.kind} cannot be trained here; it can be evaluated"
+            )
+        rival = isinstance(self.model.backbone, _Rival)
+        for phase in self.phases:
+            if rival != isinstance(phase.objective, CrossEntropy) or (rival and phase.trunk_weight):
+                raise ValueError(
+                    f"objective {phase.objective.kind} with trunk_weight {phase.trunk_weight:g} "
+                    f"does not go with backbone {self.model.backbone.kind}: face_classifier and "
+                    "resnet are trained by cross_entropy alone, the others never"
+                )
+        schedule = self.model.schedule  # a checkpoint's is not opened for its settings' sake
+        if isinstance(schedule, ShiftedCosine) and self.validation.steps > schedule.timesteps:
             raise ValueError(
                 f"validation.steps {self.validation.steps} exceeds the schedule's "
-                f"{self.model.schedule.timesteps} timesteps"
+                f"{schedule.timesteps} timesteps"
             )
+        if isinstance(self.model.backbone, StableDiffusionConfig) and any(
+            phase.trunk_weight for phase in self.phases
+        ):
+            raise ValueError("Stable Diffusion has no trunk to warm up: set trunk_weight to 0")
         return self
 
 
@@ -188,7 +328,8 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     Args:
         name_or_path: a name from `recipe_names`, or a path that ends in ``.yaml``.
         overrides: ``dotted.path=value`` strings; values are read as YAML, and a number steps
-            into a list: ``phases.0.objective.alpha=0.3``.
+            into a list: ``phases.0.objective.alpha=0.3``. The first step ``model.`` may be left
+            out.
 
     Raises:
         ValueError: there is no such recipe, it is not YAML, or a key or value is wrong; the
@@ -215,8 +356,19 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
-        raise ValueError(f"{source}: {problems}") from None
+        raise ValueError(f"{source}: {_problems(error)}") from None
+
+
+def parse_model(values: dict[str, Any], source: str) -> ModelSettings:
+    """Check the settings of a model alone, as `parse_recipe` does.
+
+    Raises:
+        ValueError: a key or value is wrong.
+    """
+    try:
+        return ModelSettings.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {_problems(error)}") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -243,8 +395,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ValueError(f"--set takes dotted.path=value, not '{override}'")
-    node: Any = values
     *parents, last = path.split(".")
+    # What is trained may be named without its first step: backbone.path.
+    within_model = path.partition(".")[0] in ModelSettings.model_fields
+    node: Any = values.setdefault("model", {}) if within_model else values
     try:
         for key in parents:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
@@ -253,16 +407,26 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ValueError(f"--set {override}: there is no such setting") from None
 
 
+def _problems(error: ValidationError) -> str:
+    return "; ".join(_describe(problem) for problem in error.errors())
+
+
 def _describe(problem: Any) -> str:
     # Pydantic puts the chosen variant's tag into the location; users wrote no such key.
-    variants = {"base", "margin", "amdit", "hardneg", "softmax"}
+    variants = {"base", "margin", "amdit", "hardneg", "softmax", "cross_entropy"}
+    variants |= {"shifted_cosine", "checkpoint", "pixel", "vae", "normalised"}
+    variants |= {"face_unet", "stable_diffusion", "face_classifier", "resnet"}
+    variants |= {"transformers", "onnx", "callable"}
+    parents = {"objective", "schedule", "codec", "backbone"}
     where = problem["loc"]
     path = ".".join(
         str(part)
         for i, part in enumerate(where)
-        if not (i and where[i - 1] == "objective" and part in variants)
+        if not (i and where[i - 1] in parents and part in variants)
     )
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown key '{path}'"
+    if problem["type"] == "union_tag_invalid":
+        return f"{path}.kind: {problem['ctx']['tag']} is none of {problem['ctx']['expected_tags']}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{path}: {message}" if path else message

@@ -5,6 +5,7 @@ rich is imported on first use; help does without.
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from emodc.predict import Prediction
+
+
+def speaks() -> bool:
+    """Tell whether this process speaks: of several that a launcher started, the first one does."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def note(message: str) -> None:
+    """Print what is worth knowing on stderr."""
+    if speaks():
+        typer.echo(f"emodc: {message}", err=True)
 
 
 def complain(message: str) -> None:
@@ -113,7 +125,7 @@ def progress(unit: str, show: bool = True) -> Iterator[Callable[..., None]]:
         console=console,
         transient=True,
         redirect_stdout=False,
-        disable=not (show and console.is_terminal),
+        disable=not (show and speaks() and console.is_terminal),
     ) as bar:
         task = bar.add_task("", total=None, rate="", note="")
 

@@ -15,22 +15,28 @@ from torch import Tensor
 from emodc.aligned import NO_FACE, aligned
 from emodc.answers import (
     Answers,
+    check_scoring,
     plain_answers,
     require_adaptive,
     sequential_answers,
     sequential_outcome,
 )
-from emodc.checkpoint import Model, write_atomically
+from emodc.checkpoint import Model
 from emodc.classifier import DEFAULT_PAIRS, draw_bank, spaced_timesteps
 from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
-from emodc.labels import LabelSet, canonical_name
+from emodc.files import write_atomically
+from emodc.labels import LabelSet, canonical_name, common_classes
 from emodc.metrics import accuracy_interval, mean_class_accuracy, summarise
 from emodc.scoring import Progress, Score, score_errors, score_images, state_hash
 from emodc.sequential import Outcome
+from emodc.world import ALONE, World
 
 REPORT, PREDICTIONS, ERRORS = "report.json", "predictions.csv", "errors"
 """What an evaluation's folder holds: two files, and a folder of saved errors."""
+
+EVALUATION_STEPS = 100
+"""Draws for each image, if the number is not chosen."""
 
 _CHUNK, _LONG_CHUNK = 16, 128  # images between two saves; long ones keep a shared batch full
 
@@ -39,7 +45,7 @@ def evaluate(
     model: Model,
     data: FaceData,
     *,
-    steps: int = 100,
+    steps: int | None = None,
     delta: float | None = None,
     budget: int | None = None,
     seed: int = 0,
@@ -48,6 +54,7 @@ def evaluate(
     output: Path | None = None,
     pairs: int = DEFAULT_PAIRS,
     progress: Progress = lambda done, total: None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Evaluate a model on a data set.
 
@@ -57,9 +64,10 @@ def evaluate(
     Args:
         model: what to evaluate.
         data: the images.
-        steps: S, the number of draws, 1..T; with ``delta``, those the model was calibrated for.
+        steps: S, the number of draws, 1..T; `EVALUATION_STEPS` if neither it nor ``delta`` is
+            given. A rival that sees no noise answers once, whatever it is.
         delta: score sequentially; at most this share of the images may get another answer than
-            all draws would give. Takes a calibrated model.
+            all the draws of the calibration would give. Takes a calibrated model.
         budget: with ``delta``, most draws for an image.
         seed: of the draws and of the choice of images.
         limit: evaluate a stratified subset of this many images.
@@ -69,6 +77,8 @@ def evaluate(
             interrupted there goes on.
         pairs: most (image, draw) pairs in one call of the network; does not change the answer.
         progress: is told how far the evaluation is.
+        world: the processes that share the images; all of them get the report, the main one
+            writes it.
 
     Returns:
         The report, ready for JSON: the figures of :func:`emodc.metrics.summarise`, cost per
@@ -77,7 +87,8 @@ def evaluate(
 
     Raises:
         ValueError: fewer than two classes in common, no readable image, ``steps`` or ``limit``
-            out of range, or ``output`` holds another evaluation.
+            out of range, ``steps`` beside ``delta``, a ``budget`` without ``delta``, or ``output``
+            holds another evaluation.
         OSError: ``output`` cannot be written.
     """
     shared, new_label = _match(model.label_set, data.label_set)
@@ -89,15 +100,19 @@ def evaluate(
     folder = None if output is None else output / ERRORS
     settings: dict[str, object] = {"seed": seed}
     if delta is None:
+        steps = EVALUATION_STEPS if steps is None else steps
+        steps = steps if model.sees_noise else 1
+        check_scoring(steps, delta, budget)
         score, chunk = score_errors(model, steps=steps, seed=seed, pairs=pairs), _CHUNK
         settings["steps"] = steps
     else:
+        check_scoring(steps, delta, budget)
         steps = require_adaptive(model).steps
         score = _score_sequentially(model, delta, budget, seed, shared, pairs)
         settings |= {"delta": delta, "budget": budget, "decision": model.decision}
         chunk = _LONG_CHUNK
     scores = score_images(
-        model, ours, score, settings, folder=folder, chunk=chunk, progress=progress
+        model, ours, score, settings, folder=folder, chunk=chunk, progress=progress, world=world
     )
     if len(scores.index) == 0:
         raise ValueError(f"{data.name}: no image can be read: {scores.skipped[0][1]}")
@@ -129,7 +144,10 @@ def evaluate(
         "limit": limit,
         "model": {
             "name": model.name,
-            "weights_sha256": state_hash(model.backbone.state_dict()),
+            "precision": model.precision,
+            "weights_sha256": state_hash(
+                model.backbone.weights(), model.backbone.base.get("sha256", "")
+            ),
             "decision": model.decision.model_dump(mode="json"),
             "classes_left_out": _missing(model.label_set, data.label_set),
         },
@@ -147,11 +165,11 @@ def evaluate(
         "n_without_face": sum(reason.startswith(NO_FACE) for _, reason in scores.skipped),
         "skipped": [{"id": ours.ids[i], "reason": reason} for i, reason in scores.skipped],
         "error_by_timestep": []
-        if delta is not None
+        if delta is not None or not model.sees_noise
         else [{"t": s, "d_p": d} for s, d in zip(t.tolist(), d_p.tolist(), strict=True)],
         "versions": {"emodc": version("emodc"), "torch": str(torch.__version__)},
     }
-    if output is not None:
+    if output is not None and world.is_main:
         ids = [ours.ids[i] for i in scores.index.tolist()]
         table = _predictions(ids, labels, probabilities, classes)
         write_atomically(output / PREDICTIONS, table.encode())
@@ -219,17 +237,11 @@ def _match(model_set: LabelSet, data_set: LabelSet) -> tuple[Tensor, NDArray[np.
         (K',) int64: the model's ids of the shared classes, in its order; and, for each class of
         the data set, its position among these, or -1.
     """
+    common = common_classes([model_set], data_set)
+    ours = [canonical_name(name) for name in model_set.classes]
     theirs = [canonical_name(name) for name in data_set.classes]
-    shared = [k for k, name in enumerate(model_set.classes) if canonical_name(name) in theirs]
-    if len(shared) < 2:
-        raise ValueError(
-            f"the model tells {', '.join(model_set.classes)} apart, the data set has "
-            f"{', '.join(data_set.classes)}: at least two classes must be common to both"
-        )
-    new_label = np.full(len(data_set), -1, dtype=np.int64)
-    for position, k in enumerate(shared):
-        new_label[theirs.index(canonical_name(model_set.classes[k]))] = position
-    return torch.tensor(shared), new_label
+    new_label = np.array([common.index(name) if name in common else -1 for name in theirs])
+    return torch.tensor([ours.index(name) for name in common]), new_label
 
 
 def _missing(of: LabelSet, among: LabelSet) -> list[str]:

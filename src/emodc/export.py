@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from emodc.checkpoint import Model, load_model, save_model, write_atomically
+from emodc.checkpoint import MODEL_FILES, Model, load_model, save_model
 from emodc.config import parse_recipe
+from emodc.files import write_atomically
 from emodc.report import model_card
 from emodc.scoring import state_hash
 
@@ -39,10 +42,9 @@ def export_model(
     """
     dtype = torch.float16 if half else torch.float32
     if report is not None:
-        stored = {
-            key: value.to(dtype).float() for key, value in model.backbone.state_dict().items()
-        }
-        if report.get("model", {}).get("weights_sha256") != state_hash(stored):
+        stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
+        used = state_hash(stored, model.backbone.base.get("sha256", ""))
+        if report.get("model", {}).get("weights_sha256") != used:
             raise ValueError(f"the evaluation is of other weights than those for {folder}")
     save_model(replace(model, name=name or model.name), folder, dtype)
     write_card(folder, report)
@@ -63,3 +65,35 @@ def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
     recipe = model.facts.get("recipe")
     parsed = None if recipe is None else parse_recipe(recipe, f"the recipe in {folder}")
     write_atomically(folder / CARD, model_card(model, parsed, report).encode())
+
+
+def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
+    """Upload a model and its card to the Hugging Face hub.
+
+    Only what belongs to the model is uploaded, so a run's folder can be given. The account is that
+    of ``hf auth login`` or the environment's HF_TOKEN.
+
+    Args:
+        folder: holds a model; a card without figures is written if it has none.
+        repository: ``owner/name``; created if missing.
+        private: whether a repository that is created is private.
+
+    Returns:
+        The address of the upload.
+
+    Raises:
+        ValueError: the folder holds no usable model, or the hub refused.
+        OSError: the hub cannot be reached.
+    """
+    load_model(folder)  # complains of a damaged one before anything is uploaded
+    if not (folder / CARD).exists():
+        write_card(folder, None)
+    hub = HfApi()
+    try:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        done = hub.upload_folder(
+            repo_id=repository, folder_path=folder, allow_patterns=[*MODEL_FILES, CARD]
+        )
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(f"{repository}: {str(error).splitlines()[0]}") from None
+    return str(done.commit_url)

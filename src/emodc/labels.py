@@ -139,6 +139,29 @@ def label_set_of(classes: Iterable[str]) -> LabelSet:
     return LabelSet(f"custom{len(names)}", tuple(names))
 
 
+def common_classes(models: Sequence[LabelSet], data_set: LabelSet) -> tuple[str, ...]:
+    """Return the classes that all models and a data set have, by name, in the first model's order.
+
+    Args:
+        models: at least one.
+        data_set: the data set's.
+
+    Raises:
+        ValueError: they have fewer than two in common.
+    """
+    known = [{canonical_name(name) for name in other.classes} for other in (*models, data_set)]
+    names = [canonical_name(name) for name in models[0].classes]
+    common = tuple(name for name in names if all(name in other for other in known))
+    if len(common) < 2:
+        told = "; another, ".join(", ".join(model.classes) for model in models)
+        raise ValueError(
+            f"the model tells {told} apart, the data set has "
+            f"{', '.join(data_set.classes)}: at least two classes must be common to "
+            f"{'both' if len(models) == 1 else 'all'}"
+        )
+    return common
+
+
 def prompt_texts(label_set: LabelSet, changed: Mapping[str, str]) -> list[str]:
     """Return the texts of all prompts: the K classes, then the null and the non-class prompt.
 

@@ -28,14 +28,15 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     return float((predicted == labels).double().mean())
 
 
-def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
+def accuracy_interval(correct: float, images: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of an accuracy, as shares in [0, 1].
 
     The score interval, which stays inside [0, 1] and is honest for few images (Wilson, JASA
     1927).
 
     Args:
-        correct: images classified correctly, 0 <= correct <= images.
+        correct: images classified correctly, 0 <= correct <= images; not whole where each image
+            counts with the share of several trials that went well.
         images: N >= 1.
     """
     share, extra = correct / images, _Z95**2 / images

@@ -85,6 +85,21 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """How discriminative rivals are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    negatives: Literal["none"] = "none"
+    reference: Literal["positive"] = "positive"
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p`` (B,)."""
+        return d_p
+
+
+@dataclass(frozen=True, kw_only=True)
 class FixedMargin(_Contrastive):
     """Margin discrepancy training with one margin for all samples (the paper's m_f).
 

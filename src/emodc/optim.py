@@ -1,9 +1,35 @@
-"""Muon, the optimiser of the hidden layers."""
+"""The optimisers: Muon for the hidden layers, AdamW for the rest."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from emodc.extras import importing
+
+_BETAS = (0.9, 0.99)
+
+
+def build_adamw(
+    groups: list[dict[str, Any]], rate: float, eight_bit: bool = False
+) -> torch.optim.Optimizer:
+    """Return AdamW (Loshchilov & Hutter, ICLR 2019).
+
+    Args:
+        groups: parameters with their ``weight_decay``.
+        rate: learning rate.
+        eight_bit: keep its moments in 8 bits (Dettmers et al., ICLR 2022), on a GPU.
+
+    Raises:
+        ImportError: ``eight_bit``, and bitsandbytes is not installed.
+    """
+    if not eight_bit:
+        return torch.optim.AdamW(groups, lr=rate, betas=_BETAS, fused=True)
+    with importing("8bit", "optimiser.eight_bit"):
+        from bitsandbytes.optim import AdamW8bit
+    optimiser: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=_BETAS)
+    return optimiser
 
 
 class Muon(torch.optim.Optimizer):

@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.answers import DEFAULT_STEPS, Scorer
+from emodc.answers import DEFAULT_STEPS, Scorer, Scoring
 from emodc.checkpoint import Model, load_model, save_model
 from emodc.faces import FaceDetector, crop_face, whole_image_crop
 from emodc.pictures import Picture, Pixels, Source, read_source, sources
@@ -40,8 +40,8 @@ class Prediction:
         error: one line for the reader unless ``status`` is ``ok``.
         face: number of the face in its picture, from 0, largest first.
         box: x0, y0, x1, y1 in pixels; the whole picture if no face was looked for.
-        landmarks: five (x, y) in pixels, in the order of `emodc.faces.LANDMARKS`; None if no face
-            was looked for.
+        landmarks: five (x, y) in pixels, in the order of `emodc.crop_geometry.LANDMARKS`; None if
+            no face was looked for.
         detection_score: the detector's confidence in [0, 1]; None if no face was looked for.
         label: name of the most probable class.
         probabilities: by class name, in label order; they sum to 1.
@@ -90,18 +90,22 @@ class EmotionClassifier:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_dir: str | Path = DEFAULT_MODEL, device: str = "auto"
+        cls,
+        name_or_dir: str | Path = DEFAULT_MODEL,
+        device: str = "auto",
+        precision: str = "fp32",
     ) -> "EmotionClassifier":
         """Load a model by name, from a folder or from the Hugging Face hub.
 
         Args:
             name_or_dir: see `emodc.checkpoint.load_model`.
             device: see `choose_device`.
+            precision: see `emodc.checkpoint.Model`.
 
         Raises:
-            ValueError: there is no such model or device, or the model is damaged.
+            ValueError: there is no such model, device or precision, or the model is damaged.
         """
-        return cls(load_model(name_or_dir, choose_device(device)))
+        return cls(load_model(name_or_dir, choose_device(device), precision))
 
     @property
     def classes_(self) -> tuple[str, ...]:
@@ -120,12 +124,9 @@ class EmotionClassifier:
         self,
         images: Picture | Iterable[Picture],
         *,
-        steps: int | None = None,
-        delta: float | None = None,
-        budget: int | None = None,
         detect: bool = True,
-        seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
+        **scoring: Unpack[Scoring],
     ) -> list[Prediction]:
         """Classify every face in one or many pictures.
 
@@ -133,14 +134,9 @@ class EmotionClassifier:
             images: one or several of: path of a file, of a folder (its pictures, not those in the
                 folders inside), or glob pattern (``**`` for any depth); PIL image; uint8 array,
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N pictures.
-            steps: this many evenly spaced draws for each face; if not given, as many as it takes
-                (`emodc.answers.Scorer`).
-            delta: share of answers that may differ from those of all draws; takes a calibrated
-                model.
-            budget: most draws for a face.
             detect: find, align and crop the faces; False if every picture is a face crop already.
-            seed: of the draws; same seed, same answer, whatever else is asked about.
             progress: called with the numbers of pictures done and of all.
+            **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.answers.Scoring`.
 
         Returns:
             The rows in the order of the pictures; at least one for each.
@@ -153,9 +149,7 @@ class EmotionClassifier:
         """
         pictures = list(sources(images))
         rows = []
-        for row in self.iter_predict(
-            pictures, steps=steps, delta=delta, budget=budget, detect=detect, seed=seed
-        ):
+        for row in self.iter_predict(pictures, detect=detect, **scoring):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(pictures))
@@ -165,27 +159,21 @@ class EmotionClassifier:
         self,
         images: Picture | Iterable[Picture],
         *,
-        steps: int | None = None,
-        delta: float | None = None,
-        budget: int | None = None,
         detect: bool = True,
-        seed: int = 0,
+        **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
         """Do what `predict` does, row by row: one picture at a time is held in memory.
 
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
-            steps: as for `predict`.
-            delta: as for `predict`.
-            budget: as for `predict`.
             detect: as for `predict`.
-            seed: as for `predict`.
+            **scoring: as for `predict`.
 
         Raises:
             ValueError: as for `predict`; what concerns a picture, when its turn comes.
             ImportError: as for `predict`.
         """
-        scorer = Scorer(self.model, steps=steps, delta=delta, budget=budget, seed=seed)
+        scorer = Scorer(self.model, **scoring)
         if detect:
             self.model.require_geometry()  # complains before any picture is read
             self._detector = self._detector or FaceDetector()
@@ -194,20 +182,13 @@ class EmotionClassifier:
     def predict_proba(
         self,
         crops: Sequence[Pixels],
-        *,
-        steps: int | None = None,
-        delta: float | None = None,
-        budget: int | None = None,
-        seed: int = 0,
+        **scoring: Unpack[Scoring],
     ) -> NDArray[np.float64]:
         """Return class probabilities of face crops, as scikit-learn's classifiers do.
 
         Args:
             crops: N face crops, uint8, each (H, W) gray or (H, W, 3) RGB.
-            steps: as for `predict`.
-            delta: as for `predict`.
-            budget: as for `predict`.
-            seed: as for `predict`.
+            **scoring: as for `predict`.
 
         Returns:
             (N, K), rows sum to 1, columns in the order of `classes_`.
@@ -215,7 +196,7 @@ class EmotionClassifier:
         Raises:
             ValueError: as for `predict`, or a crop has another dtype or shape.
         """
-        scorer = Scorer(self.model, steps=steps, delta=delta, budget=budget, seed=seed)
+        scorer = Scorer(self.model, **scoring)
         if not len(crops):
             return np.empty((0, len(self.classes_)))
         return scorer(self._encode(crops)).probabilities.numpy()
@@ -240,7 +221,7 @@ class EmotionClassifier:
         return Scorer(self.model, steps=steps, seed=seed).errors(self._encode(crops))
 
     def _encode(self, crops: Sequence[Pixels]) -> Tensor:
-        return self.model.settings.codec.encode(crops).to(self.model.device)
+        return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
         self,

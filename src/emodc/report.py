@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from emodc.backbones.base import Classifier
 from emodc.checkpoint import BUNDLED, Model
 from emodc.config import Recipe, dump_recipe
 
@@ -22,7 +23,7 @@ _HEADER = """\
 license: apache-2.0
 library_name: emodc
 pipeline_tag: image-classification
-tags: [facial-expression-recognition, diffusion-classifier]
+tags: [facial-expression-recognition, {tag}]
 ---"""
 
 _ABOUT = """\
@@ -31,6 +32,10 @@ predicts that noise under the prompt of every class, and answers with the class 
 is best. The method is EmoDC, trained with adaptive margin discrepancy training where the recipe
 says `amdit` (Dong et al., arXiv 2603.29578); the code and the weights are independent of the
 paper's authors."""
+
+_ABOUT_RIVAL = """\
+A discriminative classifier of facial expressions, to compare EmoDC's diffusion classifier with:
+trained on the same data, crops and samples, by cross-entropy in the place of noise prediction."""
 
 _LIMITS = """\
 Meant for research on expression recognition and its robustness. It names the *expression* a face
@@ -112,7 +117,7 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
     parameters = sum(p.numel() for p in model.backbone.parameters())
     height, width = model.settings.codec.shape[1:]
     about = [
-        _ABOUT,
+        _ABOUT_RIVAL if isinstance(model.backbone, Classifier) else _ABOUT,
         "",
         f"- classes, in order: {', '.join(model.label_set.classes)}",
         f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
@@ -129,7 +134,8 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
         ("Results", _results(model.facts, evaluation)),
         ("Limits and intended use", [_LIMITS]),
     ]
-    text = [_HEADER, f"# {model.name}"]
+    tag = "discriminative" if isinstance(model.backbone, Classifier) else "diffusion-classifier"
+    text = [_HEADER.format(tag=tag), f"# {model.name}"]
     for heading, lines in sections:
         text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
     return "\n\n".join(text) + "\n"
@@ -163,7 +169,7 @@ def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
         kind = settings.pop("kind")
         described = ", ".join(f"{key} {value}" for key, value in settings.items())
         rows.append([f"{phase.share * recipe.samples:,.0f}", kind, described])
-    lines += _markdown(["samples", "objective", "settings"], rows)
+    lines += markdown_table(["samples", "objective", "settings"], rows)
     return [*lines, "", "The recipe, complete:", "", "```yaml", dump_recipe(recipe).rstrip(), "```"]
 
 
@@ -186,9 +192,9 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
         f"draws, seed {fitted['seed']}, {fitted['date']}. One half fits; the other, "
         f"{held_out['images']:,} images, gives the figures below and the thresholds.",
         "",
-        *_markdown(["held out", "before", "after"], figures),
+        *markdown_table(["held out", "before", "after"], figures),
         "",
-        *_markdown(["delta of sequential scoring", "draws", "answers differ"], stops),
+        *markdown_table(["delta of sequential scoring", "draws", "answers differ"], stops),
     ]
 
 
@@ -198,17 +204,17 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None) -> list
     lines = []
     if watched:
         lines += ["While training, on the validation subset that chose the weights:", ""]
-        lines += [*_markdown(["figure", "value"], watched), ""]
+        lines += [*markdown_table(["figure", "value"], watched), ""]
     if report is None:
         return [*lines, "Not evaluated yet."]
     lines += [f"{_title(report)}:", ""]
-    lines += _markdown(["figure", "value"], [list(pair) for pair in _figures(report)])
+    lines += markdown_table(["figure", "value"], [list(pair) for pair in _figures(report)])
     rows = [[name, str(row["support"]), *_shares(row)] for name, row in report["per_class"].items()]
-    lines += ["", *_markdown(["class", "images", "precision", "recall", "F1"], rows)]
+    lines += ["", *markdown_table(["class", "images", "precision", "recall", "F1"], rows)]
     if errors := report["error_by_timestep"]:  # sequential scoring has none
         shown = errors[:: math.ceil(len(errors) / _TIMESTEPS_SHOWN)]
-        lines += ["", "Mean noise-prediction error under the true class, by timestep:", ""]
-        lines += _markdown(
+        lines += ["", "Mean error d_p under the true class, by timestep:", ""]
+        lines += markdown_table(
             ["t", *(str(entry["t"]) for entry in shown)],
             [["d_p", *(f"{entry['d_p']:.4f}" for entry in shown)]],
         )
@@ -268,6 +274,7 @@ def _shares(row: Mapping[str, Any]) -> list[str]:
     return ["-" if value is None else f"{value:.3f}" for value in values]
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table as lines of Markdown; every row has as many cells as the header."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,10 +1,15 @@
-"""The files of a run that tell how it went: settings, metrics, TensorBoard."""
+"""How a run goes, and the files that tell it: settings, metrics, TensorBoard."""
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
-from emodc.checkpoint import write_atomically
+import torch
+from torch import Tensor
+
+from emodc.files import write_atomically
+from emodc.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,38 @@ class RunLog:
             for name, value in values.items():
                 self._board.add_scalar(name, value, samples)
             self._board.flush()
+
+
+class Meter:
+    """Means of the metrics over all processes' samples since they were last asked for.
+
+    Args:
+        world: the processes that train together.
+
+    Attributes:
+        steps: how often metrics were added since then.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.steps = 0
+        self._world = world
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Add a step's metrics: by name, sum over samples and their number, (2,)."""
+        self.steps += 1
+        for name, both in metrics.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(both)) + both
+
+    def means(self) -> dict[str, float]:
+        """Return the means and start anew."""
+        shares = self._world.gather({name: both.tolist() for name, both in self._sums.items()})
+        means = {}
+        for name in self._sums:
+            total, count = (sum(column) for column in zip(*(s[name] for s in shares), strict=True))
+            means[name] = total / max(count, 1)
+        self.steps, self._sums = 0, {}
+        return means
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

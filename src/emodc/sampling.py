@@ -4,25 +4,28 @@ Sample n of a run is a function of (seed, n) and the data alone, so a run that i
 spread over more processes, sees the same samples.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.codecs import PixelCodec
-from emodc.config import AugmentSettings, Recipe
+from emodc.augment import augment, corrupted, mirrored
+from emodc.codecs import Codec
+from emodc.codecs.base import CPU
+from emodc.config import Recipe
 from emodc.data import FaceData
 from emodc.diffusion import counter_rng
 from emodc.objectives import Objective
 from emodc.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
+from emodc.world import ALONE, World
+from emodc.x0_cache import X0Cache
 
 _STREAM = 0x7EA1  # of `counter_rng`; evaluation draws use another
 _READ_CHUNK = 1024
+_MOST_BYTES = 2 << 30  # of pictures held in memory; where there are more, they are read when drawn
 
 
 @dataclass(frozen=True)
@@ -50,35 +53,56 @@ class Batch:
         """Return the batch on another device."""
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})
 
+    def split(self, size: int) -> list["Batch"]:
+        """Return the batch in parts of at most this many samples; whole if 0."""
+        whole = len(self.x0)
+        starts = range(0, whole, size or max(whole, 1))
+        return [
+            Batch(**{name: value[n : n + starts.step] for name, value in vars(self).items()})
+            for n in starts
+        ]
+
 
 class Sampler:
     """Draws training samples by their global index.
 
-    All pictures are held in memory at the codec's size, as bytes.
+    Pictures are held in memory at the codec's size, as bytes, if they are not too many; or x0
+    comes from the cache, which is filled first, by all processes together.
 
     Args:
         data: the training split.
         recipe: says how samples are drawn.
         timesteps: T.
+        device: where pictures are encoded.
+        world: the processes that train together.
 
     Raises:
         ValueError: a picture cannot be read, or the recipe wants votes that the data lack.
+        OSError: the cache cannot be written.
     """
 
-    def __init__(self, data: FaceData, recipe: Recipe, timesteps: int) -> None:
+    def __init__(
+        self,
+        data: FaceData,
+        recipe: Recipe,
+        timesteps: int,
+        device: torch.device = CPU,
+        world: World = ALONE,
+    ) -> None:
         if recipe.soft_labels and data.votes is None:
             raise ValueError(f"{data.name} has no annotators' votes; set soft_labels=false")
-        self._recipe = recipe
-        self._codec: PixelCodec = recipe.model.codec
+        self._recipe, self._data, self._device = recipe, data, device
+        self._codec: Codec = recipe.model.codec
         self._timesteps = timesteps
         self._classes = len(data.label_set)
-        self._pixels = torch.cat(
-            [
-                self._codec.to_pixels([data.image(i) for i in range(start, stop)])
-                for start in range(0, len(data), _READ_CHUNK)
-                for stop in [min(start + _READ_CHUNK, len(data))]
-            ]
-        )
+        self._pixels: Tensor | None = None
+        self._cache: X0Cache | None = None
+        if recipe.cache:
+            self._cache = X0Cache(data, self._codec, device=device, world=world)
+        elif self._read([0]).numel() * len(data) <= _MOST_BYTES:
+            starts = range(0, len(data), _READ_CHUNK)
+            whole = range(len(data))
+            self._pixels = torch.cat([self._read(whole[n : n + _READ_CHUNK]) for n in starts])
         weights = np.maximum(data.class_counts(), 1).astype(np.float64) ** -recipe.balance
         self._image_cdf = _cdf(weights[data.labels])
         votes = data.votes if recipe.soft_labels else None
@@ -88,23 +112,43 @@ class Sampler:
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """Return the samples with these global indices."""
-        chances, noises = [], []
-        for n in indices:
+        chances, noises, harm = [], [], []
+        numbers = list(indices)
+        for n in numbers:
             rng = counter_rng(self._recipe.seed, _STREAM, n)
             chances.append(rng.random(12))
             noises.append(rng.standard_normal(self._codec.shape, dtype=np.float32))
+            harm.append(rng.random(3))
         u = np.stack(chances)  # (B, 12)
         image = np.searchsorted(self._image_cdf, u[:, 0], side="right")  # (B,)
         label = (u[:, 1:2] >= self._label_cdf[image]).sum(axis=1)  # (B,)
-        pixels = augment(self._pixels[image].float(), u[:, 2:9], self._recipe.augment)
         return Batch(
-            x0=self._codec.to_x0(pixels),
+            x0=self._x0(image, u[:, 2:9], np.stack(harm), numbers),
             c_p=torch.from_numpy(label),
             t=torch.from_numpy((u[:, 9] * self._timesteps).astype(np.int64)),
             eps=torch.from_numpy(np.stack(noises)),
             replaced=torch.from_numpy(self._replaced(u[:, 10])),
             u=torch.from_numpy(u[:, 11].astype(np.float32)),
         )
+
+    def _x0(
+        self,
+        image: NDArray[np.int64],
+        u: NDArray[np.float64],
+        harm: NDArray[np.float64],
+        numbers: list[int],
+    ) -> Tensor:
+        settings = self._recipe.augment
+        if self._cache is not None:
+            return self._cache.x0(image, mirrored(u, settings))
+        pixels = self._read(image.tolist()) if self._pixels is None else self._pixels[image]
+        changed = augment(pixels.float(), u, settings)
+        if self._recipe.corrupt.share:
+            changed = corrupted(changed, harm, numbers, self._recipe.corrupt, self._recipe.seed)
+        return self._codec.to_x0(changed.to(self._device))
+
+    def _read(self, indices: Sequence[int]) -> Tensor:
+        return self._codec.to_pixels([self._data.image(i) for i in indices])
 
     def _replaced(self, u: NDArray[np.float64]) -> NDArray[np.int64]:
         p_null = self._recipe.p_null
@@ -136,38 +180,6 @@ def training_prompts(batch: Batch, objective: Objective, num_classes: int) -> Te
     elif objective.reference == "non_class":
         columns.append(torch.full_like(first, non_class_prompt(num_classes)))
     return torch.cat(columns, dim=1)
-
-
-def augment(pixels: Tensor, u: NDArray[np.float64], settings: AugmentSettings) -> Tensor:
-    """Mirror, turn, scale and shift pictures at random; what enters repeats the border.
-
-    Args:
-        pixels: (B, C, H, W) float32.
-        u: (B, 7) uniform numbers in [0, 1): one for the mirror, three pairs that become normal
-            ones (Box-Muller).
-        settings: the spread of each change.
-
-    Returns:
-        (B, C, H, W) float32, resampled once, bilinearly.
-    """
-    radius = np.sqrt(-2 * np.log1p(-u[:, 1::2]))  # (B, 3)
-    normal = np.concatenate(
-        [radius * np.cos(2 * math.pi * u[:, 2::2]), radius * np.sin(2 * math.pi * u[:, 2::2])], 1
-    )  # (B, 6), of which the last two are not needed
-    angle = np.radians(settings.rotate) * normal[:, 0]
-    scale = np.exp(settings.zoom * normal[:, 1])
-    mirror = np.where(u[:, 0] < settings.flip, -1.0, 1.0)
-    # affine_grid maps output to input coordinates, which run from -1 to 1 across the picture.
-    theta = np.empty((len(u), 2, 3))
-    theta[:, 0, 0] = scale * np.cos(angle) * mirror
-    theta[:, 0, 1] = -scale * np.sin(angle)
-    theta[:, 1, 0] = scale * np.sin(angle) * mirror
-    theta[:, 1, 1] = scale * np.cos(angle)
-    theta[:, :, 2] = 2 * settings.shift * normal[:, 2:4]
-    grid = F.affine_grid(
-        torch.from_numpy(theta).float(), list(pixels.shape), align_corners=False
-    )  # (B, H, W, 2)
-    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
 def _cdf(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,14 +12,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from emodc.checkpoint import Model, pack_tensors, write_atomically
-from emodc.classifier import DEFAULT_PAIRS, class_errors, draw_bank
+from emodc.checkpoint import Model, pack_tensors
+from emodc.classifier import DEFAULT_PAIRS, draw_bank
 from emodc.data.base import FaceData
+from emodc.files import write_atomically
+from emodc.world import ALONE, World
 
 _CHUNK = 16  # images scored between two saves
 
 Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
+"""Called with the number of images done and the number of all, in this process's share."""
 
 Score = Callable[[Tensor], Mapping[str, Tensor]]
 """``score(x0 (B,C,H,W)) -> {name: (B, ...)}``: what is kept of the images, on the CPU."""
@@ -55,11 +57,9 @@ def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAUL
         ValueError: ``steps`` is out of range.
     """
     bank = draw_bank(model.schedule.timesteps, steps, model.settings.codec.shape, seed)
-    classes = len(model.label_set)
 
     def score(x0: Tensor) -> Mapping[str, Tensor]:
-        predict_noise = model.backbone.predict_noise
-        return {"errors": class_errors(predict_noise, model.schedule, x0, bank, classes, pairs)}
+        return {"errors": model.class_errors(x0, bank, pairs)}
 
     return score
 
@@ -73,8 +73,11 @@ def score_images(
     folder: Path | None = None,
     chunk: int = _CHUNK,
     progress: Progress = lambda done, total: None,
+    world: World = ALONE,
 ) -> Scores:
     """Score every image.
+
+    Several processes share what is not yet saved, and all of them get all scores.
 
     Args:
         model: whose codec encodes the images.
@@ -85,6 +88,7 @@ def score_images(
         folder: where finished chunks are saved and, by the same call, found again.
         chunk: images scored between two saves.
         progress: is told how far it is.
+        world: the processes that score together.
 
     Raises:
         ValueError: ``folder`` holds chunks of another evaluation or a damaged one.
@@ -93,20 +97,28 @@ def score_images(
     identity: dict[str, str] = {}
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        identity = _identity(model, data) | {key: str(value) for key, value in settings.items()}
-    parts: list[Scores] = []
-    progress(0, len(data))
-    for start in range(0, len(data), chunk):
-        indices = range(start, min(start + chunk, len(data)))
-        file = None if folder is None else folder / f"{start:07d}.safetensors"
+        identity = model_identity(model) | {"data": data.fingerprint()}
+        identity |= {key: str(value) for key, value in settings.items()}
+    starts = range(0, len(data), chunk)
+    files = {} if folder is None else {n: folder / f"{n:07d}.safetensors" for n in starts}
+    mine = _deal(starts, [n for n, file in files.items() if file.exists()], world)
+    images = {n: range(n, min(n + chunk, len(data))) for n in mine}
+    done, total = 0, sum(map(len, images.values()))
+    found: dict[int, Scores] = {}
+    progress(done, total)
+    for start, indices in images.items():
+        file = files.get(start)
         if file is not None and file.exists():
             part = _load_chunk(file, identity)
         else:
             part = _score_chunk(model, data, indices, score)
             if file is not None:
                 _save_chunk(file, part, identity)
-        parts.append(part)
-        progress(indices.stop, len(data))
+        found[start] = part
+        done += len(indices)
+        progress(done, total)
+    everyones = {start: part for share in world.gather(found) for start, part in share.items()}
+    parts = [everyones[start] for start in starts]
     return Scores(
         index=torch.cat([part.index for part in parts]),
         values={name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values},
@@ -115,18 +127,32 @@ def score_images(
     )
 
 
+def _deal(chunks: Sequence[int], saved: Sequence[int], world: World) -> list[int]:
+    """Return the chunks that this process answers for.
+
+    A saved one falls to the first process that sees its file, the others go round: so a
+    scoring that goes on is shared evenly, and machines need no common file system.
+    """
+    seen = world.gather(saved)
+    owner = {n: rank for rank in reversed(range(world.size)) for n in seen[rank]}
+    missing = [n for n in chunks if n not in owner]
+    owner |= {n: turn % world.size for turn, n in enumerate(missing)}
+    return [n for n in chunks if owner[n] == world.rank]
+
+
 def _score_chunk(model: Model, data: FaceData, indices: range, score: Score) -> Scores:
     started = time.perf_counter()
-    images, index, skipped = [torch.empty(0, *model.settings.codec.shape)], [], []
+    nothing = torch.empty(0, *model.settings.codec.shape, device=model.device)
+    images, index, skipped = [nothing], [], []
     for i in indices:
         try:
-            images.append(model.settings.codec.encode([data.image(i)]))
+            images.append(model.settings.codec.encode([data.image(i)], model.device))
             index.append(i)
         except ValueError as error:
             skipped.append((i, " ".join(str(error).split())))
     return Scores(
         index=torch.tensor(index, dtype=torch.int64),
-        values=score(torch.cat(images).to(model.device)),
+        values=score(torch.cat(images)),
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
     )
@@ -159,17 +185,22 @@ def _load_chunk(file: Path, identity: dict[str, str]) -> Scores:
     return Scores(index, values, skipped, seconds)
 
 
-def _identity(model: Model, data: FaceData) -> dict[str, str]:
-    """Return what of model and data decides the scores."""
+def model_identity(model: Model) -> dict[str, str]:
+    """Return what of a model decides its errors, by the name that an error message uses."""
     settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
     return {
-        "weights": state_hash(model.backbone.state_dict()),
+        "weights": state_hash(model.backbone.weights(), model.backbone.base.get("sha256", "")),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),
-        "data": data.fingerprint(),
+        "precision": model.precision,
         "version of emodc": version("emodc"),
     }
 
 
-def state_hash(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of weights as they are used, float32, whatever the file's precision."""
-    return hashlib.sha256(pack_tensors(state)).hexdigest()
+def state_hash(state: Mapping[str, Tensor], base: str = "") -> str:
+    """Return the SHA-256 of weights as they are used, float32, whatever the file's precision.
+
+    Args:
+        state: `emodc.backbones.base.Backbone.weights`.
+        base: hash of the checkpoint that they add to, if they do.
+    """
+    return hashlib.sha256(pack_tensors(state) + base.encode()).hexdigest()

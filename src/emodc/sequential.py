@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from emodc.classifier import DEFAULT_PAIRS, Measure
-from emodc.diffusion import counter_rng
 from emodc.forecast import Forecast
 
-_STREAM = 0x5E9  # of `counter_rng`
-_STRATA = 8
+_GOLDEN = (5**0.5 - 1) / 2
+_FIRST = 0.2  # of the way from no noise to nothing but noise
 
 
 @dataclass(frozen=True)
@@ -131,27 +130,18 @@ class Outcome:
     evaluations: Tensor
 
 
-def draw_order(draws: int, seed: int = 0) -> Tensor:
+def draw_order(draws: int) -> Tensor:
     """Return the order in which draws are taken: (S,) int64, a permutation.
 
-    Rounds of 8 draws span the timesteps: each takes one at random from each of 8 strata, until all
-    are used. Within a round the draws of little noise come first; they tell most.
+    Steps of the golden ratio around the timesteps, so that every few draws span them as evenly as
+    can be. The first is one of little noise: these tell most.
 
     Args:
         draws: S, in ascending order of their timesteps.
-        seed: of the order.
     """
-    strata = torch.arange(draws).tensor_split(min(_STRATA, draws))
-    shuffled = [
-        part[torch.from_numpy(counter_rng(seed, _STREAM, i).permutation(len(part)))]
-        for i, part in enumerate(strata)
-    ]
-    return torch.cat(
-        [
-            torch.stack([part[turn] for part in shuffled if turn < len(part)])
-            for turn in range(max(len(part) for part in strata))
-        ]
-    )
+    wanted = (_FIRST + _GOLDEN * torch.arange(draws, dtype=torch.float64)) % 1  # (S,) in [0, 1)
+    # The k-th draw takes the place that its number has among all of them.
+    return wanted.argsort().argsort()
 
 
 def score_sequentially(

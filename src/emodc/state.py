@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
-from emodc.backbones.face_unet import FaceUNet
-from emodc.checkpoint import pack_tensors, write_atomically
-from emodc.config import OptimiserSettings
-from emodc.optim import Muon
+from emodc.backbones.base import Backbone, Classifier, Network
+from emodc.checkpoint import pack_tensors
+from emodc.config import OptimiserSettings, dump_recipe, parse_recipe
+from emodc.files import write_atomically
+from emodc.optim import Muon, build_adamw
 
 _KEY = "emodc"
 
@@ -40,15 +42,16 @@ class RunState:
 
     Attributes:
         backbone: the weights that are trained.
-        average: the exponential moving average that is validated and shipped.
+        average: the exponential moving average that is validated and shipped; it shares the
+            weights that are not trained.
         optimisers: the optimisers by name.
         identity: what must be the same when a run goes on: recipe and data.
         samples: training samples seen.
         best: best validation score so far, or -1.
     """
 
-    backbone: FaceUNet
-    average: FaceUNet
+    backbone: Backbone | Classifier
+    average: Backbone | Classifier
     optimisers: dict[str, torch.optim.Optimizer]
     identity: dict[str, str]
     samples: int = 0
@@ -56,15 +59,19 @@ class RunState:
     _names: dict[Tensor, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        parameters = self.backbone.named_parameters()
-        self._names = {weight: name for name, weight in parameters}
+        self._names = {weight: name for name, weight in self.backbone.trained().items()}
 
     @classmethod
     def fresh(
-        cls, backbone: FaceUNet, settings: OptimiserSettings, identity: dict[str, str]
+        cls,
+        backbone: Backbone | Classifier,
+        settings: OptimiserSettings,
+        identity: dict[str, str],
     ) -> "RunState":
         """Return the state before the first sample."""
-        average = copy.deepcopy(backbone).requires_grad_(False).eval()
+        trained = set(backbone.trained().values())
+        frozen = {id(weight): weight for weight in backbone.parameters() if weight not in trained}
+        average = copy.deepcopy(backbone, frozen).requires_grad_(False).eval()
         return cls(backbone, average, build_optimisers(backbone, settings), identity)
 
     @torch.no_grad()
@@ -80,8 +87,9 @@ class RunState:
         # Early on the average must forget the start faster than its half-life would.
         steps = self.samples / batch_size
         keep = min(0.5 ** (batch_size / ema), steps / (steps + 10)) if ema else 0.0
-        for mean, weight in zip(self.average.parameters(), self.backbone.parameters(), strict=True):
-            mean.lerp_(weight, 1 - keep)
+        average = self.average.trained()
+        for name, weight in self.backbone.trained().items():
+            average[name].lerp_(weight, 1 - keep)
 
     def save(self, path: Path) -> None:
         """Write the state atomically.
@@ -91,7 +99,7 @@ class RunState:
         """
         tensors: dict[str, Tensor] = {}
         for prefix, module in (("weights", self.backbone), ("average", self.average)):
-            tensors |= {f"{prefix}/{name}": weight for name, weight in module.named_parameters()}
+            tensors |= {f"{prefix}/{name}": weight for name, weight in module.trained().items()}
         for name, optimiser in self.optimisers.items():
             for weight, moments in optimiser.state.items():
                 for key, value in moments.items():
@@ -112,13 +120,13 @@ class RunState:
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{path}: not a training state ({error}); delete it") from None
         for what, value in progress["identity"].items():
-            if value != self.identity.get(what):
+            if _present(what, value) != self.identity.get(what):
                 raise ValueError(
                     f"{path.parent}: holds a run with another {what}; choose another --output"
                 )
         _copy_into(self.backbone, tensors, "weights")
         _copy_into(self.average, tensors, "average")
-        weights = dict(self.backbone.named_parameters())
+        weights = self.backbone.trained()
         for name, optimiser in self.optimisers.items():
             optimiser.state.clear()
             for full_key, tensor in tensors.items():
@@ -130,20 +138,19 @@ class RunState:
 
 
 def build_optimisers(
-    backbone: FaceUNet, settings: OptimiserSettings
+    backbone: Network, settings: OptimiserSettings
 ) -> dict[str, torch.optim.Optimizer]:
-    """Return Muon for the hidden layers' matrices and AdamW for the rest."""
+    """Return Muon for the hidden layers' matrices and AdamW for the rest of what is trained."""
     hidden = backbone.hidden_weights() if settings.muon_learning_rate > 0 else []
     taken = set(hidden)
-    rest = [weight for weight in backbone.parameters() if weight not in taken]
-    adamw = torch.optim.AdamW(
+    rest = [weight for weight in backbone.trained().values() if weight not in taken]
+    adamw = build_adamw(
         [
             {"params": [w for w in rest if w.ndim > 1], "weight_decay": settings.weight_decay},
             {"params": [w for w in rest if w.ndim <= 1], "weight_decay": 0.0},
         ],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.99),
-        fused=True,
+        settings.learning_rate,
+        settings.eight_bit,
     )
     optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
     if hidden:
@@ -153,18 +160,28 @@ def build_optimisers(
     return optimisers
 
 
+def _present(what: str, value: str) -> str:
+    """Return a part of a run's identity as it would be written now: a recipe may have new keys."""
+    if what != "recipe":
+        return value
+    try:
+        return dump_recipe(parse_recipe(yaml.safe_load(value), what))
+    except ValueError:  # it has keys that are no more
+        return value
+
+
 @torch.no_grad()
 def _like(weight: Tensor, moment: Tensor) -> Tensor:
-    """Place a moment, or a step counter of 0 dimensions, as its weight is.
+    """Place a moment, a step counter or what quantised moments need, as its weight is.
 
     The memory layout matters: sums over another order of the same numbers round differently.
     """
-    if moment.ndim == 0:
+    if moment.ndim == 0 or moment.shape != weight.shape:
         return moment.to(weight.device)
-    return torch.empty_like(weight).copy_(moment)
+    return torch.empty_like(weight, dtype=moment.dtype).copy_(moment)
 
 
 @torch.no_grad()
-def _copy_into(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
-    for name, weight in module.named_parameters():
+def _copy_into(module: Network, tensors: dict[str, Tensor], prefix: str) -> None:
+    for name, weight in module.trained().items():
         weight.copy_(tensors[f"{prefix}/{name}"])

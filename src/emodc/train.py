@@ -4,15 +4,16 @@ A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``s
 (everything needed to go on), the best model by validation at the top and the latest one in
 ``last/``; at the end ``report.json`` and the card, ``README.md``. Running the same command again
 goes on from the state.
+
+Several processes, started by ``accelerate launch``, share every batch and every validation. All of
+them hold the same state and step it by the same averaged gradient; the main one writes the files.
 """
 
 import json
 import logging
 import math
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -20,27 +21,28 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from emodc.checkpoint import (
-    SETTINGS,
-    Model,
-    build_backbone,
-    load_model,
-    write_atomically,
-)
+from emodc.backbones.base import DTYPES
+from emodc.checkpoint import SETTINGS, Model, build_backbone, load_model
 from emodc.chooser import VALIDATION, Chooser
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
 from emodc.diffusion import Schedule, add_noise, noise_error
 from emodc.evaluate import REPORT, evaluate
 from emodc.export import write_card
+from emodc.files import write_atomically
 from emodc.labels import prompt_texts
-from emodc.runlog import STATE, RunLog
+from emodc.memory import naming_the_remedy
+from emodc.objectives import CrossEntropy
+from emodc.runlog import STATE, Meter, RunLog
 from emodc.sampling import Batch, Sampler, training_prompts
 from emodc.state import RunState, TrainingDiverged
+from emodc.world import join
 
 logger = logging.getLogger(__name__)
 
 _LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
+_LESS_MEMORY = "lower micro_batch, or set backbone.gradient_checkpointing=true"
+_LOSS_SCALE = 2.0**14  # of float16: gradients of the order of 1e-6 become normal numbers
 
 Progress = Callable[[int, dict[str, float]], None]
 """Called with the samples seen so far and the latest metrics."""
@@ -64,7 +66,7 @@ def train(
             stratified subset of it is used.
         output: the run's folder.
         device: ``auto`` (accelerate's choice) or ``cpu``.
-        progress: is told how the run goes.
+        progress: is told how the run goes, in the main process.
 
     Returns:
         The best model by validation accuracy.
@@ -75,14 +77,15 @@ def train(
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
-    accelerator = Accelerator(cpu=device == "cpu")
-    if accelerator.num_processes > 1:
-        raise ValueError("training on several processes is not supported yet; start one")
+    world = join(device)
+    if recipe.batch_size < world.size:
+        raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
     prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        backbone = build_backbone(recipe.model, classes, schedule).to(accelerator.device)
+        backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
     config = dump_recipe(recipe)
     identity = {
         "recipe": config,
@@ -90,30 +93,35 @@ def train(
         "validation data": validation.fingerprint(),
     }
     state = RunState.fresh(backbone, recipe.optimiser, identity)
-    if (output / STATE).exists():
+    if world.from_main((output / STATE).exists):
         state.load(output / STATE)
         logger.info("going on from %d samples", state.samples)
-    elif (output / SETTINGS).exists():
+    elif world.from_main((output / SETTINGS).exists):
         raise ValueError(f"{output}: holds a model but no training state; choose another --output")
-    else:  # so that a run killed before its first validation is known for one
+    elif world.is_main:  # so that a run killed before its first validation is known for one
         output.mkdir(parents=True, exist_ok=True)
         state.save(output / STATE)
 
-    sampler = Sampler(training, recipe, schedule.timesteps)
-    chooser = Chooser(recipe, training, validation, schedule, accelerator.device)
+    sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
+    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
     learner = accelerator.prepare(backbone)
-    if state.samples == 0:
+    if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, chooser.listed())
-    log, meter, half = RunLog(output, config, state.samples), _Meter(), recipe.precision == "bf16"
-    with _finishing_the_step() as stopped:
+    log = RunLog(output, config, state.samples) if world.is_main else None
+    meter, fp16 = Meter(world), recipe.precision == "fp16"
+    clip = recipe.optimiser.clip * (_LOSS_SCALE if fp16 else 1)
+    with world.finishing_the_step() as stopped:
         while state.samples < recipe.samples and not stopped():
-            indices = range(state.samples, state.samples + recipe.batch_size)
+            indices = world.share(range(state.samples, state.samples + recipe.batch_size))
             batch = sampler.batch(indices).to(accelerator.device)
             phase = phase_at(recipe, state.samples)
-            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=half):
-                loss, metrics = sample_loss(learner, schedule, batch, phase, classes)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
+            with naming_the_remedy(_LESS_MEMORY):
+                metrics = add_gradients(
+                    accelerator, learner, schedule, batch, recipe, phase, classes
+                )
+            norm = accelerator.clip_grad_norm_(backbone.parameters(), clip)
+            if fp16 and not norm.isfinite():
+                backbone.zero_grad()  # an overflow: this batch teaches nothing
             rate = learning_rate(recipe, state.samples)
             state.step(rate, recipe.optimiser, recipe.batch_size, recipe.ema)
             meter.add(metrics)
@@ -121,52 +129,107 @@ def train(
             validate = _crosses(state.samples, recipe)
             if not (validate or meter.steps == _LOG_EVERY):
                 continue
-            line = meter.means(state.samples) | {"rate": rate}
+            line = _settled(meter, state.samples) | {"rate": rate}
             if validate:
                 line |= chooser.keep_if_best(state, output)
+            if log is None:
+                continue
             log.write(state.samples, line)
             if validate:
                 state.save(output / STATE)
             progress(state.samples, line)
         if stopped():
             if meter.steps:
-                meter.means(state.samples)  # a diverged state must not replace a good one
-            state.save(output / STATE)
+                _settled(meter, state.samples)  # a diverged state must not replace a good one
+            if world.is_main:
+                state.save(output / STATE)
             raise KeyboardInterrupt
+    world.wait()  # until the best model is written
     best = load_model(output, accelerator.device)
     settings = recipe.validation
-    report = evaluate(best, validation, steps=settings.steps, limit=settings.images)
-    write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
-    write_card(output, report)
+    report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
+    if world.is_main:
+        write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+        write_card(output, report)
     return best
+
+
+def add_gradients(
+    accelerator: Accelerator,
+    learner: nn.Module,
+    schedule: Schedule,
+    batch: Batch,
+    recipe: Recipe,
+    phase: Phase,
+    num_classes: int,
+) -> dict[str, Tensor]:
+    """Add up the gradients of a batch, by parts that fit into memory; return what to report."""
+    device, dtype = accelerator.device.type, DTYPES[recipe.precision]
+    # Gradients are averaged over the processes, whose shares may differ by a sample.
+    scale = accelerator.num_processes / recipe.batch_size
+    if recipe.precision == "fp16":  # lest gradients vanish; the optimisers do not see the scale
+        scale *= _LOSS_SCALE
+    sums: dict[str, Tensor] = {}
+    parts = batch.split(recipe.micro_batch)
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)  # only then the processes need to exchange
+        with nullcontext() if last else accelerator.no_sync(learner):
+            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                loss, metrics = sample_loss(learner, schedule, part, phase, num_classes)
+            accelerator.backward(loss * (len(part.x0) * scale))
+        sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}
+    return sums
 
 
 def sample_loss(
     learner: nn.Module, schedule: Schedule, batch: Batch, phase: Phase, num_classes: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean loss of a batch, and what to report of it.
+    """Return the mean loss of a batch, and what to report of it: by name, sum and number (2,).
 
     One sample shares ``x0, t, eps`` over all its prompts. A sample whose class prompt was
     replaced by the null or the non-class prompt teaches that prompt, by ``d_p`` alone.
     """
     objective = phase.objective
+    if isinstance(objective, CrossEntropy):
+        return class_loss(learner, batch)
     prompts = training_prompts(batch, objective, num_classes)  # (B, P)
     xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
-    eps_theta, logits = learner(xt, batch.t, prompts)  # (B, P, C, H, W), (B, K)
+    detached = int(objective.reference != "positive" and objective.detach_reference)
+    eps_theta, logits = learner(xt, batch.t, prompts, detached)  # (B, P, C, H, W), (B, K)
     d = noise_error(eps_theta, batch.eps)  # (B, P)
     d_p = d[:, 0]
     d_n, d_nn = (d[:, 1:], d_p) if objective.reference == "positive" else (d[:, 1:-1], d[:, -1])
 
     named = batch.replaced < 0  # (B,)
-    loss = torch.where(named, objective(d_p, d_n, d_nn), d_p).mean()
-    trunk = F.cross_entropy(logits.float(), batch.c_p)
-    metrics = {"loss": loss, "d_p": d_p.mean()}
+    everyone = torch.ones_like(named)
+    losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
+    trunk = torch.zeros_like(d_p)  # (B,)
+    if logits is not None:
+        trunk = F.cross_entropy(logits.float(), batch.c_p, reduction="none")
+    reported = {"loss": (losses, everyone), "d_p": (d_p, everyone)}
     if d_n.shape[1]:
-        right = (d_p.unsqueeze(1) < d_n).all(dim=1) & named
-        metrics["training_accuracy"] = right.sum() / named.sum().clamp_min(1)
+        reported["training_accuracy"] = ((d_p.unsqueeze(1) < d_n).all(dim=1) & named, named)
     if phase.trunk_weight:
-        metrics["trunk"] = trunk
-    return loss + phase.trunk_weight * trunk, {k: v.detach() for k, v in metrics.items()}
+        reported["trunk"] = (trunk, everyone)
+    return losses.mean() + phase.trunk_weight * trunk.mean(), _sums(reported)
+
+
+def class_loss(learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the same for a rival: cross-entropy, on the draws if it sees noise."""
+    logits = learner(batch.x0, batch.t, batch.eps)  # (B, K)
+    losses = F.cross_entropy(logits, batch.c_p, reduction="none")  # (B,)
+    right = logits.argmax(dim=1) == batch.c_p
+    everyone = torch.ones_like(right)
+    return losses.mean(), _sums(
+        {"loss": (losses, everyone), "training_accuracy": (right, everyone)}
+    )
+
+
+def _sums(reported: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    return {
+        name: torch.stack([values.detach().sum(), among.sum()])
+        for name, (values, among) in reported.items()
+    }
 
 
 def phase_at(recipe: Recipe, samples: int) -> Phase:
@@ -187,50 +250,18 @@ def learning_rate(recipe: Recipe, samples: int) -> float:
     return rise * (settings.final + (1 - settings.final) * cosine)
 
 
-@dataclass
-class _Meter:
-    """Means of the metrics since they were last asked for."""
+def _settled(meter: Meter, samples: int) -> dict[str, float]:
+    """Return the means of the metrics.
 
-    steps: int = 0
-
-    def __post_init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        self.steps += 1
-        for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def means(self, samples: int) -> dict[str, float]:
-        """Return the means and start anew.
-
-        Raises:
-            TrainingDiverged: the loss was not a number.
-        """
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        self.steps, self._sums, self._counts = 0, {}, {}
-        if not math.isfinite(means["loss"]):
-            raise TrainingDiverged(f"loss is {means['loss']}", samples)
-        return means
+    Raises:
+        TrainingDiverged: the loss was not a number.
+    """
+    means = meter.means()
+    if not math.isfinite(means["loss"]):
+        raise TrainingDiverged(f"loss is {means['loss']}", samples)
+    return means
 
 
 def _crosses(samples: int, recipe: Recipe) -> bool:
     """Tell whether the step that ended here passed a validation point or the end."""
     return samples % recipe.validation.every < recipe.batch_size or samples >= recipe.samples
-
-
-@contextmanager
-def _finishing_the_step() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and a polite kill into a flag, so that no step is left half done."""
-    caught: list[int] = []
-    before = {
-        number: signal.signal(number, lambda received, _: caught.append(received))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,10 +1,8 @@
-import errno
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from emodc.data.journal import Journal, digest_of, write_whole
+from emodc.data.journal import Journal, digest_of
 
 
 def test_a_file_is_finished_if_it_is_entered_and_unchanged(tmp_path: Path) -> None:
@@ -39,17 +37,3 @@ def test_a_journal_of_something_else_is_refused(tmp_path: Path, line: str) -> No
     (tmp_path / "journal.jsonl").write_text(f"{line}\n", encoding="latin-1")
     with pytest.raises(ValueError, match=r"\(size: .* instead of 112\); choose another --output"):
         Journal(tmp_path, {"size": 112})
-
-
-def test_a_full_disk_is_one_line_with_advice_and_leaves_no_half_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Path, content: bytes) -> Any:
-        self.touch()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left on device; free some space and run") as caught:
-        write_whole(tmp_path / "a.png", b"pixels")
-    assert caught.value.filename == str(tmp_path / "a.png")
-    assert list(tmp_path.iterdir()) == []

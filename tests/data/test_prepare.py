@@ -10,11 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emodc.cli import app
+from emodc.crop_geometry import ARCFACE_GEOMETRY
 from emodc.data import Release, open_data, open_release
 from emodc.data.base import OnDemand
 from emodc.data.journal import digest_of
 from emodc.data.prepare import prepare
-from emodc.faces import ARCFACE_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 
 SAMPLES = Path(__file__).parents[2] / "samples"

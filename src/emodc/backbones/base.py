@@ -1,24 +1,69 @@
-"""The one interface between the method and a network."""
+"""The one interface between the method and a network.
 
-from typing import Protocol
+A `Backbone` predicts noise, as the method asks. A `Classifier` answers directly: the rivals that
+the method is compared with are trained, saved and evaluated by the same code.
+"""
 
-from torch import Tensor
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16", "fp16"]
+"""A number format, of weights or of arithmetic."""
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+WEIGHTS = "model.safetensors"
+"""The file of weights that every saved model has."""
 
 
-class Backbone(Protocol):
+class Network(nn.Module, ABC):
+    """A network that can be trained and saved.
+
+    Attributes:
+        shares_trunk: whether further prompts for an image cost little; if each costs a pass of
+            its own, scoring drops classes that cannot win.
+        base: the checkpoint that the network was made from, by ``path``, ``revision`` and
+            ``sha256``; empty if it was trained from scratch.
+    """
+
+    shares_trunk: ClassVar[bool]
+    base: Mapping[str, str] = {}
+
+    @abstractmethod
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """Return the matrices that Muon is made for; AdamW gets the rest."""
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Return what training changes, by name: all parameters but those of a frozen base."""
+        return dict(self.named_parameters())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return what makes this model, beside its settings and its `base`."""
+        return self.state_dict()
+
+    def files(self, dtype: torch.dtype) -> dict[str, bytes]:
+        """Return the files that hold the weights, by name, stored in ``dtype``."""
+        return {WEIGHTS: packed(self.weights(), dtype)}
+
+
+class Backbone(Network):
     """A network that predicts noise under several prompts at once.
 
     Prompt ids are classes 0..K-1 in label order, null = K, non-class = K + 1 (see
     :mod:`emodc.prompts`). Predictions are of the noise eps, whatever the network predicts
     inside.
-
-    Attributes:
-        shares_trunk: whether further prompts for an image cost little; if each costs a pass of
-            its own, scoring drops classes that cannot win.
     """
 
-    shares_trunk: bool
-
+    @abstractmethod
     def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
         """Predict the noise in ``xt`` under each prompt.
 
@@ -30,3 +75,63 @@ class Backbone(Protocol):
         Returns:
             (B, P, C, H, W) float.
         """
+
+    @abstractmethod
+    def forward(
+        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Predict the noise in training.
+
+        Args:
+            xt: as for `predict_noise`.
+            t: as for `predict_noise`.
+            prompts: as for `predict_noise`.
+            constant: so many of the last prompts need no gradient.
+
+        Returns:
+            The predictions (B, P, C, H, W) and, where the network has one, a linear reading of
+            the classes (B, K) that can warm it up; the classifier never looks at it.
+        """
+
+
+class Classifier(Network):
+    """A network that tells the classes apart directly, without prompts.
+
+    Attributes:
+        sees_noise: whether it is shown noised pictures and their noise level, one for each draw,
+            or the clean picture, whatever the draw.
+        differentiable: whether gradients reach the picture.
+    """
+
+    shares_trunk = True
+    sees_noise: bool = False
+    differentiable: bool = True
+
+    @abstractmethod
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Return logits (B, K) float32.
+
+        Args:
+            x0: (B, C, H, W) clean images.
+            t: (B,) int64 timesteps in 0..T-1; counts only if the network sees noise.
+            eps: (B, C, H, W) standard normal noise; likewise.
+        """
+
+
+def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
+    """Give a network the weights that `Network.files` gave.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    try:
+        network.load_state_dict({k: v.float() for k, v in load(files[WEIGHTS]).items()})
+    except RuntimeError:
+        raise ValueError("the weights do not fit the backbone that is described") from None
+
+
+def packed(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype, metadata: dict[str, str] | None = None
+) -> bytes:
+    """Serialise tensors in one dtype as safetensors, whatever their memory layout."""
+    return save({k: v.to(dtype).contiguous().cpu() for k, v in tensors.items()}, metadata)

@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.faces import CropGeometry
+from emodc.crop_geometry import CropGeometry
 from emodc.labels import LabelSet
 
 SPLITS = ("train", "validation", "test")

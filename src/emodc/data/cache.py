@@ -2,13 +2,14 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 from numpy.typing import DTypeLike, NDArray
+
+from emodc.files import whole_file
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +70,5 @@ def _load(file: Path, dtype: DTypeLike) -> NDArray[np.void] | None:
 
 def _save(file: Path, array: NDArray[np.void]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, array, allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())  # a crash must not leave the name on empty blocks
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(file, shared=True) as stream:
+        np.save(stream, array, allow_pickle=False)

@@ -27,11 +27,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from emodc.crop_geometry import CropGeometry
 from emodc.data.base import SPLITS
 from emodc.data.listing import ATTRIBUTE, Entry, read_table, release_of
 from emodc.data.naming import SPLIT_NAMES, ClassNames
 from emodc.data.release import Release
-from emodc.faces import CropGeometry
 
 MANIFEST = "manifest.json"
 """The file beside a list in which `emodc.data.prepare` describes the pictures."""

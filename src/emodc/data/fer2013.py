@@ -38,12 +38,12 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data.base import SPLITS
 from emodc.data.cache import cache_folder, cached_array
 from emodc.data.folder import read_folder
 from emodc.data.release import Release
 from emodc.data.roots import advice
-from emodc.faces import FER2013_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 
 _log = logging.getLogger(__name__)

@@ -1,12 +1,12 @@
 """A folder of files that takes many runs to write: what is finished, and of what it was made."""
 
-import errno
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from emodc.files import PART, explained, write_atomically
 
 _NAME = "journal.jsonl"
 
@@ -31,9 +31,9 @@ class Journal:
         self._digests: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
         if not self._file.exists():
-            if any(path.name != f"{_NAME}.part" for path in folder.iterdir()):
+            if any(path.name != f"{_NAME}{PART}" for path in folder.iterdir()):
                 raise ValueError(f"{folder}: holds something else; choose another --output")
-            write_whole(self._file, (json.dumps(identity) + "\n").encode())
+            write_atomically(self._file, (json.dumps(identity) + "\n").encode())
         lines = self._file.read_text(encoding="utf-8", errors="replace").splitlines()
         _check_identity(folder, lines[0] if lines else "{}", identity)
         for line in lines[1:]:
@@ -41,7 +41,7 @@ class Journal:
             if len(digest) == 64:  # a killed process may have left half a line
                 self._digests[name] = digest
         whole = "".join(f"{name} {digest}\n" for name, digest in self._digests.items())
-        write_whole(self._file, f"{lines[0]}\n{whole}".encode())
+        write_atomically(self._file, f"{lines[0]}\n{whole}".encode())
 
     def has(self, name: str) -> bool:
         """Tell whether this file is finished and still there as it was written."""
@@ -52,9 +52,9 @@ class Journal:
         """Write a file, at a path relative to the folder, and enter it."""
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
         self._digests[name] = digest_of(content)
-        with _explained(self._file), self._file.open("a", encoding="utf-8") as file:
+        with explained(self._file), self._file.open("a", encoding="utf-8") as file:
             file.write(f"{name} {self._digests[name]}\n")
 
     def digest(self, name: str) -> str:
@@ -62,36 +62,9 @@ class Journal:
         return self._digests[name]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a killed process leaves it whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; the message names it.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with _explained(path):
-            part.write_bytes(content)
-            part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def digest_of(content: bytes) -> str:
     """Return the SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Make an OSError name the file and tell what to do about a full disk."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "; free some space and run this again: what is finished is kept" if full else ""
-        raise OSError(error.errno, f"{error.strerror}{advice}", str(path)) from error
 
 
 def _check_identity(folder: Path, line: str, identity: Mapping[str, Any]) -> None:

@@ -34,22 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from emodc.crop_geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY, CropGeometry, with_margin
 from emodc.data.base import SPLITS
 from emodc.data.carve import carve
 from emodc.data.csv_list import MANIFEST
 from emodc.data.duplicates import Progress, group_keys, near_pairs, take_prints
-from emodc.data.journal import Journal, digest_of, write_whole
+from emodc.data.journal import Journal, digest_of
 from emodc.data.release import Release
-from emodc.faces import (
-    ARCFACE_GEOMETRY,
-    FER2013_GEOMETRY,
-    CropGeometry,
-    FaceDetector,
-    crop_face,
-    enlarged,
-    whole_image_crop,
-    with_margin,
-)
+from emodc.faces import FaceDetector, crop_face, enlarged, whole_image_crop
+from emodc.files import write_atomically
 from emodc.images import as_rgb
 
 GEOMETRIES: Mapping[str, CropGeometry] = {
@@ -80,7 +73,7 @@ def prepare(
         size: side of the crops in pixels.
         geometry: where they show the landmarks, one of `GEOMETRIES`; None takes every picture for
             a face crop already and only makes it square and resizes it.
-        margin: see `emodc.faces.with_margin`.
+        margin: see `emodc.crop_geometry.with_margin`.
         splits: which to write; all that have labelled pictures if not given.
         progress: called as pictures are decoded, then from 0 again as they are written.
 
@@ -136,7 +129,7 @@ def prepare(
         FAILURES: _csv([["id", "reason"], *failed]),
     }
     for name, content in tables.items():
-        write_whole(folder / name, content)
+        write_atomically(folder / name, content)
     counts = {split: dict.fromkeys(classes, 0) for split in chosen}
     for row in listed:
         counts[split_of[row]][classes[release.labels[row]]] += 1
@@ -157,7 +150,7 @@ def prepare(
         "tables": {name: digest_of(content) for name, content in tables.items()},
         "files": {name: journal.digest(name) for name in listed.values()},
     }
-    write_whole(folder / MANIFEST, _json(manifest))
+    write_atomically(folder / MANIFEST, _json(manifest))
     return manifest
 
 

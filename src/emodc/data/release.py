@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emodc.crop_geometry import CropGeometry
 from emodc.data.base import SPLITS, FaceData
 from emodc.data.carve import VALIDATION_SHARE, carve
-from emodc.faces import CropGeometry
 from emodc.images import IMAGE_SUFFIXES, read_image
 from emodc.labels import LabelSet
 

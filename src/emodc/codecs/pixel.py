@@ -1,4 +1,4 @@
-"""Codecs: from face crops to the space in which a backbone works, and back."""
+"""Gray pixels as x0."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from emodc.faces import whole_image_crop
-from emodc.images import as_rgb
+from emodc.codecs.base import CPU, square
 
 # The contrast below which a crop counts as blank: scaling it up would only amplify noise.
 _LEAST_CONTRAST = 4.0
@@ -22,7 +21,7 @@ _TYPICAL_MEAN, _TYPICAL_CONTRAST = 129.0, 54.0
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCodec:
-    """Gray pixels, each picture standardised by itself.
+    """Gray pixels, each picture standardised by itself; see :class:`emodc.codecs.base.Codec`.
 
     Every crop gets zero mean and unit variance of its own, so x0 has the unit variance that
     noise schedules assume, and brightness and contrast of the photograph drop out.
@@ -48,28 +47,23 @@ class PixelCodec:
         """The shape (C, H, W) of one x0."""
         return (1, self.size, self.size)
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Turn face crops into x0: `to_pixels`, then `to_x0`.
+    @property
+    def identity(self) -> str:
+        """What, beside the crop, decides x0."""
+        return f"pixel/{self.size}"
 
-        Args:
-            crops: B pictures, uint8, each (H, W) gray or (H, W, 3) RGB, of any size; see
-                :func:`emodc.faces.whole_image_crop` for how they become square.
-
-        Returns:
-            (B, 1, size, size) float32, mean 0 and variance 1 per picture.
-
-        Raises:
-            ValueError: a crop has another dtype or shape.
-        """
-        return self.to_x0(self.to_pixels(crops))
+    def encode(self, crops: Sequence[NDArray[np.uint8]], device: torch.device = CPU) -> Tensor:
+        """Turn face crops into x0 of mean 0 and variance 1 each: (B, 1, size, size) float32."""
+        return self.to_x0(self.to_pixels(crops).to(device))
 
     def to_pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Return crops as luma (ITU-R 601) at the model's size: (B, 1, size, size) uint8.
+        """Return crops as luma (ITU-R 601) at the codec's size: (B, 1, size, size) uint8.
 
         Raises:
             ValueError: a crop has another dtype or shape than `encode` takes.
         """
-        return torch.from_numpy(np.stack([self._gray(crop) for crop in crops])).unsqueeze(1)
+        gray = [np.array(Image.fromarray(square(c, self.size)).convert("L")) for c in crops]
+        return torch.from_numpy(np.stack(gray)).unsqueeze(1)
 
     def to_x0(self, pixels: Tensor) -> Tensor:
         """Standardise pictures (B, 1, H, W) of any dtype; blank ones come out as zeros."""
@@ -82,13 +76,3 @@ class PixelCodec:
         """Turn x0 (B, 1, H, W) into viewable pictures (B, H, W) uint8 of typical contrast."""
         pixels = x0.detach().float().squeeze(1) * _TYPICAL_CONTRAST + _TYPICAL_MEAN
         return pixels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-
-    def _gray(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if crop.dtype != np.uint8 or crop.ndim not in (2, 3) or crop.shape[2:] not in ((), (3,)):
-            raise ValueError(
-                "a face crop must be uint8 of shape (H, W) or (H, W, 3), "
-                f"not {crop.dtype} {crop.shape}"
-            )
-        if crop.shape[:2] != (self.size, self.size):
-            crop = whole_image_crop(as_rgb(crop), self.size)
-        return np.array(Image.fromarray(crop).convert("L"))

@@ -1,0 +1,98 @@
+"""FaceUNet's trunk with a linear head: the rival that shares everything with it but diffusion.
+
+The trunk is shown the clean picture at the least noise level, or, as the control that isolates
+diffusion, the very draws (t, eps) that a diffusion classifier is shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from emodc.backbones.base import Classifier, load_weights
+from emodc.backbones.face_trunk import GROUPS, FaceTrunk
+from emodc.diffusion import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceClassifierConfig:
+    """Size of a :class:`FaceClassifier`, and what it is shown.
+
+    Attributes:
+        patch: side of the squares of pixels that the stem folds into channels; the size of
+            x0 must be a multiple of 4 * patch.
+        widths: channels at full, half and quarter resolution; multiples of 8.
+        depths: residual blocks at each.
+        embedding: width of the noise-level network and of the head's input.
+        sees_noise: whether it is shown noised pictures and their noise level.
+
+    Raises:
+        ValueError: a size is not positive, or a width is not a multiple of 8.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["face_classifier"] = "face_classifier"
+    patch: int = 2
+    widths: tuple[int, int, int] = (64, 128, 256)
+    depths: tuple[int, int, int] = (1, 2, 3)
+    embedding: int = 256
+    sees_noise: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.patch, self.embedding, *self.widths) < 1 or min(self.depths) < 0:
+            raise ValueError("patch, widths and embedding must be positive, depths not negative")
+        if any(width % GROUPS for width in self.widths):
+            raise ValueError(f"widths must be multiples of {GROUPS}, not {self.widths}")
+
+    @property
+    def multiple(self) -> int:
+        """What the size of x0 must be a multiple of."""
+        return 4 * self.patch
+
+    def build(self, texts: Sequence[str], schedule: Schedule) -> "FaceClassifier":
+        """Return the network with fresh weights, drawn from torch's global generator.
+
+        Args:
+            texts: of the K + 2 prompts; only their number matters.
+            schedule: the noise that the draws add.
+        """
+        return FaceClassifier(self, len(texts) - 2, schedule)
+
+    def restore(
+        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
+    ) -> "FaceClassifier":
+        """Return the network with the weights that `FaceClassifier.files` gave.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        network = self.build(texts, schedule)
+        load_weights(network, files)
+        return network
+
+
+class FaceClassifier(FaceTrunk, Classifier):
+    """A convolutional classifier; see :class:`emodc.backbones.base.Classifier`.
+
+    Args:
+        config: sizes.
+        num_classes: K.
+        schedule: gives every timestep its noise level.
+    """
+
+    def __init__(self, config: FaceClassifierConfig, num_classes: int, schedule: Schedule) -> None:
+        super().__init__(config.patch, config.widths, config.depths, config.embedding, schedule)
+        self.sees_noise = config.sees_noise
+        self.trunk_classes = nn.Linear(config.embedding, num_classes)
+
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Return logits: (B, 1, H, W), (B,), (B, 1, H, W) -> (B, K)."""
+        if not self.sees_noise:
+            return self.read_classes(self.look(x0, self.sigma[torch.zeros_like(t)]).context)
+        sigma = self.sigma[t]  # (B,)
+        level = sigma.view(-1, 1, 1, 1)
+        xt = (x0 + level * eps) * torch.rsqrt(1 + level**2)  # the forward process in other words
+        return self.read_classes(self.look(xt, sigma).context)

@@ -1,0 +1,130 @@
+"""A residual network (He et al., CVPR 2016) as a rival: the architecture everybody compares with.
+
+It is transformers' ResNet with two changes. Its first convolution keeps half the resolution, as
+FaceUNet's stem does, where the original for 224-pixel photographs keeps a quarter. And group
+normalisation (Wu & He, ECCV 2018) stands for batch normalisation: averaged weights have no batch
+statistics of their own, and an answer must not depend on the pictures beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from emodc.backbones.base import Classifier, load_weights
+from emodc.diffusion import Schedule
+from emodc.extras import importing
+
+_GROUPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """Size of a :class:`ResNet`; the default is about as large as FaceUNet's trunk.
+
+    Attributes:
+        widths: channels of each stage, every one at half the resolution of the one before;
+            multiples of 8.
+        depths: residual blocks of each stage.
+
+    Raises:
+        ValueError: there are no stages, or as many depths as widths, or a size is wrong.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["resnet"] = "resnet"
+    widths: tuple[int, ...] = (64, 128, 256)
+    depths: tuple[int, ...] = (2, 2, 4)
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.depths):
+            raise ValueError("widths and depths must name the same number of stages, at least one")
+        if any(width < 1 or width % _GROUPS for width in self.widths) or min(self.depths) < 1:
+            raise ValueError(f"widths must be multiples of {_GROUPS}, depths positive")
+
+    @property
+    def multiple(self) -> int:
+        """What the size of x0 must be a multiple of."""
+        return 1
+
+    def build(self, texts: Sequence[str], schedule: Schedule) -> "ResNet":
+        """Return the network with fresh weights, drawn from torch's global generator.
+
+        Args:
+            texts: of the K + 2 prompts; only their number matters.
+            schedule: of no importance.
+
+        Raises:
+            ImportError: the extra `rivals` is not installed.
+        """
+        return ResNet(self, len(texts) - 2)
+
+    def restore(
+        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
+    ) -> "ResNet":
+        """Return the network with the weights that `ResNet.files` gave.
+
+        Raises:
+            ValueError: they do not fit.
+            ImportError: as for `build`.
+        """
+        network = self.build(texts, schedule)
+        load_weights(network, files)
+        return network
+
+
+class ResNet(Classifier):
+    """A residual classifier of gray pictures; see :class:`emodc.backbones.base.Classifier`.
+
+    Args:
+        config: sizes.
+        num_classes: K.
+    """
+
+    def __init__(self, config: ResNetConfig, num_classes: int) -> None:
+        super().__init__()
+        with importing("rivals", "a ResNet"):
+            from transformers import ResNetConfig as Described
+            from transformers import ResNetForImageClassification
+        described = Described(
+            num_channels=1,
+            embedding_size=config.widths[0],
+            hidden_sizes=list(config.widths),
+            depths=list(config.depths),
+            layer_type="basic",
+            num_labels=num_classes,
+        )
+        network = ResNetForImageClassification(described)
+        stem = network.resnet.embedder
+        stem.embedder.convolution = nn.Conv2d(1, config.widths[0], 3, 2, padding=1, bias=False)
+        stem.pooler = nn.Identity()
+        _normalise_groups(network)
+        self.network = network
+
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Return logits: (B, 1, H, W), (B,), (B, 1, H, W) -> (B, K)."""
+        x0 = x0.contiguous(memory_format=torch.channels_last)
+        pooled = self.network.resnet(pixel_values=x0).pooler_output  # (B, width, 1, 1)
+        head = self.network.classifier
+        with torch.autocast(x0.device.type, enabled=False):  # last layer in float32
+            logits: Tensor = head(pooled.to(head[-1].weight.dtype))
+        return logits
+
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """Return the filters between layers; the first convolution and the head are AdamW's."""
+        ends = ("network.resnet.embedder.", "network.classifier.")
+        return [
+            p for name, p in self.named_parameters() if p.ndim > 1 and not name.startswith(ends)
+        ]
+
+
+def _normalise_groups(module: Any) -> None:
+    """Put group normalisation in the place of all batch normalisation."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, nn.GroupNorm(_GROUPS, child.num_features))
+        else:
+            _normalise_groups(child)

@@ -1,0 +1,108 @@
+"""What a recipe would cost: parameters, network evaluations, memory, and time from a probe step."""
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from emodc.backbones.base import DTYPES, Network
+from emodc.checkpoint import build_backbone
+from emodc.config import Recipe
+from emodc.labels import LabelSet
+from emodc.memory import naming_the_remedy
+from emodc.sampling import Batch, training_prompts
+from emodc.train import phase_at, sample_loss
+
+_GIB = 2**30
+
+
+def plan(recipe: Recipe, label_set: LabelSet, device: torch.device) -> dict[str, str]:
+    """Build the network, take a training step on noise, and say what the whole run would cost.
+
+    The step is one micro-batch forwards and backwards, the second of two, under the objective of
+    the last phase; optimiser, reading and validation are not in its time.
+
+    Args:
+        recipe: what would be trained.
+        label_set: the classes of the data.
+        device: where to take the step.
+
+    Returns:
+        What to print, by its heading.
+
+    Raises:
+        ValueError: the checkpoint cannot be used, or the device's memory is too small.
+        ImportError: the extra `sd` is not installed.
+    """
+    schedule = recipe.model.schedule.build()
+    backbone = build_backbone(recipe.model, label_set, schedule).to(device)
+    batch = _noise(recipe, len(label_set)).to(device)
+    phase = phase_at(recipe, recipe.samples)
+    prompts = training_prompts(batch, phase.objective, len(label_set)).shape[1]
+    dtype = DTYPES[recipe.precision]
+    seconds = 0.0
+    with naming_the_remedy("lower micro_batch, or set backbone.gradient_checkpointing=true"):
+        for _ in range(2):
+            started = time.perf_counter()
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                loss, _ = sample_loss(backbone, schedule, batch, phase, len(label_set))
+            torch.autograd.backward(loss)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # steps are queued
+            seconds = time.perf_counter() - started
+    images, classes = recipe.validation.images, len(label_set)
+    validations = recipe.samples // recipe.validation.every + 1
+    scored = validations * images * recipe.validation.steps * classes
+    hours = seconds * recipe.samples / len(batch.x0) / 3600
+    return {
+        "trained": _trained(backbone),
+        "network evaluations": (
+            f"{prompts} a sample, {recipe.samples * prompts:,} in training, about {scored:,} "
+            f"without gradient in {validations} validations"
+        ),
+        "memory": _memory(backbone, device),
+        "probe step": (
+            f"{seconds:.3g} s for {len(batch.x0)} samples on {device.type}: about {hours:.3g} h "
+            f"for the {recipe.samples:,} samples on one such device, validations not counted"
+        ),
+    }
+
+
+def _noise(recipe: Recipe, num_classes: int) -> Batch:
+    """Return a micro-batch whose pictures are noise: they cost what others cost."""
+    images = recipe.micro_batch or recipe.batch_size
+    shape = (images, *recipe.model.codec.shape)
+    return Batch(
+        x0=torch.randn(shape),
+        c_p=torch.arange(images) % num_classes,
+        t=torch.arange(images),
+        eps=torch.randn(shape),
+        replaced=torch.full((images,), -1),
+        u=torch.full((images,), 0.5),
+    )
+
+
+def _trained(backbone: Network) -> str:
+    trained = sum(weight.numel() for weight in backbone.trained().values())
+    total = sum(weight.numel() for weight in backbone.parameters())
+    return f"{trained:,} of {total:,} parameters"
+
+
+def _memory(backbone: Network, device: torch.device) -> str:
+    """Return what the weights take, and what the probe step took where it can be measured."""
+    trained, everything = backbone.trained(), dict(backbone.named_parameters())
+    weights, changing = _bytes(everything), _bytes(trained)
+    text = (
+        f"{weights / _GIB:.2f} GiB of weights, {4 * changing / _GIB:.2f} GiB for gradients, two "
+        "moments and the average of what is trained"
+    )
+    if device.type != "cuda":
+        return f"{text}; activations can be measured on a GPU only"
+    # Gradients are in the peak of the step, moments and average come on top.
+    peak = torch.cuda.max_memory_allocated(device) + 3 * changing
+    return f"{text}; {peak / _GIB:.2f} GiB in all at the peak of the probe step"
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
