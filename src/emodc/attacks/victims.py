@@ -1,0 +1,125 @@
+"""What is attacked: a decision rule from pixels to class logits, with the draws it used.
+
+Attacks see every model as a function of pixels and of the seed of its draws. For a diffusion
+classifier the logits are those of the deployed rule, ``-scale * mean_s w_s d_c,s``, and the
+gradient goes through every (class, t, eps) term of it. Nothing is approximated: a gradient of
+fewer terms, or of other ones, makes a classifier look robust that is not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from emodc.checkpoint import Model
+from emodc.classifier import DEFAULT_PAIRS, draw_bank
+
+
+@dataclass(frozen=True)
+class Victim:
+    """What is attacked.
+
+    Attributes:
+        answer: pixels (B, C, H, W) in [0, 1] and the seed of the draws -> logits (B, K), of which
+            the greatest is the answer. Gradient attacks need logits that are differentiable
+            functions of the pixels; the black-box attack does not. An image's logits must not
+            depend on the images beside it.
+        batch: most images shown at once.
+
+    Raises:
+        ValueError: ``batch`` is not positive.
+    """
+
+    answer: Callable[[Tensor, int], Tensor]
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"a victim is shown at least 1 image at once, not {self.batch}")
+
+
+def network_victim(network: Callable[[Tensor], Tensor], batch: int = 64) -> Victim:
+    """Return a discriminative classifier as a victim; it has no draws, so their seed is ignored.
+
+    Args:
+        network: pixels (B, C, H, W) in [0, 1] -> logits (B, K), with its own preprocessing.
+        batch: most images shown at once.
+    """
+    return Victim(lambda pixels, seed: network(pixels), batch)
+
+
+def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Victim:
+    """Return a diffusion classifier as a victim.
+
+    Its pixels are those that the codec standardises, so x0 is a differentiable function of them.
+    The logits order the classes as :func:`emodc.classifier.posterior` does; its power, which
+    changes no order, is left out because its gradient is infinite at the leading class.
+
+    Memory is that of one call of the network, forward and backward, whatever the number of
+    images, classes and draws: as many images are shown at once as fit in one call. When the draws
+    of one image do not fit, their activations are forgotten and computed once more on the way
+    back, call by call, which takes half as long again.
+
+    Args:
+        model: what is attacked; left as it is.
+        steps: S, the draws of the deployed rule.
+        pairs: most (image, draw) pairs in one call of the network.
+    """
+    codec, timesteps, classes = model.settings.codec, model.schedule.timesteps, len(model.label_set)
+
+    def answer(pixels: Tensor, seed: int) -> Tensor:
+        bank = draw_bank(timesteps, steps, codec.shape, seed)
+        t, eps = bank.t.to(pixels.device), bank.eps.to(pixels.device)
+
+        def terms(x0: Tensor, pair: Tensor) -> Tensor:
+            image, draw = pair // steps, pair % steps
+            return model.pair_errors(x0[image], t[draw], eps[draw])  # (pairs, K)
+
+        x0 = codec.to_x0(255 * pixels)
+        parts = torch.split(torch.arange(len(pixels) * steps, device=pixels.device), pairs)
+        recompute = len(parts) > 1 and torch.is_grad_enabled() and x0.requires_grad
+        errors = torch.cat(
+            [
+                checkpoint(terms, x0, pair, use_reentrant=False, preserve_rng_state=False)
+                if recompute
+                else terms(x0, pair)
+                for pair in parts
+            ]
+        ).view(len(pixels), steps, classes)
+        weights = model.decision.weights_at(bank.t, timesteps).to(pixels.device)
+        return -model.decision.scale * (errors.double() * weights.view(1, -1, 1)).mean(dim=1)
+
+    return Victim(answer, batch=max(pairs // steps, 1))
+
+
+@torch.no_grad()
+def predictions(victim: Victim, pixels: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Return the classes that the victim answers, (B, R) int64, for each of R seeds of its draws.
+
+    Args:
+        victim: what answers.
+        pixels: (B, C, H, W) in [0, 1].
+        seeds: one for every evaluation.
+    """
+    parts = torch.split(pixels, victim.batch)
+    rows = [torch.cat([victim.answer(x, seed).argmax(dim=1) for x in parts]) for seed in seeds]
+    return torch.stack(rows, dim=1)
+
+
+class Deployed(nn.Module):
+    """A victim with fixed draws as a torch module, for attack libraries that expect one.
+
+    Args:
+        victim: what answers.
+        seed: of its draws.
+    """
+
+    def __init__(self, victim: Victim, seed: int = 0) -> None:
+        super().__init__()
+        self._victim, self._seed = victim, seed
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> logits (B, K) of the pixels' dtype."""
+        return self._victim.answer(pixels, self._seed).to(pixels.dtype)
