@@ -1,0 +1,68 @@
+"""Write the results into docs/robustness.md from the reports in docs/results/robustness/.
+
+    python scripts/write_robustness.py
+
+Each report is a ``report.json`` of `emodc robustness`, under a name of its own. Text between
+``<!-- robustness -->`` and ``<!-- end of robustness -->`` is replaced.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from emodc.robustness.tables import attack_tables, summary_table
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKED = re.compile(r"(<!-- robustness -->\n).*?(<!-- end of robustness -->)", re.DOTALL)
+
+
+def section(name: str, report: dict[str, Any]) -> list[str]:
+    """Return a report's tables, as lines of Markdown.
+
+    Args:
+        name: of its file.
+        report: of `emodc robustness`.
+    """
+    data = report["data"]
+    corruptions = dict.fromkeys(cell["corruption"] for cell in report["cells"] if cell["severity"])
+    severities = sorted({cell["severity"] for cell in report["cells"]} - {0})
+    lines = [
+        f"### {name}",
+        "",
+        f"{data['name']} {data['split']}, {report['n_images']:,} faces of "
+        f"{len(report['classes'])} classes, seed {', '.join(map(str, report['seeds']))}"
+        + (f"; differences to {report['baseline']}" if report["baseline"] else "")
+        + ".",
+    ]
+    if corruptions:
+        lines[-1] += (
+            f" Corrupted: mean over {', '.join(corruptions)} at severity "
+            f"{', '.join(map(str, severities))}."
+        )
+    lines += ["", *summary_table(report), "", *attack_tables(report)]
+    failed = [finding for finding in report["findings"] if not finding["passed"]]
+    if report["findings"]:
+        lines.append(f"Checks of the attack: {len(report['findings'])}, failed: {len(failed)}.")
+        lines += [f"- {f['model']}, {f['defence']}: {f['check']}: {f['detail']}" for f in failed]
+        lines.append("")
+    return lines
+
+
+def rewritten(page: str, reports: dict[str, dict[str, Any]]) -> str:
+    """Return a page with these reports, by name, between its marks."""
+    lines = [line for name, report in reports.items() for line in section(name, report)]
+    text = "\n".join(lines).rstrip() + "\n" if lines else "None yet.\n"
+    return MARKED.sub(lambda found: found[1] + text + found[2], page)
+
+
+def main() -> None:
+    """Rewrite the marked part."""
+    files = sorted((ROOT / "docs" / "results" / "robustness").glob("*.json"))
+    reports = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    page = ROOT / "docs" / "robustness.md"
+    page.write_text(rewritten(page.read_text(encoding="utf-8"), reports), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The report's figures: curves against severity and epsilon, and a heat map.
+
+matplotlib (extra ``figures``) is imported on first use, without its global state.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emodc.extras import importing
+from emodc.robustness.tables import eps_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 4  # of panels
+_PANEL = (3.0, 2.4)  # inches
+_MARKERS = "osD^vP*X"
+
+
+def require_matplotlib() -> None:
+    """Complain now if figures cannot be drawn later.
+
+    Raises:
+        ImportError: the extra ``figures`` is not installed.
+    """
+    with importing("figures", "drawing figures"):
+        import matplotlib  # noqa: F401
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of this size in inches.
+
+    Raises:
+        ImportError: the extra ``figures`` is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: "Figure", folder: Path, name: str) -> list[str]:
+    """Write a figure as PNG and as SVG, and return the file names, PNG first.
+
+    The same figure gives the same SVG: it holds no date and no random names.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    return [f"{name}.png", f"{name}.svg"]
+
+
+def severity_curves(report: Mapping[str, Any]) -> "Figure":
+    """Draw accuracy against severity, one panel for the mean and one for each corruption.
+
+    Args:
+        report: of `emodc.robustness.summary.summarise_comparison`, with corruptions.
+    """
+    names = list(report["models"][0]["corrupted"]["by_corruption"])
+    models = [model["name"] for model in report["models"]]
+    cells = {(c["model"], c["corruption"], c["severity"]): c for c in report["cells"]}
+    severities = sorted({severity for *_, severity in cells if severity})
+    panels: list[tuple[str, Sequence[str]]] = [("mean of all", names)]
+    panels += [(name, [name]) for name in names]
+    rows = math.ceil(len(panels) / _COLUMNS)
+    figure = new_figure(_COLUMNS * _PANEL[0], rows * _PANEL[1] + 0.4)
+    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, members) in zip(grid.flat, panels, strict=False):
+        for number, model in enumerate(models):
+            clean = cells[model, "clean", 0]["accuracy"]
+            mean = [
+                sum(cells[model, name, severity]["accuracy"] for name in members) / len(members)
+                for severity in severities
+            ]
+            _line(axes, [0, *severities], [clean, *mean], number, model)
+            if len(members) == 1:
+                points = [cells[model, "clean", 0], *(cells[model, title, s] for s in severities)]
+                low, high = zip(*(point["accuracy_ci95"] for point in points), strict=True)
+                axes.fill_between([0, *severities], low, high, color=f"C{number}", alpha=0.15, lw=0)
+        axes.set_title(title.replace("_", " "), fontsize=9)
+        axes.set_xticks([0, *severities], ["clean", *map(str, severities)])
+        axes.tick_params(labelbottom=True, labelsize=8)
+        axes.axhline(1 / len(report["classes"]), color="gray", lw=0.8, ls=":")
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel("severity", fontsize=9)
+    figure.supylabel("accuracy (dotted: chance)", fontsize=9)
+    _legend(figure, grid[0, 0])
+    return figure
+
+
+def epsilon_curves(report: Mapping[str, Any]) -> "Figure":
+    """Draw robust accuracy against epsilon, one line for each model and defence.
+
+    Args:
+        report: of `emodc.robustness.summary.summarise_comparison`, with attacks.
+    """
+    clean = {model["name"]: model["clean"]["accuracy"] for model in report["models"]}
+    series: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in report["attacks"]:
+        series.setdefault((row["model"], row["defence"]), []).append(row)
+    first = report["attacks"][0]
+    figure = new_figure(6.0, 4.0)
+    axes = figure.subplots()
+    for number, ((model, defence), rows) in enumerate(series.items()):
+        rows = sorted(rows, key=lambda row: float(row["eps"]))
+        eps = [0.0, *(row["eps"] for row in rows)]
+        label = model if defence == "no draws" else f"{model}, {defence}"
+        _line(axes, eps, [clean[model], *(row["accuracy"] for row in rows)], number, label)
+        low, high = zip(*(row["accuracy_ci95"] for row in rows), strict=True)
+        axes.fill_between(eps[1:], low, high, color=f"C{number}", alpha=0.15, lw=0)
+    ticks = sorted({row["eps"] for row in report["attacks"]})
+    axes.set_xticks(
+        [0.0, *ticks],
+        ["0", *(eps_text(eps, first["norm"]) for eps in ticks)],
+        rotation=45,
+        fontsize=8,
+    )
+    axes.set_xlabel(f"eps, {first['norm']}, {first['attack']}")
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(-0.02, 1.02)
+    _legend(figure, axes)
+    return figure
+
+
+def heat_map(report: Mapping[str, Any]) -> "Figure":
+    """Draw accuracies as colours: a panel for each model, corruptions down, severities across.
+
+    Args:
+        report: of `emodc.robustness.summary.summarise_comparison`, with corruptions.
+    """
+    models = [model["name"] for model in report["models"]]
+    names = list(report["models"][0]["corrupted"]["by_corruption"])
+    cells = {(c["model"], c["corruption"], c["severity"]): c["accuracy"] for c in report["cells"]}
+    severities = sorted({severity for *_, severity in cells if severity})
+    width = 1.8 + len(models) * (0.6 + 0.45 * (len(severities) + 1))
+    figure = new_figure(width, 1.0 + 0.28 * len(names))
+    grid = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    for axes, model in zip(grid, models, strict=True):
+        values = [
+            [cells[model, "clean", 0], *(cells[model, name, severity] for severity in severities)]
+            for name in names
+        ]
+        image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                colour = "black" if value > 0.6 else "white"
+                axes.text(
+                    column, row, f"{value:.2f}", ha="center", va="center", size=7, color=colour
+                )
+        axes.set_title(model, fontsize=9)
+        axes.set_xticks(range(len(severities) + 1), ["clean", *map(str, severities)], fontsize=8)
+        axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
+    figure.colorbar(image, ax=list(grid), label="accuracy", shrink=0.9)
+    return figure
+
+
+def _line(axes: "Axes", x: Sequence[float], y: Sequence[float], number: int, label: str) -> None:
+    marker = _MARKERS[number % len(_MARKERS)]
+    axes.plot(x, y, marker=marker, markersize=4, color=f"C{number}", label=label)
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(len(labels), 3)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)

@@ -1,0 +1,64 @@
+"""One face under every corruption, with what each model makes of it."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emodc.robustness.charts import new_figure
+from emodc.robustness.comparison import Comparison
+from emodc.robustness.conditions import CLEAN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def face_chart(comparison: Comparison) -> "Figure":
+    """Draw one face: corruptions down, severities across, the models' answers below each picture.
+
+    The face is the first that all models recognise when it is clean, so that every wrong answer
+    is the corruption's doing; the first of all if there is none. Nobody chose it for its looks.
+
+    Args:
+        comparison: finished, with corruptions.
+    """
+    sample, seed = comparison.sample, comparison.seeds[0]
+    right = [comparison.right(subject, CLEAN) == 1 for subject in comparison.subjects]
+    row = int(np.argmax(np.logical_and.reduce([known.numpy() for known in right])))
+    truth = int(sample.labels[row])
+    corruptions = [c for c in comparison.conditions if c.kind == "corruption"]
+    names = list(dict.fromkeys(condition.name for condition in corruptions))
+    severities = sorted({condition.severity for condition in corruptions})
+    columns = [0, *severities]
+    below = 0.16 * len(comparison.subjects)
+    figure = new_figure(1.35 * len(columns) + 0.6, (1.3 + below) * len(names) + 0.7)
+    grid = figure.subplots(len(names), len(columns), squeeze=False)
+    known = {(c.name, c.severity): c for c in corruptions}
+    for line, name in zip(grid, names, strict=True):
+        for axes, severity in zip(line, columns, strict=True):
+            condition = known[name, severity] if severity else CLEAN
+            image = sample.data.image(row)
+            picture = condition.show(image, seed, int(sample.index[row]), sample.geometry)[0]
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for number, subject in enumerate(comparison.subjects):
+                answer = int(comparison.probabilities(subject, condition, seed)[row, 0].argmax())
+                axes.text(
+                    *(0.5, -0.03 - 0.13 * number),
+                    sample.classes[answer],
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=7,
+                    color=f"C{number}",
+                    fontweight="normal" if answer == truth else "bold",
+                    fontstyle="normal" if answer == truth else "italic",
+                )
+        line[0].set_ylabel(name.replace("_", " "), fontsize=7)
+    for axes, severity in zip(grid[0], columns, strict=True):
+        axes.set_title(f"severity {severity}" if severity else "clean", fontsize=8)
+    figure.suptitle(f"truth: {sample.classes[truth]}; bold italics: wrong", fontsize=9)
+    for number, subject in enumerate(comparison.subjects):
+        grid[0, 0].plot([], [], color=f"C{number}", lw=4, label=subject.name)
+    figure.legend(loc="outside lower center", ncols=min(len(comparison.subjects), 4), fontsize=8)
+    return figure

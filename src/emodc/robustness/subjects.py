@@ -1,0 +1,115 @@
+"""What is tested: classifiers of face crops, diffusion or not, behind one interface."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emodc.answers import Scorer
+from emodc.attacks.victims import Victim, diffusion_victim
+from emodc.backbones.base import Classifier
+from emodc.checkpoint import Model
+from emodc.classifier import spaced_timesteps
+from emodc.labels import LabelSet
+from emodc.scoring import model_identity
+
+
+class Subject(Protocol):
+    """A classifier under test."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the report; no two subjects of a comparison share a name."""
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Its K classes, in the order of its answers."""
+
+    @property
+    def draws(self) -> int:
+        """Draws for each answer; 0 where the classifier has none."""
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether its victim's logits have gradients; otherwise only `square` can attack it."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides its answers (weights, settings), by the name that an error message uses."""
+
+    def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> Tensor:
+        """Return the answers, (B, K) float64 on the CPU, rows sum to 1.
+
+        Args:
+            crops: B face crops at their native resolution, uint8 gray or RGB.
+            seed: of the draws.
+        """
+
+    def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return crops as an attacker changes them: (B, C, H, W) float32 in [0, 1]."""
+
+    def victim(self) -> Victim:
+        """Return what is attacked: the deployed rule as a function of `pixels`."""
+
+
+@dataclass(frozen=True)
+class ModelSubject:
+    """A model or a rival under test, with plain scoring; see `Subject`.
+
+    Attributes:
+        model: what answers.
+        steps: S, the draws for each answer, where it has draws.
+        name: what it is called in the report.
+
+    Raises:
+        ValueError: ``steps`` is out of range.
+    """
+
+    model: Model
+    steps: int
+    name: str
+
+    def __post_init__(self) -> None:
+        spaced_timesteps(self.model.schedule.timesteps, self.steps)  # complains
+
+    @property
+    def draws(self) -> int:
+        """S; 0 if the model is shown no noise."""
+        return self.steps if self.model.sees_noise else 0
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients reach the picture: not through an ONNX file."""
+        backbone = self.model.backbone
+        return not isinstance(backbone, Classifier) or backbone.differentiable
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The model's classes."""
+        return self.model.label_set
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """Weights, settings, precision, and the number of draws."""
+        decision = self.model.decision.model_dump_json()
+        return model_identity(self.model) | {"decision": decision, "steps": str(self.draws)}
+
+    def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> Tensor:
+        """Return the answers of the deployed rule, (B, K) float64."""
+        scorer = Scorer(self.model, steps=max(self.draws, 1), seed=seed)
+        x0 = self.model.settings.codec.encode(crops, self.model.device)
+        return scorer(x0).probabilities
+
+    def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return crops at the codec's size and colours, (B, C, H, W) in [0, 1]."""
+        pixels = self.model.settings.codec.to_pixels(crops).to(self.model.device)
+        return pixels.to(torch.float32) / 255
+
+    def victim(self) -> Victim:
+        """Return the deployed rule with plain scoring; every term of it has its gradient."""
+        return diffusion_victim(self.model, max(self.draws, 1))

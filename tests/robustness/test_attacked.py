@@ -1,0 +1,184 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from emodc.attacks.gradient import GradientAttack
+from emodc.attacks.hunt import FixedDraws, FreshDraws
+from emodc.attacks.threat import Images
+from emodc.attacks.victims import network_victim, predictions
+from emodc.backbones.face_classifier import FaceClassifierConfig
+from emodc.checkpoint import Model, build_backbone
+from emodc.codecs import PixelCodec
+from emodc.config import ModelSettings
+from emodc.decision import Decision
+from emodc.labels import BASIC7, LabelSet
+from emodc.robustness import AttackPlan, Comparison, ModelSubject
+from emodc.robustness.attacked import tasks_of
+from emodc.robustness.summary import summarise_comparison
+from robustness.conftest import Memory, faces
+
+PLAN = AttackPlan(eps=(0.02, 0.1), iterations=2, checked=0)
+
+
+def compare(
+    subjects: list[ModelSubject | Memory], folder: Path, plan: AttackPlan = PLAN
+) -> Comparison:
+    comparison = Comparison(subjects, faces(), folder, suites=(), attack=plan)
+    comparison.run()
+    return comparison
+
+
+def test_the_numbers_are_those_of_the_attack(subject: ModelSubject, tmp_path: Path) -> None:
+    report = summarise_comparison(compare([subject], tmp_path))
+    data = faces()
+    pixels = subject.pixels([data.image(i) for i in range(14)])
+    images = Images(pixels, torch.from_numpy(data.labels), torch.arange(14))
+    for eps, row in zip(PLAN.eps, report["attacks"], strict=True):
+        attack = GradientAttack(steps=2)
+        found = attack(subject.victim(), images, eps, "linf", FixedDraws(0), 0)
+        right = predictions(subject.victim(), found.pixels, [0])[:, 0] == images.labels
+        assert row["accuracy"] == pytest.approx(float(right.double().mean()))
+        assert (row["n_images"], row["eps"], row["draws"], row["steps"]) == (14, eps, 2, 2)
+        assert (row["attack"], row["loss"], row["norm"]) == ("apgd", "dlr", "linf")
+        assert (row["defence"], row["eot"], row["evaluations"]) == ("fixed draws", 1, 1)
+
+
+def test_what_the_attacker_sees_is_what_is_deployed(subject: ModelSubject) -> None:
+    crops = [faces().image(i) for i in range(14)]
+    expected = subject.probabilities(crops, seed=5).argmax(dim=1)
+    assert torch.equal(predictions(subject.victim(), subject.pixels(crops), [5])[:, 0], expected)
+
+
+@pytest.mark.parametrize("sees_noise", [False, True])
+def test_rivals_are_attacked_by_the_same_code(sees_noise: bool, tmp_path: Path) -> None:
+    settings = ModelSettings(
+        codec=PixelCodec(size=16),
+        backbone=FaceClassifierConfig(
+            widths=(8, 8, 8), depths=(1, 1, 1), embedding=16, sees_noise=sees_noise
+        ),
+    )
+    schedule = settings.schedule.build()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_backbone(settings, BASIC7, schedule).eval()
+    model = Model("rival", settings, BASIC7, None, network, schedule, Decision(scale=1.0))
+    rival = ModelSubject(model, steps=3, name="rival")
+    assert rival.draws == (3 if sees_noise else 0)
+    crops = [faces().image(i) for i in range(14)]
+    first, second = (rival.probabilities(crops, seed) for seed in (0, 1))
+    assert torch.equal(first, second) is not sees_noise
+    answers = predictions(rival.victim(), rival.pixels(crops), [0])[:, 0]
+    assert torch.equal(answers, first.argmax(dim=1))
+    rows = summarise_comparison(compare([rival], tmp_path))["attacks"]
+    assert [row["draws"] for row in rows] == [rival.draws] * 2
+    assert rows[0]["accuracy"] >= rows[1]["accuracy"]
+
+
+def test_fresh_draws_are_a_defence_of_their_own(subject: ModelSubject) -> None:
+    tasks = tasks_of(replace(PLAN, eot=3, evaluations=4), subject, seed=2)
+    assert [(t.settings["defence"], t.settings["eot"]) for t in tasks] == [
+        *([("fixed draws", 1)] * 2),
+        *([("fresh draws", 3)] * 2),
+    ]
+    assert [t.settings["evaluations"] for t in tasks] == [1, 1, 4, 4]
+    draws = [t.run.args[3] for t in tasks]  # type: ignore[attr-defined]
+    assert draws == [FixedDraws(2)] * 2 + [FreshDraws(3, 2)] * 2
+    (alone,) = tasks_of(AttackPlan(eot=3, checked=0), Memory("cnn"), seed=2)
+    assert alone.settings["defence"] == "no draws"
+
+
+def test_an_attack_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    report = summarise_comparison(compare([Memory("a")], tmp_path))
+    files = sorted((tmp_path / "cells" / "a").glob("apgd-*"))
+    assert len(files) == 4  # two epsilons, ten faces and four
+    kept = files[0].stat().st_mtime_ns
+    files[1].unlink()
+    again = Comparison([Memory("a")], faces(), tmp_path, suites=(), attack=PLAN)
+    assert again.cost()[0].cells == 1
+    again.run()
+    assert files[0].stat().st_mtime_ns == kept
+    assert summarise_comparison(again) == report
+
+
+def test_least_perturbations_and_checks_are_reported(tmp_path: Path) -> None:
+    plan = AttackPlan(eps=(0.01,), iterations=3, least=True, checked=5)
+    report = summarise_comparison(compare([Memory("a")], tmp_path, plan))
+    assert [row["norm"] for row in report["least"]] == ["linf", "l2"]
+    linf, l2 = (row["median_of_these"] for row in report["least"])
+    assert 0 < linf < l2  # of 256 pixels of which each moves
+    assert report["least"][0]["right_when_clean"] <= report["least"][0]["n_images"] == 14
+    checks = {finding["check"]: finding["passed"] for finding in report["findings"]}
+    assert checks["gradients are finite and not zero"]
+    assert checks["an unbounded attack always succeeds"]
+    assert all(finding["model"] == "a" for finding in report["findings"])
+
+
+def test_a_masked_gradient_is_flagged(tmp_path: Path) -> None:
+    class Masked(Memory):
+        def victim(self):  # type: ignore[no-untyped-def]
+            network = super().victim().answer
+
+            def answer(pixels: torch.Tensor, seed: int) -> torch.Tensor:
+                rounded = (pixels * 8).round() / 8  # flat nearly everywhere
+                return network(rounded, seed) + 0 * pixels.sum()
+
+            return replace(super().victim(), answer=answer)
+
+    plan = AttackPlan(eps=(0.05,), iterations=3, checked=14)
+    report = summarise_comparison(compare([Masked("masked")], tmp_path, plan))
+    assert not all(finding["passed"] for finding in report["findings"])
+
+
+def test_square_asks_for_answers_only(tmp_path: Path) -> None:
+    class Opaque(Memory):
+        def victim(self):  # type: ignore[no-untyped-def]
+            usual = super().victim()
+            return replace(usual, answer=lambda p, s: usual.answer(p, s).detach())
+
+    plan = AttackPlan(method="square", eps=(0.3,), iterations=30)
+    opaque = Opaque("opaque", differentiable=False)
+    (row,) = summarise_comparison(compare([opaque], tmp_path / "square", plan))["attacks"]
+    assert (row["attack"], row["queries"]) == ("square", 30)
+    both = summarise_comparison(compare([opaque, Memory("a")], tmp_path / "apgd"))
+    assert {row["model"] for row in both["attacks"]} == {"a"}
+    assert [left["model"] for left in both["not_attacked"]] == ["opaque"]
+
+
+def test_a_class_left_out_is_no_answer(tmp_path: Path) -> None:
+    """A subject that finds fear most likely, then happiness, answers happiness without fear."""
+
+    class Afraid(Memory):
+        def victim(self):  # type: ignore[no-untyped-def]
+            logits = torch.tensor([BASIC7.classes.index(n) for n in ("fear", "happiness")])
+            row = torch.zeros(7).scatter(0, logits, torch.tensor([2.0, 1.0]))
+            return network_victim(lambda pixels: row.expand(len(pixels), -1))
+
+    fearless = Memory("fearless", label_set=LabelSet("six", BASIC7.classes[:-1]))
+    plan = AttackPlan(method="square", eps=(0.01,), iterations=2)
+    report = summarise_comparison(compare([Afraid("afraid"), fearless], tmp_path, plan))
+    assert report["data"]["images_left_out"] == 2
+    rows = {row["model"]: row for row in report["attacks"]}
+    assert rows["afraid"]["accuracy"] == pytest.approx(2 / 12)
+    assert rows["afraid"]["n_images"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"method": "fgsm"}, "unknown attack 'fgsm': known are apgd, pgd, square"),
+        ({"norm": "l1"}, "unknown norm 'l1'"),
+        ({"loss": "mse"}, "unknown loss 'mse'"),
+        ({"eps": ()}, "at least one eps"),
+        ({"eps": (0.1, 0.0)}, "above 0"),
+        ({"evaluations": 0}, "evaluations must be at least 1"),
+        ({"eot": 0}, "eot must be at least 1"),
+        ({"iterations": 0}, "at least 1 step"),
+        ({"method": "square", "least": True}, "use apgd or pgd"),
+        ({"method": "square", "targets": 1}, "use apgd or pgd"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(options: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        AttackPlan(**options)  # type: ignore[arg-type]
