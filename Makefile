@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA ?= fer2013plus:../shared/data/fer2013
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-slow lint format bench bench-scoring clean
+.PHONY: help setup demo test test-slow lint format bench bench-scoring bench-sd clean
 
 help:
 	@echo "make demo    classify the sample faces with the bundled model"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   measure training, scoring and start-up on this machine"
 	@echo "make bench-scoring DATA=NAME:PATH   what scoring costs and keeps; about an hour, goes on"
+	@echo "make bench-sd   steps and scoring with a tiny Stable Diffusion checkpoint"
 
 setup: $(READY)
 
@@ -44,6 +45,9 @@ bench: $(READY)
 
 bench-scoring: $(READY)
 	$(BIN)/python benchmarks/scoring.py --data $(DATA)
+
+bench-sd: $(READY)
+	$(BIN)/python benchmarks/stable_diffusion.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
