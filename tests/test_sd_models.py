@@ -104,7 +104,7 @@ def test_plain_diffusers_reads_the_lora_with_its_scale(
         pipeline.load_lora_weights(tmp_path)
         after = pipeline.unet(xt, t, texts).sample
     torch.testing.assert_close(after, predictions(lora)[:, 1], atol=1e-5, rtol=1e-5)
-    assert (after - before).abs().max() > 0.1
+    assert (after - before).abs().max() > 0.01  # the LoRA does something
     picture = pipeline("a photo of a happy face", num_inference_steps=2, output_type="np").images
     assert picture.shape == (1, 16, 16, 3)
 
@@ -150,7 +150,7 @@ def test_another_base_checkpoint_is_refused(
 def test_files_of_two_models_are_refused(lora: Model, sd_folder: Path, tmp_path: Path) -> None:
     save_model(lora, tmp_path / "one")
     other = replace(lora, backbone=make(sd_folder, "lora").backbone)
-    next(iter(other.backbone.trained().values())).data += 1
+    next(w for name, w in other.backbone.trained().items() if "lora" in name).data += 1
     save_model(other, tmp_path / "two")
     shutil.copy(tmp_path / "two" / LORA, tmp_path / "one" / LORA)
     with pytest.raises(ValueError, match=f"{LORA}: not the file"):
