@@ -13,6 +13,10 @@ from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.decision import Decision
 from emodc.labels import BASIC7
 
+# The networks here are small; and tests of several processes fork this one, which a pool of threads
+# would not survive.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Model:
