@@ -317,7 +317,8 @@ def timings(
         Seconds an image; seconds a draw by precision, in the methods' order.
     """
     plain, few = models[0], x0[:4]
-    draws = [method.simulate(errors_of(plain, x0, bank)).draws for method in known]
+    errors = class_errors(plain.predict_noise, plain.schedule, x0, bank, len(plain.label_set))
+    draws = [method.simulate(errors).draws for method in known]
 
     def run(method: Method, model: Model) -> Callable[[], object]:
         return lambda: method.run(model, x0)
@@ -353,6 +354,8 @@ def main() -> None:
     data = open_data(options.data, "test")
     if options.limit is not None:
         data = data.subset(stratified_subset(data.labels, options.limit, 0))
+    x0 = encoded(plain, data, 48)
+    peaks = memory(plain, x0, plain.settings.codec.shape)  # first: a peak only rises
     found = {seed: measured(half, data, seed, options.work) for seed in options.seeds}
     errors = {seed: values for seed, (_, values) in found.items()}
     first = options.seeds[0]
@@ -363,7 +366,6 @@ def main() -> None:
     bank = draw_bank(plain.schedule.timesteps, STEPS, plain.settings.codec.shape, first)
     known = methods(plain, bank)
     rows = quality(known, errors, truth)
-    x0 = encoded(plain, data, 48)
     reference, by_precision = timings(known, (plain, half), x0, bank, options.repeats)
     for number, row in enumerate(rows):
         row["milliseconds"] = {
@@ -393,17 +395,12 @@ def main() -> None:
         "one_face_milliseconds": {
             model.precision: one_face(model, data, options.repeats) for model in (plain, half)
         },
-        "peak_memory_mib": memory(plain, x0, plain.settings.codec.shape),
+        "peak_memory_mib": peaks,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     draw(report, options.output.with_suffix(".png"))
     print("\n".join(tables(report)))
-
-
-def errors_of(model: Model, x0: Tensor, bank: DrawBank) -> Tensor:
-    """Return all errors of a few images."""
-    return class_errors(model.predict_noise, model.schedule, x0, bank, len(model.label_set))
 
 
 def one_face(model: Model, data: FaceData, repeats: int) -> float:

@@ -128,12 +128,15 @@ def calibrate(
     weights = fit_weights(fit.errors, fit.labels)
     scale, power = fit_posterior((fit.errors.double() * weights).mean(dim=2), fit.labels)
     probabilities = posterior(hold.errors, scale, weights, power)
+    adaptive, stop_figures = _fit_adaptive(
+        fit, hold, weights, timesteps, block, confidence, coverage
+    )
     few = best_steps(fit.errors, fit.labels, [m for m in FEW if m < steps])
     decision = Decision(
         scale=scale,
         power=power,
         weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
-        adaptive=_fit_adaptive(fit, hold, weights, timesteps, block, confidence, coverage),
+        adaptive=adaptive,
         few_steps=tuple(
             FewSteps(
                 t=tuple(t[list(chosen)].tolist()),
@@ -156,7 +159,7 @@ def calibrate(
             "images": len(hold.labels),
             "before": _figures(plain_answers(model, hold.errors, t).probabilities, hold.labels),
             "after": _figures(probabilities, hold.labels),
-            "stops": _stop_figures(decision, hold, weights, timesteps),
+            "stops": stop_figures,
         },
     }
     return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
@@ -239,27 +242,37 @@ def _fit_adaptive(
     block: int,
     confidence: float,
     coverage: float,
-) -> Adaptive | None:
+) -> tuple[Adaptive | None, list[dict[str, float]]]:
+    """Return the settings, and for every stop its work and answers on the held-out half."""
     steps = fit.errors.shape[2]
     t, order = spaced_timesteps(timesteps, steps), draw_order(steps)
     between, within = fit_gap_model(close_gaps(fit.errors, weights), t, timesteps)
     forecast = Forecast(gap_covariance(between, within, t[order], timesteps))
     thresholds = stopping_thresholds(hold.errors, weights, forecast, block, confidence)
-    stops = []
+    final = (hold.errors.double() * weights).mean(dim=2).argmin(dim=1)
+    stops, figures = [], []
     for delta, threshold in thresholds.items():
         rule = Settled(threshold=threshold, forecast=forecast)
         scale, power = fit_posterior(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
-        gaps = simulate(hold.errors, weights, rule, block).gaps
-        probabilities = posterior(gaps.unsqueeze(2), scale, power=power)
+        outcome = simulate(hold.errors, weights, rule, block)
+        probabilities = posterior(outcome.gaps.unsqueeze(2), scale, power=power)
         least = least_probability(probabilities, hold.labels, coverage)
         stops.append(
             Stop(
                 delta=delta, threshold=threshold, scale=scale, power=power, least_probability=least
             )
         )
+        figures.append(
+            {
+                "delta": delta,
+                "differ": float((outcome.label != final).double().mean()),
+                "draws": float(outcome.draws.double().mean()),
+                **_figures(probabilities, hold.labels),
+            }
+        )
     if not stops:
-        return None
-    return Adaptive(
+        return None, []
+    adaptive = Adaptive(
         steps=steps,
         block=block,
         covariance=tuple(map(tuple, between.tolist())),
@@ -267,6 +280,7 @@ def _fit_adaptive(
         confidence=confidence,
         stops=tuple(stops),
     )
+    return adaptive, figures
 
 
 def _halves(errors: Tensor, labels: Tensor, seed: int) -> tuple[_Half, _Half]:
@@ -283,28 +297,3 @@ def _figures(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
         "ece": calibration_error(probabilities, labels),
         "ece_ci95": list(calibration_error_interval(probabilities, labels)),
     }
-
-
-def _stop_figures(
-    decision: Decision, hold: _Half, weights: Tensor, timesteps: int
-) -> list[dict[str, float]]:
-    """Return for every stop the work it takes and how often it differs, on the held-out half."""
-    if decision.adaptive is None:
-        return []
-    steps, block = hold.errors.shape[2], decision.adaptive.block
-    t, order = spaced_timesteps(timesteps, steps), draw_order(steps)
-    final = (hold.errors.double() * weights).mean(dim=2).argmin(dim=1)
-    rows = []
-    for stop in decision.adaptive.stops:
-        rule = decision.adaptive.rule(stop, t, timesteps, order)
-        outcome = simulate(hold.errors, weights, rule, block)
-        probabilities = posterior(outcome.gaps.unsqueeze(2), stop.scale, power=stop.power)
-        rows.append(
-            {
-                "delta": stop.delta,
-                "differ": float((outcome.label != final).double().mean()),
-                "draws": float(outcome.draws.double().mean()),
-                **_figures(probabilities, hold.labels),
-            }
-        )
-    return rows
