@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier, load_weights
-from emodc.backbones.face_trunk import GROUPS, FaceTrunk
+from emodc.backbones.face_trunk import FaceTrunk, TrunkSizes
 from emodc.diffusion import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaceClassifierConfig:
+class FaceClassifierConfig(TrunkSizes):
     """Size of a :class:`FaceClassifier`, and what it is shown.
 
     Attributes:
@@ -40,17 +40,6 @@ class FaceClassifierConfig:
     depths: tuple[int, int, int] = (1, 2, 3)
     embedding: int = 256
     sees_noise: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.patch, self.embedding, *self.widths) < 1 or min(self.depths) < 0:
-            raise ValueError("patch, widths and embedding must be positive, depths not negative")
-        if any(width % GROUPS for width in self.widths):
-            raise ValueError(f"widths must be multiples of {GROUPS}, not {self.widths}")
-
-    @property
-    def multiple(self) -> int:
-        """What the size of x0 must be a multiple of."""
-        return 4 * self.patch
 
     def build(self, texts: Sequence[str], schedule: Schedule) -> "FaceClassifier":
         """Return the network with fresh weights, drawn from torch's global generator.

@@ -19,6 +19,31 @@ GROUPS = 8
 _FREQUENCIES = 32
 
 
+class TrunkSizes:
+    """What the settings of networks with this trunk share; they are dataclasses with its sizes.
+
+    Raises:
+        ValueError: a size is not positive, or a width is not a multiple of 8.
+    """
+
+    patch: int
+    widths: tuple[int, ...]
+    depths: tuple[int, int, int]
+    embedding: int
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        if min(self.patch, self.embedding, *self.widths) < 1 or min(self.depths) < 0:
+            raise ValueError("patch, widths and embedding must be positive, depths not negative")
+        if any(width % GROUPS for width in self.widths):
+            raise ValueError(f"widths must be multiples of {GROUPS}, not {self.widths}")
+
+    @property
+    def multiple(self) -> int:
+        """What the size of x0 must be a multiple of."""
+        return 4 * self.patch
+
+
 class Seen(NamedTuple):
     """What the trunk makes of noised pictures.
 

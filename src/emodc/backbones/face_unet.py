@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodc.backbones.base import Backbone, load_weights
-from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock
+from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
 from emodc.diffusion import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaceUNetConfig:
+class FaceUNetConfig(TrunkSizes):
     """Size and starting point of a :class:`FaceUNet`.
 
     Attributes:
@@ -49,17 +49,6 @@ class FaceUNetConfig:
     depths: tuple[int, int, int] = (1, 2, 3)
     embedding: int = 256
     film_scale: float = 3.0
-
-    def __post_init__(self) -> None:
-        if min(self.patch, self.embedding, *self.widths) < 1 or min(self.depths) < 0:
-            raise ValueError("patch, widths and embedding must be positive, depths not negative")
-        if any(width % GROUPS for width in self.widths):
-            raise ValueError(f"widths must be multiples of {GROUPS}, not {self.widths}")
-
-    @property
-    def multiple(self) -> int:
-        """What the size of x0 must be a multiple of."""
-        return 4 * self.patch
 
     def build(self, texts: Sequence[str], schedule: Schedule) -> "FaceUNet":
         """Return the network with fresh weights, drawn from torch's global generator.
