@@ -28,23 +28,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.answers import plain_answers, require_adaptive, sequential_answers, sequential_outcome
-from emodc.calibrate import simulate
 from emodc.checkpoint import Model, load_model
-from emodc.classifier import (
-    DrawBank,
-    class_errors,
-    draw_bank,
-    measure_errors,
-    spaced_timesteps,
-)
+from emodc.classifier import class_errors, measure_errors
 from emodc.console import progress
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
 from emodc.diffusion import add_noise, noise_error
+from emodc.draws import DrawBank, draw_bank, spaced_timesteps
 from emodc.metrics import calibration_error, calibration_error_interval, negative_log_likelihood
 from emodc.predict import EmotionClassifier
 from emodc.scoring import score_errors, score_images
 from emodc.sequential import KeepBest, draw_order, score_sequentially
+from emodc.stopping import simulate
 from scoring_report import draw, tables
 
 STEPS, BLOCK, PARITY_IMAGES = 100, 2, 500
@@ -98,7 +93,7 @@ def faithful(model: Model, x0: Tensor, bank: DrawBank) -> Tensor:
 def fixed_draws(family: str, name: str, positions: Sequence[int], bank: DrawBank) -> Method:
     """Return scoring with some of the bank's draws, the same for every image."""
     chosen = torch.tensor(positions)
-    part = DrawBank(bank.t[chosen], bank.eps[chosen])
+    part = DrawBank(bank.t[chosen], bank.eps[chosen], bank.mirrored[chosen])
 
     def known(errors: Tensor) -> Found:
         label = errors[:, :, chosen].double().mean(dim=2).argmin(dim=1)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emodc.backbones.face_unet import FaceUNet, FaceUNetConfig
-from emodc.classifier import class_errors, draw_bank, posterior
+from emodc.classifier import class_errors, posterior
 from emodc.diffusion import Schedule, ShiftedCosine
+from emodc.draws import DrawBank, draw_bank, noisier_timesteps
 
 SHAPE = (1, 2, 2)
 SCHEDULE = ShiftedCosine(median_sigma=1.0).build()
@@ -71,6 +72,51 @@ class Recorder:
     def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
         self.calls.append((xt, t, prompts))
         return torch.full((*prompts.shape, *xt.shape[1:]), self.value)
+
+
+def test_noisy_pictures_get_only_the_noise_that_is_missing() -> None:
+    recorder, bank = Recorder(value=0.5), draw_bank(1000, 8, SHAPE, seed=1)
+    x0, sigma = torch.zeros(2, *SHAPE), torch.tensor([0.0, 0.7])
+    errors = class_errors(recorder.predict_noise, SCHEDULE, x0, bank, 1, sigma=sigma)
+    xt, t, _ = recorder.calls[0]
+    clean, noisy = t.view(2, 8)
+    assert torch.equal(clean, bank.t)
+    assert bool((SCHEDULE.sigma(noisy) > 0.7).all())
+    assert bool((noisy.diff() >= 0).all())
+    # In units of x0, what was added and what was there make up the step's noise.
+    signal, noise = SCHEDULE.signal_and_noise(noisy)
+    added = xt[8:] / signal.view(-1, 1, 1, 1) / bank.eps  # x0 is 0, so this is the added level
+    level = (added[:, 0, 0, 0].square() + 0.7**2).sqrt()
+    torch.testing.assert_close(level, noise / signal, rtol=1e-4, atol=0)
+    rho = added[:, 0, 0, 0] / (noise / signal)
+    expected = (rho.view(-1, 1, 1, 1) * 0.5 - bank.eps).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(errors[1, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_clean_pictures_beside_noisy_ones_are_scored_as_ever() -> None:
+    network, schedule, x0 = face_unet()
+    bank = draw_bank(1000, 6, (1, 16, 16))
+    sigma = torch.tensor([0.0, 0.3, 0.0, 1.0, 0.0])
+    plain = class_errors(network.predict_noise, schedule, x0, bank, 7)
+    aware = class_errors(network.predict_noise, schedule, x0, bank, 7, sigma=sigma)
+    assert torch.equal(plain[sigma == 0], aware[sigma == 0])
+    assert not bool((plain[sigma > 0] == aware[sigma > 0]).any())
+
+
+def test_every_other_draw_shows_the_mirror_image_if_asked_for() -> None:
+    network, schedule, x0 = face_unet()
+    bank = draw_bank(1000, 6, (1, 16, 16), mirror=True)
+    assert bank.mirrored.tolist() == [False, True] * 3
+    unmirrored = draw_bank(1000, 6, (1, 16, 16))
+    assert torch.equal(bank.eps, unmirrored.eps)
+
+    def errors(x: Tensor, draws: DrawBank) -> Tensor:
+        return class_errors(network.predict_noise, schedule, x, draws, 7)
+
+    found = errors(x0, bank)
+    torch.testing.assert_close(found[..., ::2], errors(x0, unmirrored)[..., ::2])
+    torch.testing.assert_close(found[..., 1::2], errors(x0.flip(-1), unmirrored)[..., 1::2])
+    assert not bool((errors(x0, unmirrored) == errors(x0.flip(-1), unmirrored)).any())
 
 
 def face_unet() -> tuple[FaceUNet, Schedule, Tensor]:
@@ -204,9 +250,25 @@ class GaussianWorld:
         mahalanobis = (centred * solved).sum(dim=(2, 3))  # (N, K)
         return -0.5 * (mahalanobis + self.covariances.logdet() + 4 * math.log(2 * math.pi))
 
-    def errors(self, x0: Tensor, steps: int, seed: int = 0) -> Tensor:
+    def noisy(self, sigma: float) -> "GaussianWorld":
+        """Return the world of these images with white noise of level sigma in them."""
+        return GaussianWorld(self.means, self.covariances + sigma**2 * torch.eye(4))
+
+    def errors(self, x0: Tensor, steps: int, seed: int = 0, sigma: float = 0.0) -> Tensor:
         bank = draw_bank(SCHEDULE.timesteps, steps, SHAPE, seed)
-        return class_errors(self.predict_noise, SCHEDULE, x0, bank, len(self.means), pairs=8192)
+        return class_errors(
+            self.predict_noise,
+            SCHEDULE,
+            x0,
+            bank,
+            len(self.means),
+            pairs=8192,
+            sigma=torch.full((len(x0),), sigma),
+        )
+
+
+ROUGHNESS = torch.tensor([0.05, 0.8]).view(2, 1, 1)
+"""Variance of each class's pictures around their mean."""
 
 
 def isotropic_world() -> GaussianWorld:
@@ -263,3 +325,49 @@ def test_with_the_weights_of_the_likelihood_the_errors_are_the_likelihood() -> N
     )
     assert float((exact - exact.mean(dim=1, keepdim=True)).std()) > 10
     assert float(difference.square().mean().sqrt()) < 0.5
+
+
+def test_accounting_for_noise_agrees_with_bayes_on_noisy_pictures() -> None:
+    # The network knows clean pictures only, smooth ones of class 0 and rough ones of class 1. Noise
+    # makes the smooth ones look rough, unless it is accounted for.
+    world, sigma = GaussianWorld(torch.eye(2, 4), torch.eye(4) * ROUGHNESS), 0.8
+    noisy = world.noisy(sigma)
+    x = noisy.sample(300)
+    exact = noisy.log_likelihoods(x)
+    clear = log_odds(exact) > 1
+    assert 50 < int(clear.sum()) < 295
+
+    def agreement(errors: Tensor) -> float:
+        return float(
+            (errors.mean(dim=2).argmin(dim=1) == exact.argmax(dim=1))[clear].double().mean()
+        )
+
+    aware, plain = agreement(world.errors(x, 1000, sigma=sigma)), agreement(world.errors(x, 1000))
+    assert aware > 0.97
+    assert plain < 0.85
+
+
+def test_the_errors_of_noisy_pictures_are_the_likelihood_of_noisy_pictures() -> None:
+    # d - with rho^2 d(log SNR) of the noise that is added as its weight - is the likelihood again,
+    # because the scaled error is that of a denoiser of the noisy picture: Chen et al., section 4.
+    world, sigma = full_world(), 0.5
+    noisy = world.noisy(sigma)
+    x = noisy.sample(30)
+    bank_t = noisier_timesteps(SCHEDULE, torch.arange(1000), torch.full((1000,), sigma))
+    levels = SCHEDULE.sigma(torch.arange(1000)).double()
+    above = levels[levels > sigma]
+    added = (above.square() - sigma**2).log()  # log of the added noise's variance, -log SNR
+    per_step = torch.gradient(added)[0]
+    weights = torch.zeros(1000, dtype=torch.float64)
+    weights[levels > sigma] = per_step
+    share = torch.bincount(bank_t, minlength=1000).double()  # draws that fall on a step
+    errors = (
+        torch.stack([world.errors(x, 1000, seed, sigma) for seed in range(8)]).double().mean(dim=0)
+    )
+    found = -0.5 * (4 * errors * (weights / share.clamp_min(1))[bank_t]).sum(dim=2)
+    exact = noisy.log_likelihoods(x).double()
+    difference = (found - found.mean(dim=1, keepdim=True)) - (
+        exact - exact.mean(dim=1, keepdim=True)
+    )
+    assert float((exact - exact.mean(dim=1, keepdim=True)).std()) > 2
+    assert float(difference.square().mean().sqrt()) < 0.3

@@ -1,11 +1,14 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from emodc.checkpoint import Model, save_model
+from emodc.decision import NoiseFloor
 from test_cli import Answer, failure
 
 DATA = "synthetic:count=7,size=16"
@@ -40,6 +43,35 @@ def test_two_models_are_compared(tiny_folder: Path, tmp_path: Path) -> None:
     assert again.err.count("finished") == 2
     assert again.out.startswith("| model |")
     assert json.loads((output / "report.json").read_text())["baseline"] == str(tiny_folder)
+
+
+def test_plain_scoring_is_tested_beside_noise_aware_scoring(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    decision = tiny_model.decision.model_copy(
+        update={"noise_floor": NoiseFloor(texture=0.1, least=0.1)}
+    )
+    save_model(replace(tiny_model, decision=decision), tmp_path / "model")
+    common = ("--model", tmp_path / "model", "--data", DATA, "--steps", "2", "--severities", "5")
+    answer = Answer(
+        *("robustness", *common, "--plain-too", "--no-figures", "--json"),
+        *("--output", tmp_path / "out"),
+    )
+    assert answer.code == 0
+    names = [model["name"] for model in json.loads(answer.out)["models"]]
+    assert names == ["tiny (plain)", "tiny"]
+    evaluated = (
+        "evaluate",
+        "--model",
+        tmp_path / "model",
+        "--data",
+        DATA,
+        "--steps",
+        "2",
+        "--json",
+    )
+    noticed, ignored = Answer(*evaluated), Answer(*evaluated, "--ignore-noise")
+    assert json.loads(noticed.out)["nll"] != json.loads(ignored.out)["nll"]
 
 
 def test_unreadable_faces_are_told(tiny_folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from emodc.calibration import GAP_BINS, fit_gap_model
-from emodc.classifier import spaced_timesteps
+from emodc.draws import spaced_timesteps
 from emodc.forecast import FREEDOM, Forecast, gap_covariance
 
 DRAWS, TIMESTEPS = 24, 1000

@@ -188,7 +188,7 @@ def test_a_card_says_how_the_model_was_calibrated() -> None:
     facts = {"images": 100, "data": "faces", "split": "validation", "steps": 40, "seed": 5}
     calibration = facts | {"date": "2026-01-31", "held_out": held_out}
     card = model_card(make_model({"calibration": calibration}), None, None)
-    assert "On 100 images of faces validation, 40 draws, seed 5, 2026-01-31." in card
+    assert "On 100 images of faces validation, seed 5, 2026-01-31, 40 draws." in card
     assert "| ECE | 0.0900 | 0.0123 |" in card
     assert "| 0.02 | 7.5 | 0.0132 |" in card
     assert "Not calibrated" not in card

@@ -19,15 +19,17 @@ from emodc.augment import corrupted
 from emodc.backbones.base import Classifier
 from emodc.calibrate import calibrate
 from emodc.checkpoint import Model, build_backbone, load_model, save_model
-from emodc.classifier import draw_bank, posterior
+from emodc.classifier import posterior
 from emodc.cli import app
 from emodc.config import CorruptSettings, Recipe, load_recipe, parse_model, parse_recipe
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData, open_data
 from emodc.decision import Decision
+from emodc.draws import Shown, draw_bank
 from emodc.evaluate import evaluate
 from emodc.labels import BASIC7
 from emodc.predict import EmotionClassifier
+from emodc.report import model_card
 from emodc.rivals import load_any
 from emodc.runlog import METRICS, read_metrics
 from emodc.sampling import Sampler
@@ -105,7 +107,7 @@ def test_a_rival_learns_in_seconds(network: str, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     if network == "cnn":  # the others take longer to show it on other faces
         assert report["accuracy"] > 1.7 / 7
-    assert report["trunk_passes_per_image"] == (4 if network == "control" else 1)
+    assert report["trunk_passes_per_image"] == (4 if network == "control" else 2)
     assert report["prompt_evaluations_per_image"] == report["trunk_passes_per_image"]
     assert "discriminative" in (tmp_path / "README.md").read_text()
     assert isinstance(best.backbone, Classifier)
@@ -183,20 +185,27 @@ def test_the_control_is_shown_the_draws_of_the_diffusion_classifier() -> None:
     """With noise far above the picture it sees the noise alone, whichever the picture is."""
     model = rival("control")
     x0 = x0_of(model, 2)
-    t = torch.tensor([999, 999])
     eps = torch.randn(1, 1, 16, 16).expand(2, -1, -1, -1)
-    first, second = model.pair_errors(x0, t, eps)
+
+    def errors(t: int) -> Tensor:
+        return model.shown_errors(Shown(x0, torch.tensor([t, t]), eps, torch.ones(2)))
+
+    first, second = errors(999)
     torch.testing.assert_close(first, second, rtol=1e-2, atol=1e-2)
-    early, other = model.pair_errors(x0, torch.tensor([0, 0]), eps)
+    early, other = errors(0)
     assert (early - other).abs().max() > 10 * (first - second).abs().max()
 
 
 def test_a_plain_rival_ignores_the_draws() -> None:
     model = rival("cnn")
     x0 = x0_of(model)
-    first = model.class_errors(x0, draw_bank(1000, 4, (1, 16, 16), seed=0))
+    first = model.class_errors(x0, model.draws(4, seed=0))
     assert first.shape == (5, 7, 1)
-    assert torch.equal(first, model.class_errors(x0, draw_bank(1000, 2, (1, 16, 16), seed=1)))
+    assert torch.equal(first, model.class_errors(x0, model.draws(2, seed=1)))
+    mirrored = replace(model, decision=model.decision.model_copy(update={"mirror": True}))
+    both = mirrored.class_errors(x0, mirrored.draws(4))
+    assert torch.equal(both[:, :, 0], first[:, :, 0])
+    assert torch.equal(both[:, :, 1], model.class_errors(x0.flip(-1), model.draws(1))[:, :, 0])
 
 
 @pytest.mark.parametrize("network", ["cnn", "control"])
@@ -237,9 +246,16 @@ def test_a_rival_predicts_no_noise() -> None:
         model.predict_noise(torch.zeros(1, 1, 16, 16), torch.zeros(1).long(), torch.zeros(1, 1))
 
 
-def test_a_rival_is_not_calibrated_again() -> None:
+def test_of_the_rivals_the_control_alone_is_calibrated_and_keeps_its_temperature() -> None:
     with pytest.raises(ValueError, match="temperature was fitted"):
-        calibrate(rival("control"), faces(), steps=2)
+        calibrate(rival("cnn"), faces(), steps=2)
+    control = rival("control")
+    found = calibrate(control, faces(), steps=2)
+    assert found.decision.scale == control.decision.scale
+    assert found.decision.adaptive is None
+    kept = found.facts["calibration"]["noise"]["kept"]
+    assert kept == (found.decision.noise_floor is not None)
+    assert "noise-aware" in model_card(found, None, None)
 
 
 def test_the_recipes_differ_in_what_they_say_alone() -> None:

@@ -12,8 +12,9 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from emodc.backbones.stable_diffusion import StableDiffusion, StableDiffusionConfig
-from emodc.classifier import class_errors, draw_bank
+from emodc.classifier import class_errors
 from emodc.diffusion import add_noise, noise_error
+from emodc.draws import draw_bank
 from emodc.labels import BASIC7, prompt_texts
 from emodc.sd_checkpoint import CheckpointSchedule
 

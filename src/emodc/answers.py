@@ -9,14 +9,9 @@ from torch import Tensor
 
 from emodc.backbones.base import Classifier
 from emodc.checkpoint import Model
-from emodc.classifier import (
-    DEFAULT_PAIRS,
-    DrawBank,
-    draw_bank,
-    measure_errors,
-    posterior,
-)
+from emodc.classifier import DEFAULT_PAIRS, posterior
 from emodc.decision import Adaptive
+from emodc.draws import DrawBank
 from emodc.sequential import Outcome, draw_order, score_sequentially
 
 DEFAULT_STEPS = 20
@@ -99,7 +94,7 @@ def sequential_outcome(
     """
     adaptive = require_adaptive(model)
     ids = torch.tensor(range(len(model.label_set)) if classes is None else classes)
-    measure = measure_errors(model.predict_noise, model.schedule, x0, bank, pairs)
+    measure = model.measure(x0, bank, pairs)
     order, timesteps = draw_order(len(bank)), model.schedule.timesteps
     return score_sequentially(
         lambda image, draw, prompts: measure(image, draw, ids[prompts]),
@@ -214,8 +209,7 @@ class Scorer:
             steps = adaptive.steps
         elif steps is None:
             steps = min(DEFAULT_STEPS, budget or DEFAULT_STEPS)
-        shape = model.settings.codec.shape
-        self._bank = draw_bank(model.schedule.timesteps, steps, shape, seed)
+        self._bank = model.draws(steps, seed)
 
     def errors(self, x0: Tensor) -> Tensor:
         """Return the errors under all the draws: (B, C, H, W) -> (B, K, S) float32."""

@@ -9,7 +9,7 @@ UNet in further files, as diffusers names them, and the hash of the checkpoint i
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -25,14 +25,16 @@ from torch import Tensor
 
 from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, Classifier
 from emodc.backbones.stable_diffusion import LORA, UNET, UNET_SETTINGS
-from emodc.classifier import DEFAULT_PAIRS, DrawBank, class_errors
+from emodc.classifier import DEFAULT_PAIRS, Measure, class_errors, measure_errors, shown_errors
 from emodc.config import ModelSettings
 from emodc.crop_geometry import CropGeometry
 from emodc.decision import Decision
-from emodc.diffusion import Schedule, add_noise, noise_error
+from emodc.diffusion import Schedule
 from emodc.discriminative import class_log_losses, log_losses
+from emodc.draws import DrawBank, Shown, draw_bank, spaced_timesteps
 from emodc.files import write_atomically
 from emodc.labels import LabelSet, prompt_texts
+from emodc.noise_level import observe
 
 FORMAT = 1
 SETTINGS = "emodc.json"
@@ -89,38 +91,90 @@ class Model:
         with self._arithmetic(xt.device):
             return self.backbone.predict_noise(xt, t, prompts)
 
-    def pair_errors(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return the errors of pictures, each with a draw of its own, under all classes.
+    def draws(self, steps: int, seed: int = 0) -> DrawBank:
+        """Return the draws with which the model is scored.
+
+        Args:
+            steps: draws asked for; so many are taken as `draws_taken` says.
+            seed: of the noise.
+
+        Raises:
+            ValueError: steps is outside 1..T.
+        """
+        timesteps, shape = self.schedule.timesteps, self.settings.codec.shape
+        taken = self.draws_taken(steps)
+        return draw_bank(timesteps, taken, shape, seed, mirror=self.decision.mirror)
+
+    def draws_taken(self, steps: int) -> int:
+        """Return S: the draws asked for, or what a rival needs that sees no noise.
+
+        It answers once for the picture, and once for its mirror image if the decision asks for it.
+
+        Raises:
+            ValueError: steps is outside 1..T.
+        """
+        spaced_timesteps(self.schedule.timesteps, steps)  # complains
+        return steps if self.sees_noise else 1 + self.decision.mirror
+
+    def observe(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pictures and the levels of the noise that they carry.
+
+        Args:
+            x0: (B, C, H, W) as the codec gives them.
+
+        Returns:
+            (B, C, H, W), (B,); see `emodc.noise_level.observe`. With a decision that takes all
+            pictures for clean ones: x0 and zeros.
+        """
+        floor = self.decision.noise_floor
+        if floor is None:
+            return x0, torch.zeros(len(x0), device=x0.device)
+        return observe(x0, floor.texture, floor.least)
+
+    def ignoring_noise(self) -> "Model":
+        """Return the model with plain scoring, which takes all pictures for clean ones."""
+        return replace(self, decision=self.decision.model_copy(update={"noise_floor": None}))
+
+    def shown_errors(self, shown: Shown) -> Tensor:
+        """Return the errors of (image, draw) pairs under all classes.
 
         Errors of a rival are what `emodc.discriminative` says.
 
         Args:
-            x0: (B, C, H, W) clean images.
-            t: (B,) int64 timesteps.
-            eps: (B, C, H, W) noise.
+            shown: M pairs.
 
         Returns:
-            (B, K) float32, with gradients to the pictures.
+            (M, K) float32, with gradients to what is shown.
         """
+        device = shown.x.device
         if isinstance(self.backbone, Classifier):
-            with self._arithmetic(x0.device):
-                return log_losses(self.backbone, x0, t, eps)
-        prompts = torch.arange(len(self.label_set), device=x0.device).expand(len(x0), -1)
-        return noise_error(
-            self.predict_noise(add_noise(self.schedule, x0, eps, t), t, prompts), eps
-        )
+            with self._arithmetic(device):
+                return log_losses(self.backbone, shown)
+        prompts = torch.arange(len(self.label_set), device=device).expand(len(shown.x), -1)
+        return shown_errors(self.predict_noise, self.schedule, shown, prompts)
+
+    def measure(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Measure:
+        """Return what measures single (image, draw) pairs under chosen classes.
+
+        See `emodc.classifier.measure_errors`; the noise that pictures carry is accounted for.
+        """
+        x, sigma = self.observe(x0)
+        return measure_errors(self.predict_noise, self.schedule, x, bank, pairs, sigma)
 
     def class_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
         """Return the errors of every image under every class and draw, (B, K, S) float32.
 
         See `emodc.classifier.class_errors` and, for rivals,
-        `emodc.discriminative.class_log_losses`.
+        `emodc.discriminative.class_log_losses`; the noise that pictures carry is accounted for.
         """
         classes = len(self.label_set)
+        x, sigma = self.observe(x0)
         if isinstance(self.backbone, Classifier):
             with self._arithmetic(x0.device):
-                return class_log_losses(self.backbone, x0, bank, classes, pairs)
-        return class_errors(self.predict_noise, self.schedule, x0, bank, classes, pairs)
+                return class_log_losses(
+                    self.backbone, self.schedule, x, bank, classes, pairs, sigma
+                )
+        return class_errors(self.predict_noise, self.schedule, x, bank, classes, pairs, sigma)
 
     def _arithmetic(self, device: torch.device) -> torch.autocast:
         dtype = DTYPES[self.precision]

@@ -12,7 +12,7 @@ import torch
 from emodc.aligned import measured_geometry
 from emodc.calibration import fit_scale
 from emodc.checkpoint import Model, save_model
-from emodc.classifier import draw_bank, posterior
+from emodc.classifier import posterior
 from emodc.config import Recipe
 from emodc.crop_geometry import CropGeometry
 from emodc.data import FaceData
@@ -69,7 +69,6 @@ class Chooser:
         nothing = torch.empty(0, *codec.shape, device=device)  # fewer images than processes
         self._x0 = codec.encode(crops, device) if crops else nothing
         self._labels = torch.from_numpy(validation.labels[subset])
-        self._bank = draw_bank(schedule.timesteps, settings.steps, codec.shape)
         self._geometry = world.from_main(lambda: _geometry(training))
         self._world = world
         self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
@@ -114,9 +113,11 @@ class Chooser:
             geometry=self._geometry,
             backbone=state.average,
             schedule=self._schedule,
-            decision=Decision(scale=1.0),
+            # A network that was trained on mirror images takes them for further views.
+            decision=Decision(scale=1.0, mirror=self._recipe.augment.flip > 0),
         )
-        share = model.class_errors(self._x0, self._bank)
+        bank = model.draws(self._recipe.validation.steps)
+        share = model.class_errors(self._x0, bank)
         errors = torch.cat(self._world.gather(share))  # (N, K, S)
         if not bool(errors.isfinite().all()):
             raise TrainingDiverged("model predicts NaN", state.samples)
@@ -128,7 +129,7 @@ class Chooser:
         }
         model = replace(
             model,
-            decision=Decision(scale=fit_scale(errors, self._labels)),
+            decision=model.decision.model_copy(update={"scale": fit_scale(errors, self._labels)}),
             facts=self._facts | {"samples": state.samples, "validation": scores},
         )
         if self._world.is_main:

@@ -7,73 +7,28 @@ Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023,
     prediction = argmin_c D_c,    p(c | x0) = softmax_c(-scale * (D_c - min D)^power),
 
 with weights ``w_s`` of mean 1, all equal unless they were fitted (:mod:`emodc.calibration`).
+
+A picture with noise of level sigma of its own (:mod:`emodc.noise_level`) gets only the noise that
+is missing, at the steps that are noisier than it is, and classes are compared by
+
+    d_c,s = || rho eps_theta(xt(x, rho eps_s, t_s), t_s, c) - eps_s ||^2
+
+(:meth:`emodc.diffusion.Schedule.missing`); with sigma = 0 that is the formula above.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from emodc.diffusion import Schedule, add_noise, noise_error, standard_normal
+from emodc.diffusion import Schedule, add_noise, noise_error
+from emodc.draws import DrawBank, Shown, show
 
 NoisePredictor = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``predict_noise(xt (B,C,H,W), t (B,), prompts (B,P)) -> eps (B,P,C,H,W)``."""
 
-# Stream of `counter_rng` that belongs to evaluation draws; training uses others.
-_BANK_STREAM = 0xBA2C
-
 DEFAULT_PAIRS = 96
 """(image, draw) pairs per call of the network: bounds memory whatever B, K and S are."""
-
-
-@dataclass(frozen=True)
-class DrawBank:
-    """The S draws that one evaluation uses for every image and class.
-
-    Attributes:
-        t: (S,) int64, ascending timesteps.
-        eps: (S, C, H, W) float32 standard normal noise.
-    """
-
-    t: Tensor
-    eps: Tensor
-
-    def __len__(self) -> int:
-        return len(self.t)
-
-
-def draw_bank(timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0) -> DrawBank:
-    """Return the draws of the S-step protocol: t evenly spaced, noise seeded.
-
-    The noise of draw s is a function of (seed, S, T, s) alone.
-
-    Args:
-        timesteps: T.
-        steps: S, 1 <= S <= T.
-        shape: (C, H, W) of x0.
-        seed: the evaluation's seed.
-
-    Raises:
-        ValueError: S is outside 1..T.
-    """
-    t = spaced_timesteps(timesteps, steps)
-    indices = [steps * timesteps + i for i in range(steps)]
-    return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape))
-
-
-def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
-    """Return (S,) int64 ``t_s = floor((s + 0.5) T / S)``.
-
-    They cover the whole range for every S, where a stride of ``T // S`` stops short of T.
-
-    Raises:
-        ValueError: S is outside 1..T.
-    """
-    if not 1 <= steps <= timesteps:
-        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
-    s = torch.arange(steps, dtype=torch.int64)
-    return (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
 
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -86,6 +41,7 @@ def measure_errors(
     x0: Tensor,
     bank: DrawBank,
     pairs: int = DEFAULT_PAIRS,
+    sigma: Tensor | None = None,
 ) -> Measure:
     """Return what measures the errors of single (image, draw) pairs of these images and draws.
 
@@ -96,13 +52,15 @@ def measure_errors(
         bank: S shared draws.
         pairs: most (image, draw) pairs in one call of the backbone; changes speed and memory, not
             the answer.
+        sigma: (B,) float32 levels of the noise that the images carry, in units of x0; 0 for all if
+            not given.
 
     Returns:
         A function of image indices (M,), draw indices (M,) and prompts (M, P), on the CPU, that
         returns the errors (M, P) float32 on the CPU.
     """
-    device = x0.device
-    t, eps = bank.t.to(device), bank.eps.to(device)
+    device, bank = x0.device, bank.to(x0.device)
+    levels = torch.zeros(len(x0), device=device) if sigma is None else sigma
 
     @torch.inference_mode()
     def measure(image: Tensor, draw: Tensor, prompts: Tensor) -> Tensor:
@@ -110,12 +68,31 @@ def measure_errors(
         for start in range(0, len(image), pairs):
             part = slice(start, start + pairs)
             i, s, c = image[part].to(device), draw[part].to(device), prompts[part].to(device)
-            xt = add_noise(schedule, x0[i], eps[s], t[s])  # (pairs, C, H, W)
-            predicted = predict_noise(xt, t[s], c)  # (pairs, P, C, H, W)
-            errors[part] = noise_error(predicted, eps[s]).cpu()
+            shown = show(schedule, x0, levels, bank, i, s)
+            errors[part] = shown_errors(predict_noise, schedule, shown, c).cpu()
         return errors
 
     return measure
+
+
+def shown_errors(
+    predict_noise: NoisePredictor, schedule: Schedule, shown: Shown, prompts: Tensor
+) -> Tensor:
+    """Return ``|| rho eps_theta(xt, t, c) - eps ||^2``, averaged over the elements.
+
+    Args:
+        predict_noise: the backbone.
+        schedule: of the backbone.
+        shown: M (image, draw) pairs.
+        prompts: (M, P) int64.
+
+    Returns:
+        (M, P) float32, with gradients to what is shown.
+    """
+    rho = shown.rho.view(-1, 1, 1, 1)
+    xt = add_noise(schedule, shown.x, rho * shown.eps, shown.t)  # (M, C, H, W)
+    predicted = predict_noise(xt, shown.t, prompts)  # (M, P, C, H, W)
+    return noise_error(rho.unsqueeze(1) * predicted.float(), shown.eps)
 
 
 def class_errors(
@@ -125,6 +102,7 @@ def class_errors(
     bank: DrawBank,
     num_classes: int,
     pairs: int = DEFAULT_PAIRS,
+    sigma: Tensor | None = None,
 ) -> Tensor:
     """Return the noise-prediction error of every image under every class and draw.
 
@@ -135,6 +113,7 @@ def class_errors(
         bank: as for `measure_errors`.
         num_classes: K.
         pairs: as for `measure_errors`.
+        sigma: as for `measure_errors`.
 
     Returns:
         (B, K, S) float32 on the CPU: ``d_c,s``.
@@ -142,7 +121,7 @@ def class_errors(
     images, steps = len(x0), len(bank)
     pair = torch.arange(images * steps)
     prompts = torch.arange(num_classes).expand(len(pair), -1)
-    measure = measure_errors(predict_noise, schedule, x0, bank, pairs)
+    measure = measure_errors(predict_noise, schedule, x0, bank, pairs, sigma)
     errors = measure(pair // steps, pair % steps, prompts)
     return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
 

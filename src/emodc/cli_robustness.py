@@ -41,6 +41,13 @@ def robustness(
         typer.Option(min=0, help="Of draws, corruptions and attacks; the mean of several is told."),
     ] = [0],  # noqa: B006
     limit: Limit = None,
+    plain_too: Annotated[
+        bool,
+        typer.Option(
+            "--plain-too",
+            help="Test models that account for noise with plain scoring as well, as NAME (plain).",
+        ),
+    ] = False,
     frames: Annotated[int, typer.Option(help="Of each sequence, 2 to 60.")] = 30,
     baseline: Annotated[
         str | None,
@@ -100,7 +107,7 @@ def robustness(
     levels = _numbers(severities)
     images = open_data(data, split)
     comparison = Comparison(
-        _subjects(model, steps, device, precision, baseline),
+        _subjects(model, steps, device, precision, baseline, plain_too),
         images,
         folder,
         suites=suite if suite is not None else ([] if attack else ["noise-blur"]),
@@ -132,7 +139,12 @@ def robustness(
 
 
 def _subjects(
-    names: list[str], steps: int, device: str, precision: str, baseline: str | None
+    names: list[str],
+    steps: int,
+    device: str,
+    precision: str,
+    baseline: str | None,
+    plain_too: bool,
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.predict import choose_device
@@ -146,9 +158,15 @@ def _subjects(
         model.name if own.count(model.name) == 1 else name
         for name, model in zip(names, models, strict=True)
     ]
-    if baseline is not None and baseline not in shown:
-        raise ValueError(f"--baseline {baseline} is none of the models: {', '.join(shown)}")
-    return [ModelSubject(m, steps, name) for m, name in zip(models, shown, strict=True)]
+    subjects = {}
+    for model, name in zip(models, shown, strict=True):
+        if plain_too and model.decision.noise_floor is not None:
+            plain = f"{name} (plain)"
+            subjects[plain] = ModelSubject(model.ignoring_noise(), steps, plain)
+        subjects[name] = ModelSubject(model, steps, name)
+    if baseline is not None and baseline not in subjects:
+        raise ValueError(f"--baseline {baseline} is none of the models: {', '.join(subjects)}")
+    return list(subjects.values())
 
 
 def _attack_plan(

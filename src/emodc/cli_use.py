@@ -110,6 +110,12 @@ def evaluate(
             help="Find, align and crop the faces first, as predict does, or take whole pictures.",
         ),
     ] = False,
+    ignore_noise: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-noise", help="Score plainly: take pictures for clean, whatever they carry."
+        ),
+    ] = False,
     seed: Seed = 0,
     output: Annotated[
         Path | None,
@@ -132,7 +138,7 @@ def evaluate(
     loaded = load_any(model, world.device or choose_device(device), precision)
     with progress("images") as advance:
         report = run(
-            loaded,
+            loaded.ignoring_noise() if ignore_noise else loaded,
             images,
             steps=steps,
             delta=chosen_delta(adaptive),

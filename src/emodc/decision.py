@@ -83,10 +83,24 @@ class FewSteps(_Fitted):
     scale: PositiveFloat
 
 
+class NoiseFloor(_Fitted):
+    """How clean pictures look to `emodc.noise_level`; beyond it, there is noise.
+
+    Attributes:
+        texture: diagonal detail of clean pictures.
+        least: diagonal detail up to which a picture counts as clean.
+    """
+
+    texture: float = Field(ge=0, lt=1)
+    least: float = Field(ge=0, lt=1)
+
+
 class Decision(_Fitted):
     """How errors become an answer.
 
     Attributes:
+        mirror: show the mirror image in every other draw.
+        noise_floor: account for the noise that pictures carry; if None, all count as clean.
         scale: inverse temperature of the posterior.
         power: exponent of the gaps to the best class in the posterior.
         weights: weights of the timesteps, of mean 1, over equal bins of 0..T-1; empty: all 1.
@@ -96,6 +110,8 @@ class Decision(_Fitted):
         least_probability: the prediction set holds the classes at least this probable.
     """
 
+    mirror: bool = False
+    noise_floor: NoiseFloor | None = None
     scale: PositiveFloat
     power: PositiveFloat = 1.0
     weights: tuple[PositiveFloat, ...] = ()

@@ -48,6 +48,23 @@ class Schedule:
         signal, noise = self.signal_and_noise(t)
         return noise / signal
 
+    def missing(self, t: Tensor, sigma: Tensor) -> Tensor:
+        """Return ``rho = sqrt(1 - sigma^2 / s_t^2)``: how much of step t's noise is yet to add.
+
+        A picture that carries noise of level sigma is itself a noised picture (Chen et al., NeurIPS
+        2024, arXiv 2402.02316). Adding ``rho eps`` in place of ``eps`` takes it to step t:
+        ``xt = sqrt(abar_t) x + sqrt(1 - abar_t) rho eps``, and of all the noise that is then in
+        ``xt``, ``rho eps_theta`` is the best prediction of ``eps``.
+
+        Args:
+            t: (B,) int64 timesteps with ``s_t > sigma``.
+            sigma: (B,) float32 noise levels of the pictures, in units of x0, >= 0.
+
+        Returns:
+            (B,) float32 in (0, 1]; exactly 1 where sigma is 0.
+        """
+        return (1 - (sigma / self.sigma(t)).square()).sqrt()
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftedCosine:

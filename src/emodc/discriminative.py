@@ -10,49 +10,57 @@ import torch
 from torch import Tensor
 
 from emodc.backbones.base import Classifier
-from emodc.classifier import DEFAULT_PAIRS, DrawBank
+from emodc.classifier import DEFAULT_PAIRS
+from emodc.diffusion import Schedule
+from emodc.draws import DrawBank, Shown, show
 
 
-def log_losses(network: Classifier, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """Return ``-log p(c | x)`` for every class: (B, K) float32, with gradients to the pictures.
+def log_losses(network: Classifier, shown: Shown) -> Tensor:
+    """Return ``-log p(c | x)`` for every class, with gradients to what is shown.
 
     Args:
-        network: the classifier.
-        x0: (B, C, H, W) clean images.
-        t: (B,) int64 timesteps of the draws.
-        eps: (B, C, H, W) noise of the draws.
+        network: the classifier; one that sees noise is shown as much as a diffusion classifier.
+        shown: M (image, draw) pairs.
+
+    Returns:
+        (M, K) float32.
     """
-    return -torch.log_softmax(network(x0, t, eps), dim=1)
+    eps = shown.rho.view(-1, 1, 1, 1) * shown.eps
+    return -torch.log_softmax(network(shown.x, shown.t, eps), dim=1)
 
 
 @torch.inference_mode()
 def class_log_losses(
     network: Classifier,
+    schedule: Schedule,
     x0: Tensor,
     bank: DrawBank,
     num_classes: int,
     pairs: int = DEFAULT_PAIRS,
+    sigma: Tensor | None = None,
 ) -> Tensor:
     """Return what every image is charged for every class and draw.
 
     Args:
         network: the classifier.
+        schedule: of the draws.
         x0: (B, C, H, W) images, on the network's device.
         bank: S draws, shared by all images.
         num_classes: K.
         pairs: most (image, draw) pairs in one call of the network.
+        sigma: (B,) levels of the noise that the images carry, as for
+            `emodc.classifier.measure_errors`.
 
     Returns:
-        (B, K, S) float32 on the CPU, or (B, K, 1) if the network sees no noise: then all draws
-        are alike.
+        (B, K, S) float32 on the CPU.
     """
-    steps = len(bank) if network.sees_noise else 1
-    t, eps = bank.t.to(x0.device), bank.eps.to(x0.device)
-    total = len(x0) * steps
+    steps, device = len(bank), x0.device
+    bank, total = bank.to(device), len(x0) * steps
+    levels = torch.zeros(len(x0), device=device) if sigma is None else sigma
     losses = torch.empty(total, num_classes)
     for start in range(0, total, pairs):
-        pair = torch.arange(start, min(start + pairs, total), device=x0.device)
-        image, draw = pair // steps, pair % steps
-        part = log_losses(network, x0[image], t[draw], eps[draw])  # (pairs, K)
+        pair = torch.arange(start, min(start + pairs, total), device=device)
+        shown = show(schedule, x0, levels, bank, pair // steps, pair % steps)
+        part = log_losses(network, shown)  # (pairs, K)
         losses[start : start + len(part)] = part.cpu()
     return losses.view(len(x0), steps, num_classes).transpose(1, 2).contiguous()

@@ -22,9 +22,10 @@ from emodc.answers import (
     sequential_outcome,
 )
 from emodc.checkpoint import Model
-from emodc.classifier import DEFAULT_PAIRS, draw_bank, spaced_timesteps
+from emodc.classifier import DEFAULT_PAIRS
 from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
+from emodc.draws import spaced_timesteps
 from emodc.files import write_atomically
 from emodc.labels import LabelSet, canonical_name, common_classes
 from emodc.metrics import accuracy_interval, mean_class_accuracy, summarise
@@ -65,7 +66,7 @@ def evaluate(
         model: what to evaluate.
         data: the images.
         steps: S, the number of draws, 1..T; `EVALUATION_STEPS` if neither it nor ``delta`` is
-            given. A rival that sees no noise answers once, whatever it is.
+            given. A rival that sees no noise takes as few as `Model.draws_taken` says.
         delta: score sequentially; at most this share of the images may get another answer than
             all the draws of the calibration would give. Takes a calibrated model.
         budget: with ``delta``, most draws for an image.
@@ -101,8 +102,8 @@ def evaluate(
     settings: dict[str, object] = {"seed": seed}
     if delta is None:
         steps = EVALUATION_STEPS if steps is None else steps
-        steps = steps if model.sees_noise else 1
         check_scoring(steps, delta, budget)
+        steps = model.draws_taken(steps)
         score, chunk = score_errors(model, steps=steps, seed=seed, pairs=pairs), _CHUNK
         settings["steps"] = steps
     else:
@@ -181,8 +182,7 @@ def evaluate(
 def _score_sequentially(
     model: Model, delta: float, budget: int | None, seed: int, shared: Tensor, pairs: int
 ) -> Score:
-    steps = require_adaptive(model).steps
-    bank = draw_bank(model.schedule.timesteps, steps, model.settings.codec.shape, seed)
+    bank = model.draws(require_adaptive(model).steps, seed)
 
     def score(x0: Tensor) -> dict[str, Tensor]:
         classes = shared.tolist()

@@ -89,6 +89,12 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
     Args:
         facts: ``facts["calibration"]`` of a model from :func:`emodc.calibrate.calibrate`.
     """
+    noise = _table("Accounting for noise in the pictures", "severity", "plain", "noise-aware")
+    for trial in facts["noise"].get("trials", []):
+        pair = (f"{trial['plain']:.4f}", f"{trial['noise_aware']:.4f}")
+        noise.add_row(str(trial["severity"] or "clean"), *pair)
+    if "held_out" not in facts:
+        return Group(noise)
     held_out = facts["held_out"]
     title = f"Held out: {held_out['images']:,} images of {facts['data']} {facts['split']}"
     figures = _table(title, "", "before", "after")
@@ -99,7 +105,7 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
     for stop in held_out["stops"]:
         shown = (f"{stop['differ']:.4f}", f"{stop['draws']:.1f}", f"{stop['accuracy']:.4f}")
         stops.add_row(f"{stop['delta']:g}", *shown)
-    return Group(figures, stops)
+    return Group(figures, stops, noise) if noise.row_count else Group(figures, stops)
 
 
 def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any] | None) -> str:
@@ -122,6 +128,7 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
         f"- classes, in order: {', '.join(model.label_set.classes)}",
         f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
         f"pictures of {height}x{width} pixels, {model.schedule.timesteps} timesteps",
+        *["- every other draw shows the mirror image"][: model.decision.mirror],
     ]
     named = model.name if model.name in BUNDLED else "path/to/this/folder"
     use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
@@ -177,6 +184,10 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
     if "calibration" not in facts:
         return ["Not calibrated: a temperature from training; see `emodc calibrate`."]
     fitted = facts["calibration"]
+    source = f"{fitted['data']} {fitted['split']}, seed {fitted['seed']}, {fitted['date']}"
+    noise = _noise(fitted.get("noise", {}))
+    if "held_out" not in fitted:
+        return [f"On {source}.", *noise]
     held_out = fitted["held_out"]
     keys = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
     figures = [
@@ -188,13 +199,31 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
         for stop in held_out["stops"]
     ]
     return [
-        f"On {fitted['images']:,} images of {fitted['data']} {fitted['split']}, {fitted['steps']} "
-        f"draws, seed {fitted['seed']}, {fitted['date']}. One half fits; the other, "
-        f"{held_out['images']:,} images, gives the figures below and the thresholds.",
+        f"On {fitted['images']:,} images of {source}, {fitted['steps']} draws. One half fits; the "
+        f"other, {held_out['images']:,} images, gives the figures below and the thresholds.",
         "",
         *markdown_table(["held out", "before", "after"], figures),
         "",
         *markdown_table(["delta of sequential scoring", "draws", "answers differ"], stops),
+        *noise,
+    ]
+
+
+def _noise(found: Mapping[str, Any]) -> list[str]:
+    """Return what accounting for noise gave on validation images, and whether it was kept."""
+    if not found:
+        return []
+    rows = [
+        [str(trial["severity"] or "clean"), f"{trial['plain']:.4f}", f"{trial['noise_aware']:.4f}"]
+        for trial in found["trials"]
+    ]
+    verdict = "is accounted for" if found["kept"] else "is not accounted for, as it did not help"
+    return [
+        "",
+        f"Noise in the pictures {verdict}. Accuracy on {found['trials'][0]['images']:,} of these "
+        f"images with {found['noise'].replace('_', ' ')} added, {found['steps']} draws:",
+        "",
+        *markdown_table(["severity", "plain", "noise-aware"], rows),
     ]
 
 

@@ -84,8 +84,7 @@ def load_external(path: Path, device: torch.device | str = "cpu", precision: str
             precision=precision,
         )
         gray = torch.full((1, *settings.codec.shape), 128.0, device=device)
-        zero = torch.zeros(1, dtype=torch.int64, device=device)
-        errors = model.pair_errors(settings.codec.to_x0(gray), zero, torch.zeros_like(gray))
+        errors = model.class_errors(settings.codec.to_x0(gray), model.draws(1))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if not bool(errors.isfinite().all()):

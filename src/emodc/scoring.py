@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.checkpoint import Model, pack_tensors
-from emodc.classifier import DEFAULT_PAIRS, draw_bank
+from emodc.classifier import DEFAULT_PAIRS
 from emodc.data.base import FaceData
 from emodc.files import write_atomically
 from emodc.world import ALONE, World
@@ -56,7 +56,7 @@ def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAUL
     Raises:
         ValueError: ``steps`` is out of range.
     """
-    bank = draw_bank(model.schedule.timesteps, steps, model.settings.codec.shape, seed)
+    bank = model.draws(steps, seed)
 
     def score(x0: Tensor) -> Mapping[str, Tensor]:
         return {"errors": model.class_errors(x0, bank, pairs)}
@@ -188,9 +188,11 @@ def _load_chunk(file: Path, identity: dict[str, str]) -> Scores:
 def model_identity(model: Model) -> dict[str, str]:
     """Return what of a model decides its errors, by the name that an error message uses."""
     settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
+    shown = model.decision.model_dump_json(include={"mirror", "noise_floor"})
     return {
         "weights": state_hash(model.backbone.weights(), model.backbone.base.get("sha256", "")),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),
+        "way of showing pictures": shown,
         "precision": model.precision,
         "version of emodc": version("emodc"),
     }

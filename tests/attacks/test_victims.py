@@ -7,8 +7,8 @@ from torch import Tensor
 from emodc.attacks.victims import Deployed, diffusion_victim, network_victim, predictions
 from emodc.backbones.face_unet import FaceUNet
 from emodc.checkpoint import Model
-from emodc.classifier import draw_bank, posterior
-from emodc.decision import Decision
+from emodc.classifier import posterior
+from emodc.decision import Decision, NoiseFloor
 
 STEPS = 5
 
@@ -17,16 +17,25 @@ def pixels(number: int = 3) -> Tensor:
     return torch.rand(number, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def weighted(model: Model) -> Model:
-    """The model with fitted weights of the timesteps and a power."""
-    decision = Decision(scale=30.0, power=0.7, weights=(1.5, 1.0, 0.5))
+def weighted(model: Model, floor: NoiseFloor | None = None) -> Model:
+    """The model with fitted weights of the timesteps and a power; it may account for noise."""
+    decision = Decision(
+        scale=30.0, power=0.7, weights=(1.5, 1.0, 0.5), mirror=True, noise_floor=floor
+    )
     return Model(**{**vars(model), "decision": decision})
 
 
+FLOORS = [None, NoiseFloor(texture=0.2, least=0.3)]
+"""The pixels are noise, so with the second one they are not taken for clean."""
+
+
+@pytest.mark.parametrize("floor", FLOORS)
 @pytest.mark.parametrize("pairs", [96, 4])
-def test_the_logits_are_the_deployed_rule(tiny_model: Model, pairs: int) -> None:
-    model, x = weighted(tiny_model), pixels()
-    bank = draw_bank(model.schedule.timesteps, STEPS, model.settings.codec.shape, seed=3)
+def test_the_logits_are_the_deployed_rule(
+    tiny_model: Model, pairs: int, floor: NoiseFloor | None
+) -> None:
+    model, x = weighted(tiny_model, floor), pixels()
+    bank = model.draws(STEPS, seed=3)
     x0 = model.settings.codec.to_x0(255 * x)
     errors = model.class_errors(x0, bank)
     weights = model.decision.weights_at(bank.t, model.schedule.timesteps)
@@ -37,13 +46,17 @@ def test_the_logits_are_the_deployed_rule(tiny_model: Model, pairs: int) -> None
     assert logits.argmax(dim=1).tolist() == deployed.argmax(dim=1).tolist()
 
 
+@pytest.mark.parametrize("floor", FLOORS)
 @pytest.mark.parametrize("pairs", [96, 7, 1])
 def test_the_gradient_agrees_with_finite_differences(
-    tiny_model: Model, pairs: int, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Model, pairs: int, floor: NoiseFloor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tensor, "float", Tensor.double)  # the whole chain in float64
     model = Model(
-        **{**vars(weighted(tiny_model)), "backbone": copy.deepcopy(tiny_model.backbone).double()}
+        **{
+            **vars(weighted(tiny_model, floor)),
+            "backbone": copy.deepcopy(tiny_model.backbone).double(),
+        }
     )
     victim, x = diffusion_victim(model, STEPS, pairs), pixels().double()
     g = torch.Generator().manual_seed(1)

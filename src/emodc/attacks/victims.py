@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emodc.checkpoint import Model
-from emodc.classifier import DEFAULT_PAIRS, draw_bank
+from emodc.classifier import DEFAULT_PAIRS
+from emodc.draws import show
 
 
 @dataclass(frozen=True)
@@ -64,34 +65,33 @@ def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Vi
 
     Args:
         model: what is attacked; left as it is.
-        steps: S, the draws of the deployed rule.
+        steps: draws of the deployed rule, as asked for.
         pairs: most (image, draw) pairs in one call of the network.
     """
-    codec, timesteps, classes = model.settings.codec, model.schedule.timesteps, len(model.label_set)
+    draws, classes = model.draws_taken(steps), len(model.label_set)
 
     def answer(pixels: Tensor, seed: int) -> Tensor:
-        bank = draw_bank(timesteps, steps, codec.shape, seed)
-        t, eps = bank.t.to(pixels.device), bank.eps.to(pixels.device)
+        bank = model.draws(steps, seed).to(pixels.device)
 
-        def terms(x0: Tensor, pair: Tensor) -> Tensor:
-            image, draw = pair // steps, pair % steps
-            return model.pair_errors(x0[image], t[draw], eps[draw])  # (pairs, K)
+        def terms(x: Tensor, sigma: Tensor, pair: Tensor) -> Tensor:
+            shown = show(model.schedule, x, sigma, bank, pair // draws, pair % draws)
+            return model.shown_errors(shown)  # (pairs, K)
 
-        x0 = codec.to_x0(255 * pixels)
-        parts = torch.split(torch.arange(len(pixels) * steps, device=pixels.device), pairs)
-        recompute = len(parts) > 1 and torch.is_grad_enabled() and x0.requires_grad
+        x, sigma = model.observe(model.settings.codec.to_x0(255 * pixels))
+        parts = torch.split(torch.arange(len(pixels) * draws, device=pixels.device), pairs)
+        recompute = len(parts) > 1 and torch.is_grad_enabled() and x.requires_grad
         errors = torch.cat(
             [
-                checkpoint(terms, x0, pair, use_reentrant=False, preserve_rng_state=False)
+                checkpoint(terms, x, sigma, pair, use_reentrant=False, preserve_rng_state=False)
                 if recompute
-                else terms(x0, pair)
+                else terms(x, sigma, pair)
                 for pair in parts
             ]
-        ).view(len(pixels), steps, classes)
-        weights = model.decision.weights_at(bank.t, timesteps).to(pixels.device)
+        ).view(len(pixels), draws, classes)
+        weights = model.decision.weights_at(bank.t, model.schedule.timesteps).to(pixels.device)
         return -model.decision.scale * (errors.double() * weights.view(1, -1, 1)).mean(dim=1)
 
-    return Victim(answer, batch=max(pairs // steps, 1))
+    return Victim(answer, batch=max(pairs // draws, 1))
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from emodc.answers import Scorer
 from emodc.attacks.victims import Victim, diffusion_victim
 from emodc.backbones.base import Classifier
 from emodc.checkpoint import Model
-from emodc.classifier import spaced_timesteps
+from emodc.draws import spaced_timesteps
 from emodc.labels import LabelSet
 from emodc.scoring import model_identity
 
@@ -101,7 +101,7 @@ class ModelSubject:
 
     def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> Tensor:
         """Return the answers of the deployed rule, (B, K) float64."""
-        scorer = Scorer(self.model, steps=max(self.draws, 1), seed=seed)
+        scorer = Scorer(self.model, steps=self.steps, seed=seed)
         x0 = self.model.settings.codec.encode(crops, self.model.device)
         return scorer(x0).probabilities
 
@@ -112,4 +112,4 @@ class ModelSubject:
 
     def victim(self) -> Victim:
         """Return the deployed rule with plain scoring; every term of it has its gradient."""
-        return diffusion_victim(self.model, max(self.draws, 1))
+        return diffusion_victim(self.model, self.steps)

@@ -1,0 +1,123 @@
+"""Whether a model should account for the noise that pictures carry, told on validation data.
+
+Accounting for noise (`emodc.noise_level`, `emodc.classifier`) should help on noisy pictures and
+cost nothing on clean ones. Whether it does is measured on pictures with Gaussian noise added, and
+it is kept only if it does.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emodc.answers import plain_answers
+from emodc.checkpoint import Model
+from emodc.codecs import PixelCodec
+from emodc.corruptions import corrupt
+from emodc.crop_geometry import FER2013_GEOMETRY
+from emodc.data.base import FaceData
+from emodc.data.subset import stratified_subset
+from emodc.decision import NoiseFloor
+from emodc.draws import spaced_timesteps
+from emodc.metrics import accuracy
+from emodc.noise_level import diagonal_detail
+from emodc.scoring import Progress, score_errors, score_images
+from emodc.world import ALONE, World
+
+NOISE = "gaussian_noise"
+"""The corruption that accounting for noise is tried on."""
+
+_SEVERITIES = (1, 3, 5)
+_IMAGES, _STEPS = 500, 20  # of each trial
+_CLEAN = 0.99  # share of clean pictures that count as clean
+_COST = 0.005  # accuracy on clean pictures that accounting for noise may cost
+
+
+def account_for_noise(
+    model: Model,
+    data: FaceData,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    world: World = ALONE,
+) -> tuple[Model, dict[str, Any]]:
+    """Fit how clean pictures look, and let the model account for noise where that helps it.
+
+    Args:
+        model: what to decide on; its weights stay as they are.
+        data: clean validation images.
+        seed: of the choice of images, of the draws and of the noise.
+        folder: where measured errors are kept.
+        progress: is told how far each trial is.
+        world: the processes that share the measuring; all of them get the model.
+
+    Returns:
+        The model, with a noise floor or without, and the figures that decided: accuracies on clean
+        and on noisy images (by severity), with and without accounting for noise. Without a floor
+        and figures where noise cannot be told from pixels: a model that sees no noise, or x0 that
+        are latents.
+
+    Raises:
+        ValueError: no image can be read; ``folder`` holds other errors.
+        OSError: ``folder`` cannot be written.
+    """
+    plain = model.ignoring_noise()
+    if not (model.sees_noise and isinstance(model.settings.codec, PixelCodec)):
+        return plain, {}
+    floor = _noise_floor(model, data)
+    aware = replace(model, decision=model.decision.model_copy(update={"noise_floor": floor}))
+    chosen = data.subset(stratified_subset(data.labels, min(_IMAGES, len(data)), seed))
+    trials = []
+    for severity in (0, *_SEVERITIES):
+        pictures = _noisy(chosen, severity, seed) if severity else chosen
+        right = {}
+        for name, candidate in (("plain", plain), ("noise_aware", aware)):
+            scores = score_images(
+                candidate,
+                pictures,
+                score_errors(candidate, steps=_STEPS, seed=seed),
+                {"steps": _STEPS, "seed": seed},
+                folder=None if folder is None else folder / f"noise-{severity}-{name}",
+                progress=progress,
+                world=world,
+            )
+            labels = torch.from_numpy(pictures.labels)[scores.index]
+            right[name] = _accuracy(candidate, scores.values["errors"], labels)
+        trials.append({"severity": severity, "images": len(labels), **right})
+    clean, *noisy = trials
+    gain = sum(trial["noise_aware"] - trial["plain"] for trial in noisy) / len(noisy)
+    kept = gain > 0 and clean["noise_aware"] >= clean["plain"] - _COST
+    figures = {"noise": NOISE, "steps": _STEPS, "trials": trials, "kept": kept}
+    return (aware if kept else plain), figures
+
+
+def _noise_floor(model: Model, data: FaceData) -> NoiseFloor:
+    """Return the typical detail of clean pictures, and the most that counts as clean."""
+    details = []
+    for i in range(len(data)):
+        try:
+            details.append(diagonal_detail(model.settings.codec.encode([data.image(i)])))
+        except ValueError:  # it is skipped, and named, when the images are scored
+            continue
+    if not details:
+        raise ValueError(f"{data.name}: no image can be read")
+    detail = torch.cat(details)
+    least = float(detail.quantile(_CLEAN))
+    return NoiseFloor(texture=float(detail.median()), least=min(least, 1 - 1e-6))
+
+
+def _noisy(data: FaceData, severity: int, seed: int) -> FaceData:
+    geometry = data.geometry or FER2013_GEOMETRY
+    return replace(
+        data,
+        reader=lambda i: corrupt(data.image(i), NOISE, severity, seed, i, geometry),
+        stamp=lambda i: f"{data.stamp(i)}/{NOISE}/{severity}/{seed}",
+    )
+
+
+def _accuracy(model: Model, errors: Tensor, labels: Tensor) -> float:
+    t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
+    return accuracy(plain_answers(model, errors, t).probabilities.argmax(dim=1), labels)

@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from emodc import noise_calibration
+from emodc.checkpoint import Model
+from emodc.data import open_data
+from emodc.decision import NoiseFloor
+from emodc.noise_calibration import account_for_noise
+from emodc.noise_level import diagonal_detail
+
+DATA = open_data("synthetic:count=70,size=16", "validation")
+
+
+def test_the_floor_is_the_detail_of_the_clean_pictures(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_calibration, "_accuracy", judged_by(lambda aware, _: float(aware)))
+    found, figures = account_for_noise(tiny_model, DATA)
+    detail = diagonal_detail(tiny_model.settings.codec.encode([DATA.image(i) for i in range(70)]))
+    floor = found.decision.noise_floor
+    assert floor is not None
+    assert floor.texture == pytest.approx(float(detail.median()))
+    assert float((detail <= floor.least).double().mean()) == pytest.approx(0.99, abs=0.015)
+    assert [trial["severity"] for trial in figures["trials"]] == [0, 1, 3, 5]
+
+
+def judged_by(
+    accuracy: Callable[[bool, bool], float],
+) -> Callable[[Model, Tensor, Tensor], float]:
+    """Stand in for the accuracy: a function of (accounts for noise, pictures are noisy)."""
+    seen: list[Tensor] = []
+
+    def judge(model: Model, errors: Tensor, labels: Tensor) -> float:
+        noisy = len(seen) >= 2  # the first two trials are on clean pictures
+        seen.append(errors)
+        return accuracy(model.decision.noise_floor is not None, noisy)
+
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "kept"),
+    [
+        (lambda aware, noisy: 0.6 if aware or not noisy else 0.3, True),
+        (lambda aware, noisy: 0.6, False),  # it gives nothing
+        (lambda aware, noisy: 0.6 if aware == noisy else 0.5, False),  # it costs clean accuracy
+        (lambda aware, noisy: 0.4 if aware and noisy else 0.6, False),  # it harms
+    ],
+)
+def test_noise_is_accounted_for_where_that_helps_and_costs_nothing(
+    tiny_model: Model,
+    accuracy: Callable[[bool, bool], float],
+    kept: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise_calibration, "_accuracy", judged_by(accuracy))
+    found, figures = account_for_noise(tiny_model, DATA)
+    assert figures["kept"] == kept
+    assert (found.decision.noise_floor is not None) == kept
+
+
+def test_a_trial_goes_on_where_it_stopped(tiny_model: Model, tmp_path: Path) -> None:
+    first = account_for_noise(tiny_model, DATA, folder=tmp_path)
+    told: list[int] = []
+    again = account_for_noise(
+        tiny_model, DATA, folder=tmp_path, progress=lambda done, total: told.append(done)
+    )
+    assert again[1] == first[1]
+    other = replace(tiny_model, precision="bf16")
+    with pytest.raises(ValueError, match="another precision"):
+        account_for_noise(other, DATA, folder=tmp_path)
+
+
+def test_plain_and_noise_aware_errors_differ_on_noisy_pictures_alone(tiny_model: Model) -> None:
+    floor = NoiseFloor(texture=0.1, least=0.4)
+    decision = tiny_model.decision.model_copy(update={"noise_floor": floor})
+    aware = replace(tiny_model, decision=decision)
+    smooth = torch.linspace(-1.7, 1.7, 16).expand(1, 1, 16, 16)
+    noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    x0 = torch.cat([smooth, noise])
+    bank = aware.draws(4)
+    found, plain = aware.class_errors(x0, bank), aware.ignoring_noise().class_errors(x0, bank)
+    assert torch.equal(found[0], plain[0])
+    assert not bool((found[1] == plain[1]).any())
