@@ -13,18 +13,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from emodc import checkpoint
+from emodc import model_files
 from emodc.backbones.base import Backbone
-from emodc.checkpoint import (
-    Model,
-    description_hash,
-    load_model,
-    pack_tensors,
-    save_model,
-)
+from emodc.checkpoint import Model, load_model, pack_tensors, save_model
 from emodc.crop_geometry import CropGeometry
 from emodc.decision import Decision
 from emodc.labels import LabelSet
+from emodc.model_files import description_hash
 
 
 @pytest.fixture
@@ -222,7 +217,7 @@ def test_a_hub_id_is_downloaded_at_its_revision(
         asked.extend([repository, revision, sorted(allow_patterns)])
         return str(tiny_folder)
 
-    monkeypatch.setattr(checkpoint, "snapshot_download", download)
+    monkeypatch.setattr(model_files, "snapshot_download", download)
     assert load_model("someone/model@v1").name == "tiny"
     assert asked[:2] == ["someone/model", "v1"]
     files = asked[2]
@@ -235,5 +230,5 @@ def test_an_unreachable_hub_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPa
     def download(*_: object, **__: object) -> str:
         raise LocalEntryNotFoundError("cannot reach the hub\nand more")
 
-    monkeypatch.setattr(checkpoint, "snapshot_download", download)
+    monkeypatch.setattr(model_files, "snapshot_download", download)
     assert "cannot reach the hub" in refusal("someone/model")
