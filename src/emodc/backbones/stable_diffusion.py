@@ -116,8 +116,9 @@ class StableDiffusionConfig(CheckpointSource):
             unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
             unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
             return unet
+        checkpoint.weights("unet")  # complains of an unfinished file
         unet = UNet2DConditionModel.from_pretrained(
-            checkpoint.weights("unet").parent,
+            checkpoint.folder / "unet",
             variant=checkpoint.variant,
             torch_dtype=DTYPES[self.weights],
             use_safetensors=True,
