@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from emodc.checkpoint import build_backbone, load_model, pack_tensors
 from emodc.chooser import VALIDATION
+from emodc.classifier import draw_bank
 from emodc.config import Recipe, parse_recipe, recipe_names
 from emodc.config import load_recipe as read_recipe
 from emodc.data import open_data
@@ -312,6 +313,22 @@ def test_every_shipped_recipe_is_valid() -> None:
         chosen = read_recipe(name)
         assert chosen.name == name
         assert chosen.summary
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_validation_computes_in_the_precision_of_training(tmp_path: Path, precision: str) -> None:
+    run(recipe(precision=precision), tmp_path)
+    shown, labels = [_VALIDATION.image(i) for i in range(14)], torch.tensor(_VALIDATION.labels)
+    d_p = {}
+    for name in ("fp32", "bf16"):
+        model = load_model(tmp_path / "last", precision=name)
+        codec = model.settings.codec
+        errors = model.class_errors(codec.encode(shown), draw_bank(1000, 2, codec.shape))
+        d_p[name] = float(errors[torch.arange(14), labels].mean())
+    written = read_metrics(tmp_path)[-1]["validation_d_p"]
+    assert written == pytest.approx(d_p[precision], rel=1e-6)
+    assert abs(d_p["bf16"] - d_p["fp32"]) > 1e-5 * written  # or nothing would be compared
+    assert json.loads((tmp_path / "report.json").read_text())["model"]["precision"] == precision
 
 
 def test_metrics_hold_nothing_of_the_clock(tmp_path: Path) -> None:

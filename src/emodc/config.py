@@ -151,7 +151,8 @@ class Recipe(Settings):
         ema: half-life of the averaged weights in samples; 0 ships the raw weights.
         micro_batch: samples in one forward and backward pass; the batch in one go if 0. Bounds
             memory, and hardly changes the result.
-        precision: of the network's arithmetic in training; errors are always float32.
+        precision: of the network's arithmetic in training and in its validations; errors are
+            always float32.
         validation: how the run is watched.
     """
 

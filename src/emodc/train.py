@@ -70,7 +70,7 @@ def train(
         progress: is told how the run goes, in the main process.
 
     Returns:
-        The best model by validation accuracy.
+        The best model by validation accuracy; it computes in the recipe's precision.
 
     Raises:
         ValueError: the data do not suit the recipe, or the folder holds another run.
@@ -146,7 +146,7 @@ def train(
                 state.save(output / STATE)
             raise KeyboardInterrupt
     world.wait()  # until the best model is written
-    best = load_model(output, accelerator.device)
+    best = load_model(output, accelerator.device, recipe.precision)
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
