@@ -146,10 +146,10 @@ def test_a_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_run_killed_after_its_first_model_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(state: RunState, path: Path, save: Any = RunState.save) -> None:
+    def killed(state: RunState, path: Path, *, write: bool, save: Any = RunState.save) -> None:
         if state.samples:  # the model of this validation is written, its state is not
             raise Killed
-        save(state, path)
+        save(state, path, write=write)
 
     with monkeypatch.context() as patched:
         patched.setattr(RunState, "save", killed)

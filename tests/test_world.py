@@ -33,7 +33,7 @@ from emodc.sampling import Sampler
 from emodc.scoring import state_hash
 from emodc.state import RunState
 from emodc.train import train
-from emodc.world import World, join
+from emodc.world import SPLIT, World, join
 
 # That the geometry is known saves measuring it.
 _TRAINING = replace(open_data("synthetic:count=42,size=16", "train"), geometry=FER2013_GEOMETRY)
@@ -257,9 +257,19 @@ def test_evaluation_is_the_same_on_two_processes(tiny_model: Model, tmp_path: Pa
     assert figures(evaluate(tiny_model, data, steps=3, output=tmp_path / "two")) == figures(alone)
 
 
-def test_a_launcher_that_would_split_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fsdp_is_done_here_and_not_by_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ValueError, match=r"FSDP.* not supported"):
+    monkeypatch.setenv(SPLIT, "false")
+    assert not join().splits  # it is alone
+    assert (os.environ["ACCELERATE_USE_FSDP"], os.environ[SPLIT]) == ("false", "true")
+
+
+@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
+def test_other_ways_to_split_the_model_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(ValueError, match=r"DeepSpeed.* not supported"):
         join()
 
 

@@ -36,6 +36,7 @@ from emodc.model_files import SETTINGS
 from emodc.objectives import CrossEntropy
 from emodc.runlog import STATE, Meter, RunLog
 from emodc.sampling import Batch, Sampler, training_prompts
+from emodc.sharding import whole
 from emodc.state import RunState, TrainingDiverged
 from emodc.world import join
 
@@ -81,6 +82,11 @@ def train(
     world = join(device)
     if recipe.batch_size < world.size:
         raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
+    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
+            "FSDP asks"
+        )
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
     prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
@@ -93,19 +99,18 @@ def train(
         "training data": training.fingerprint(),
         "validation data": validation.fingerprint(),
     }
-    state = RunState.fresh(backbone, recipe.optimiser, identity)
+    state = RunState.fresh(backbone, recipe.optimiser, identity, split=world.splits)
     if world.from_main((output / STATE).exists):
         state.load(output / STATE)
         logger.info("going on from %d samples", state.samples)
     elif world.from_main((output / SETTINGS).exists):
         raise ValueError(f"{output}: holds a model but no training state; choose another --output")
-    elif world.is_main:  # so that a run killed before its first validation is known for one
-        output.mkdir(parents=True, exist_ok=True)
-        state.save(output / STATE)
+    else:  # so that a run killed before its first validation is known for one
+        state.save(output / STATE, write=world.is_main)
 
     sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
-    learner = accelerator.prepare(backbone)
+    learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, chooser.listed())
     log = RunLog(output, config, state.samples) if world.is_main else None
@@ -120,7 +125,7 @@ def train(
                 metrics = add_gradients(
                     accelerator, learner, schedule, batch, recipe, phase, classes
                 )
-            norm = accelerator.clip_grad_norm_(backbone.parameters(), clip)
+            norm = whole(accelerator.clip_grad_norm_(backbone.parameters(), clip))
             if fp16 and not norm.isfinite():
                 backbone.zero_grad()  # an overflow: this batch teaches nothing
             rate = learning_rate(recipe, state.samples)
@@ -133,17 +138,16 @@ def train(
             line = _settled(meter, state.samples) | {"rate": rate}
             if validate:
                 line |= chooser.keep_if_best(state, output)
-            if log is None:
-                continue
-            log.write(state.samples, line)
+            if log is not None:
+                log.write(state.samples, line)
             if validate:
-                state.save(output / STATE)
-            progress(state.samples, line)
+                state.save(output / STATE, write=world.is_main)
+            if log is not None:
+                progress(state.samples, line)
         if stopped():
             if meter.steps:
                 _settled(meter, state.samples)  # a diverged state must not replace a good one
-            if world.is_main:
-                state.save(output / STATE)
+            state.save(output / STATE, write=world.is_main)
             raise KeyboardInterrupt
     world.wait()  # until the best model is written
     best = load_model(output, accelerator.device, recipe.precision)

@@ -219,6 +219,14 @@ class StableDiffusion(Backbone):
             if (prompts if name == "prompts" else tune == "full" or ".lora_" in name)
         }
 
+    def split(self) -> None:
+        """Split the UNet over all processes; a LoRA and prompts are too small to be worth it."""
+        if self._config.tune != "full" or self._config.tune_prompts:
+            super().split()
+        from emodc.sharding import shard  # costly to import
+
+        shard(self.unet, [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks])
+
     def weights(self) -> dict[str, Tensor]:
         """Return the trained weights and the prompts' embeddings."""
         return {
