@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.backbones.base import Backbone, Classifier, Network
-from emodc.checkpoint import pack_tensors
+from emodc.checkpoint import write_tensors
 from emodc.config import OptimiserSettings, dump_recipe, parse_recipe
-from emodc.files import write_atomically
+from emodc.files import whole_file
 from emodc.optim import Muon, build_adamw
 from emodc.sharding import split_like, whole
 
@@ -128,7 +128,8 @@ class RunState:
             return
         progress = {"samples": self.samples, "best": self.best, "identity": self.identity}
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, pack_tensors(tensors, {_KEY: json.dumps(progress)}))
+        with whole_file(path) as file:
+            write_tensors(file, tensors, {_KEY: json.dumps(progress)})
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the weights, their average and the optimisers' moments by name."""

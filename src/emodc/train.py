@@ -6,7 +6,8 @@ A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``s
 goes on from the state.
 
 Several processes, started by ``accelerate launch``, share every batch and every validation. All of
-them hold the same state and step it by the same averaged gradient; the main one writes the files.
+them hold the same state, or a part of it each, and step it by the same averaged gradient; the main
+one writes the files.
 """
 
 import json

@@ -125,7 +125,8 @@ def join(device: str = "auto") -> World:
         device: ``auto`` or ``cpu``.
 
     Raises:
-        ValueError: several processes are to share one named device, or to split the model.
+        ValueError: several processes are to share one named device, or to split the model in a way
+            that is not supported.
     """
     if any(map(_told, _UNSUPPORTED)):
         raise ValueError(
@@ -138,7 +139,8 @@ def join(device: str = "auto") -> World:
         if _told("ACCELERATE_USE_CPU") and "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
             logger.warning(
                 "accelerate launch --cpu started one process, whatever --num_processes says; "
-                "to start several, give --config_file configs/accelerate/cpu.yaml instead"
+                "to start several, give --multi_gpu instead of --cpu; emodc's own --device cpu "
+                "then keeps them off GPUs"
             )
         return ALONE
     if device not in ("auto", "cpu"):
