@@ -178,7 +178,7 @@ def add_gradients(
     sums: dict[str, Tensor] = {}
     parts = batch.split(recipe.micro_batch)
     for number, part in enumerate(parts, 1):
-        last = number == len(parts)  # only then the processes need to exchange
+        last = number == len(parts)  # only then copies of a model need to exchange
         with nullcontext() if last else accelerator.no_sync(learner):
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                 loss, metrics = sample_loss(learner, schedule, part, phase, num_classes)

@@ -222,7 +222,7 @@ class StableDiffusion(Backbone):
     def split(self) -> None:
         """Split the UNet over all processes; a LoRA and prompts are too small to be worth it."""
         if self._config.tune != "full" or self._config.tune_prompts:
-            super().split()
+            super().split()  # which refuses
         from emodc.sharding import shard  # costly to import
 
         shard(self.unet, [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks])
