@@ -22,7 +22,7 @@ from PIL import Image
 from emodc.aligned import NO_FACE, aligned, measured_geometry
 from emodc.crop_geometry import CropGeometry
 from emodc.data.base import FaceData
-from emodc.data.fer2013 import FER2013_CODES, SIDE
+from emodc.data.fer2013_rows import FER2013_CODES, SIDE
 from emodc.faces import Face, FaceDetector
 from emodc.labels import LabelSet
 

@@ -14,13 +14,13 @@ from emodc.backbones.face_unet import FaceUNet, FaceUNetConfig
 from emodc.checkpoint import Model, build_backbone, load_model, save_model
 from emodc.classifier import class_errors, posterior
 from emodc.codecs import PixelCodec
-from emodc.config import ModelSettings
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData, open_data
 from emodc.decision import Decision
 from emodc.draws import draw_bank
 from emodc.evaluate import EVALUATION_STEPS, evaluate
 from emodc.labels import BASIC7, LabelSet
+from emodc.model_settings import ModelSettings
 
 STEPS = 3
 

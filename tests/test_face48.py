@@ -7,9 +7,9 @@ from safetensors import safe_open
 
 from emodc import EmotionClassifier
 from emodc.backbones.base import WEIGHTS
-from emodc.checkpoint import bundled_folder
 from emodc.config import load_recipe, parse_recipe
 from emodc.labels import BASIC7
+from emodc.model_files import bundled_folder
 
 FOLDER = bundled_folder("face48")
 SAMPLES = Path(__file__).parent.parent / "samples"

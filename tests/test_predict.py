@@ -14,7 +14,8 @@ from emodc.checkpoint import Model
 from emodc.classifier import posterior
 from emodc.crop_geometry import LANDMARKS
 from emodc.labels import BASIC7
-from emodc.predict import EmotionClassifier, Prediction, choose_device
+from emodc.predict import EmotionClassifier, choose_device
+from emodc.prediction import Prediction
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -9,11 +9,12 @@ from rich.console import Console
 from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
-from emodc.config import ModelSettings, parse_recipe
+from emodc.config import parse_recipe
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.decision import Decision
 from emodc.labels import BASIC7
 from emodc.metrics import summarise
+from emodc.model_settings import ModelSettings
 from emodc.report import evaluation_table, model_card
 
 RECIPE = parse_recipe(

@@ -21,13 +21,14 @@ from emodc.calibrate import calibrate
 from emodc.checkpoint import Model, build_backbone, load_model, save_model
 from emodc.classifier import posterior
 from emodc.cli import app
-from emodc.config import CorruptSettings, Recipe, load_recipe, parse_model, parse_recipe
+from emodc.config import CorruptSettings, Recipe, load_recipe, parse_recipe
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData, open_data
 from emodc.decision import Decision
 from emodc.draws import Shown, draw_bank
 from emodc.evaluate import evaluate
 from emodc.labels import BASIC7
+from emodc.model_settings import parse_model
 from emodc.predict import EmotionClassifier
 from emodc.report import model_card
 from emodc.rivals import load_any

@@ -3,14 +3,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 pytest.importorskip("diffusers", reason="needs the extra sd")
 
 from emodc import sd_checkpoint
+from emodc.backbones.stable_diffusion import StableDiffusionConfig
 from emodc.backbones.texts import encode_texts
-from emodc.sd_checkpoint import BASE_FOLDER, CheckpointSource
+from emodc.codecs import VAECodec
+from emodc.sd_checkpoint import BASE_FOLDER, CheckpointSchedule, CheckpointSource
 
 
 @pytest.fixture
@@ -111,6 +115,80 @@ def test_weights_of_another_variant_are_named(copy: Path) -> None:
     assert "diffusion_pytorch_model.fp16.safetensors: set variant" in refusal(copy)
 
 
+_PARTS = {"unet": "200KB", "vae": "50KB", "text_encoder": "50KB"}
+"""Largest size of a shard, for two of them at least."""
+
+
+@pytest.fixture(scope="module")
+def whole_shards(sd_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint with its weights in several files; not to be changed."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    folder = Path(shutil.copytree(sd_folder, tmp_path_factory.mktemp("sharded") / "checkpoint"))
+    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    for part, kind in kinds.items():
+        network = kind.from_pretrained(sd_folder / part)
+        shutil.rmtree(folder / part)
+        network.save_pretrained(folder / part, max_shard_size=_PARTS[part])
+        assert len(list((folder / part).glob("*-of-*.safetensors"))) > 1
+    return folder
+
+
+@pytest.fixture
+def sharded(whole_shards: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(whole_shards, tmp_path / "sharded"))
+
+
+def test_sharded_weights_are_those_of_one_file(whole_shards: Path, sd_folder: Path) -> None:
+    texts = ["a photo of a happy face", "", "a photo of a face"]
+    networks = []
+    for folder in (sd_folder, whole_shards):
+        schedule = CheckpointSchedule(path=str(folder)).build()
+        networks.append(StableDiffusionConfig(path=str(folder)).build(texts, schedule))
+    for name, weight in networks[0].state_dict().items():
+        assert torch.equal(networks[1].state_dict()[name], weight), name
+    crop = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    latents = [VAECodec(path=str(folder)).encode([crop]) for folder in (sd_folder, whole_shards)]
+    assert torch.equal(*latents)
+
+
+@pytest.mark.parametrize("part", _PARTS)
+@pytest.mark.parametrize("how", ["missing", "half", "swapped"])
+def test_a_shard_that_is_not_whole_is_named(sharded: Path, part: str, how: str) -> None:
+    first, second = sorted((sharded / part).glob("*-of-*.safetensors"))[:2]
+    if how == "missing":
+        second.unlink()
+    elif how == "half":
+        second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
+    else:
+        shutil.copy(first, second)
+    message = refusal(sharded)
+    assert f"{second}: " in message
+    assert {"missing": "missing", "half": "incomplete", "swapped": "lacks"}[how] in message
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"weight_map": {}}'])
+def test_an_index_without_sense_is_named(sharded: Path, content: str | None) -> None:
+    index = sharded / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.unlink() if content is None else index.write_text(content)
+    message = refusal(sharded)
+    assert "unet/diffusion_pytorch_model" in message
+    assert "download" in message
+    assert "variant" not in message
+
+
+def test_the_hash_follows_every_shard(whole_shards: Path, sharded: Path) -> None:
+    known = CheckpointSource(path=str(whole_shards)).open().sha256()
+    assert CheckpointSource(path=str(sharded)).open().sha256() == known
+    last = sorted((sharded / "unet").glob("*-of-*.safetensors"))[-1]
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 1
+    last.write_bytes(content)
+    assert CheckpointSource(path=str(sharded)).open().sha256() != known
+
+
 def test_a_single_file_checkpoint_is_told_how_to_be_converted(tmp_path: Path) -> None:
     (tmp_path / "v1-5-pruned.safetensors").write_bytes(b"")
     assert "from_single_file" in refusal(tmp_path)
@@ -138,7 +216,9 @@ def test_a_hub_id_is_downloaded_at_its_revision_without_pickles(
     source.open()
     assert asked[:2] == ["someone/model", "abc"]
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in asked
-    assert len(asked) == 11  # and asked only once
+    assert "vae/diffusion_pytorch_model.fp16-*-of-*.safetensors" in asked
+    assert "text_encoder/model.safetensors.index.fp16.json" in asked
+    assert len(asked) == 17  # and asked only once
     assert not any(name.endswith((".bin", ".ckpt", "/*.json")) for name in asked[2:])
 
 

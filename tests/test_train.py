@@ -145,10 +145,10 @@ def test_a_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_run_killed_after_its_first_model_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(state: RunState, path: Path, save: Any = RunState.save) -> None:
+    def killed(state: RunState, path: Path, *, write: bool, save: Any = RunState.save) -> None:
         if state.samples:  # the model of this validation is written, its state is not
             raise Killed
-        save(state, path)
+        save(state, path, write=write)
 
     with monkeypatch.context() as patched:
         patched.setattr(RunState, "save", killed)
@@ -312,6 +312,22 @@ def test_every_shipped_recipe_is_valid() -> None:
         chosen = read_recipe(name)
         assert chosen.name == name
         assert chosen.summary
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_validation_computes_in_the_precision_of_training(tmp_path: Path, precision: str) -> None:
+    run(recipe(precision=precision), tmp_path)
+    shown, labels = [_VALIDATION.image(i) for i in range(14)], torch.tensor(_VALIDATION.labels)
+    d_p = {}
+    for name in ("fp32", "bf16"):
+        model = load_model(tmp_path / "last", precision=name)
+        codec = model.settings.codec
+        errors = model.class_errors(codec.encode(shown), model.draws(2))
+        d_p[name] = float(errors[torch.arange(14), labels].mean())
+    written = read_metrics(tmp_path)[-1]["validation_d_p"]
+    assert written == pytest.approx(d_p[precision], rel=1e-6)
+    assert abs(d_p["bf16"] - d_p["fp32"]) > 1e-5 * written  # or nothing would be compared
+    assert json.loads((tmp_path / "report.json").read_text())["model"]["precision"] == precision
 
 
 def test_metrics_hold_nothing_of_the_clock(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from emodc.sampling import Sampler
 from emodc.scoring import state_hash
 from emodc.state import RunState
 from emodc.train import train
-from emodc.world import World, join
+from emodc.world import SPLIT, World, join
 
 # That the geometry is known saves measuring it.
 _TRAINING = replace(open_data("synthetic:count=42,size=16", "train"), geometry=FER2013_GEOMETRY)
@@ -257,9 +257,19 @@ def test_evaluation_is_the_same_on_two_processes(tiny_model: Model, tmp_path: Pa
     assert figures(evaluate(tiny_model, data, steps=3, output=tmp_path / "two")) == figures(alone)
 
 
-def test_a_launcher_that_would_split_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fsdp_is_done_here_and_not_by_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ValueError, match=r"FSDP.* not supported"):
+    monkeypatch.setenv(SPLIT, "false")
+    assert not join().splits  # it is alone
+    assert (os.environ["ACCELERATE_USE_FSDP"], os.environ[SPLIT]) == ("false", "true")
+
+
+@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
+def test_other_ways_to_split_the_model_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(ValueError, match=r"DeepSpeed.* not supported"):
         join()
 
 
@@ -272,18 +282,21 @@ def test_a_launcher_that_starts_one_process_where_several_were_wanted_is_said(
     assert "started one process" in caplog.text
 
 
-_LAUNCH = [
-    *(sys.executable, "-m", "accelerate.commands.launch"),
-    *("--config_file", str(Path(__file__).parent.parent / "configs" / "accelerate" / "cpu.yaml")),
-]
+_ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
+_CONFIGURATIONS = Path(__file__).parent.parent / "configs" / "accelerate"
+_LAUNCHERS = {
+    "file": [*_ACCELERATE, "--config_file", str(_CONFIGURATIONS / "cpu.yaml")],
+    "flags": [*_ACCELERATE, "--multi_gpu", "--num_processes", "2"],
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"],
+    "none": [sys.executable],
+}
 
 
-def launched(arguments: str, *, processes: int = 2, **options: Any) -> subprocess.Popen[str]:
+def launched(arguments: str, launcher: str = "file", **options: Any) -> subprocess.Popen[str]:
     """Start ``emodc`` as a user would."""
-    launcher = _LAUNCH if processes > 1 else [sys.executable]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
-        [*launcher, "-m", "emodc", *arguments.split()],
+        [*_LAUNCHERS[launcher], "-m", "emodc", *arguments.split()],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -302,7 +315,7 @@ def test_accelerate_launch_trains_is_killed_goes_on_and_evaluates(tmp_path: Path
     def train_command(folder: str) -> str:
         return f"train {tmp_path}/tiny.yaml {data} --output {tmp_path}/{folder} --device cpu"
 
-    alone = launched(train_command("one"), processes=1)
+    alone = launched(train_command("one"), "none")
     assert alone.communicate()[0] == ""
     assert alone.returncode == 0
 
@@ -330,11 +343,27 @@ def test_accelerate_launch_trains_is_killed_goes_on_and_evaluates(tmp_path: Path
 
     evaluation = f"evaluate --model {tmp_path}/one {data} --steps 100 --json --device cpu"
     reports = []
-    for processes in (1, 2):
-        ended = launched(f"{evaluation} --output {tmp_path}/e{processes}", processes=processes)
+    for processes, launcher in ((1, "none"), (2, "file")):
+        ended = launched(f"{evaluation} --output {tmp_path}/e{processes}", launcher)
         out, err = ended.communicate()
         assert ended.returncode == 0, err
         reports.append(figures(json.loads(out)))
     assert reports[0] == reports[1]
     tables = [(tmp_path / f"e{n}" / "predictions.csv").read_text() for n in (1, 2)]
     assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["flags", "torchrun"])
+def test_other_launchers_start_two_processes_too(tmp_path: Path, launcher: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe()))
+    data = "--data synthetic:count=42,size=16 --device cpu"
+    for folder, how in (("one", "none"), ("two", launcher)):
+        ended = launched(f"train {tmp_path}/tiny.yaml {data} --output {tmp_path}/{folder}", how)
+        err = ended.communicate()[1]
+        assert ended.returncode == 0, err
+        assert err.count("the model is in") == 1  # the main process speaks for both
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    # Sums over other parts of a batch round differently: two processes were at work.
+    states = [(tmp_path / folder / STATE).read_bytes() for folder in ("one", "two")]
+    assert states[0] != states[1]

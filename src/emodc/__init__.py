@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from emodc.checkpoint import Model, load_model
     from emodc.data import FaceData, open_data
-    from emodc.predict import EmotionClassifier, Prediction
+    from emodc.predict import EmotionClassifier
+    from emodc.prediction import Prediction
 
     __version__: str
 
@@ -30,7 +31,7 @@ __all__ = [
 
 _HOME = {
     "EmotionClassifier": "emodc.predict",
-    "Prediction": "emodc.predict",
+    "Prediction": "emodc.prediction",
     "Model": "emodc.checkpoint",
     "load_model": "emodc.checkpoint",
     "FaceData": "emodc.data",

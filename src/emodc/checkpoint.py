@@ -10,23 +10,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
 from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, Classifier
-from emodc.backbones.stable_diffusion import LORA, UNET, UNET_SETTINGS
 from emodc.classifier import DEFAULT_PAIRS, Measure, class_errors, measure_errors, shown_errors
-from emodc.config import ModelSettings
 from emodc.crop_geometry import CropGeometry
 from emodc.decision import Decision
 from emodc.diffusion import Schedule
@@ -34,19 +29,20 @@ from emodc.discriminative import class_log_losses, log_losses
 from emodc.draws import DrawBank, Shown, draw_bank, spaced_timesteps
 from emodc.files import write_atomically
 from emodc.labels import LabelSet, prompt_texts
+from emodc.model_files import FORMAT, SETTINGS, description_hash, locate, read_file, read_settings
+from emodc.model_settings import ModelSettings
 from emodc.noise_level import observe
-
-FORMAT = 1
-SETTINGS = "emodc.json"
-
-MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
-"""What a model's folder can hold, the card aside."""
 
 LICENCE = "Apache-2.0"
 """Of the weights; that of the pictures they were trained on is among the facts."""
 
-BUNDLED = ("face48",)
-"""Models that come with the package, by name."""
+_DTYPE_NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
 
 
 @dataclass(frozen=True)
@@ -271,10 +267,10 @@ def load_model(
     """
     if precision not in DTYPES:
         raise ValueError(f"precision is one of {', '.join(DTYPES)}, not '{precision}'")
-    folder = _locate(str(name_or_path))
-    settings = _read_settings(folder / SETTINGS)
+    folder = locate(str(name_or_path))
+    settings = read_settings(folder / SETTINGS)
     hashes = {WEIGHTS: settings.get("weights_sha256"), **settings.get("files_sha256", {})}
-    files = {name: _read_file(folder / name, expected) for name, expected in hashes.items()}
+    files = {name: read_file(folder / name, expected) for name, expected in hashes.items()}
     try:
         label_set = LabelSet(settings["labels"]["name"], tuple(settings["labels"]["classes"]))
         parsed = ModelSettings.model_validate(settings["model"])
@@ -317,67 +313,34 @@ def load_model(
     )
 
 
-def bundled_folder(name: str) -> Path:
-    """Return the folder of a model that comes with the package."""
-    return Path(str(resources.files("emodc") / "models" / name))
-
-
-def description_hash(settings: Mapping[str, Any]) -> str:
-    """Return the hash of a description without its own; layout and key order do not matter."""
-    described = {key: value for key, value in settings.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-
-
 def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Serialise tensors as safetensors, whatever their memory layout."""
     return save({key: value.contiguous().cpu() for key, value in tensors.items()}, metadata)
 
 
-def _locate(name: str) -> Path:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if name in BUNDLED:
-        return bundled_folder(name)
-    owner, slash, rest = name.partition("/")
-    if not slash or not owner or "/" in rest or not rest:
-        raise ValueError(
-            f"no model '{name}': give a folder with {SETTINGS}, a hub id owner/name, "
-            f"or one of {', '.join(BUNDLED)}"
-        )
-    repository, _, revision = name.partition("@")
-    try:
-        return Path(
-            snapshot_download(repository, revision=revision or None, allow_patterns=MODEL_FILES)
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"no folder and no hub model '{name}': {reason}") from None
+def write_tensors(
+    file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors as safetensors, one after another.
 
+    `pack_tensors` takes three times their memory, which the state of a large model may not have.
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: missing; {path.parent} is not an EmoDC model folder") from None
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); copy the model again") from None
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise ValueError(f"{path}: not of format {FORMAT}; update emodc or export the model again")
-    if settings.get("sha256") != description_hash(settings):
-        raise ValueError(f"{path}: edited since it was written; copy the model again")
-    return settings
-
-
-def _read_file(path: Path, expected_sha256: object) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}; copy the model again") from None
-    if hashlib.sha256(content).hexdigest() != expected_sha256:
-        raise ValueError(
-            f"{path}: not the file that {SETTINGS} was written with (damaged, edited or from "
-            "another run); copy all files again"
-        )
-    return content
+    Args:
+        file: opened for writing.
+        tensors: on any device, in a dtype of `_DTYPE_NAMES`.
+        metadata: texts by name.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # aligned
+    end = 0
+    for name in order:
+        tensor, start = tensors[name], end
+        end += tensor.nbytes
+        described = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = described | {"data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in order:
+        flat = tensors[name].detach().cpu().contiguous().flatten()
+        file.write(flat.view(torch.uint8).numpy().data)

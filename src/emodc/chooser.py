@@ -32,8 +32,8 @@ VALIDATION = "validation.csv"
 class Chooser:
     """Validates the averaged weights and keeps the best model.
 
-    Validation is the classifier itself on a fixed subset, with few draws. Several processes share
-    the images, get the same scores, and the main one writes.
+    Validation is the classifier itself on a fixed subset, with few draws, in the arithmetic of
+    training. Several processes share the images, get the same scores, and the main one writes.
 
     Args:
         recipe: says how many images and draws.
@@ -115,6 +115,7 @@ class Chooser:
             schedule=self._schedule,
             # A network that was trained on mirror images takes them for further views.
             decision=Decision(scale=1.0, mirror=self._recipe.augment.flip > 0),
+            precision=self._recipe.precision,
         )
         bank = model.draws(self._recipe.validation.steps)
         share = model.class_errors(self._x0, bank)

@@ -28,7 +28,7 @@ from emodc.console import (
 )
 
 if TYPE_CHECKING:
-    from emodc.predict import Prediction
+    from emodc.prediction import Prediction
 
 
 def predict(

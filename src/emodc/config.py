@@ -10,132 +10,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from emodc.backbones.base import Precision
-from emodc.backbones.external import CallableConfig, ExternalConfig, OnnxConfig, TransformersConfig
+from emodc.backbones.external_kinds import ExternalConfig
 from emodc.backbones.face_classifier import FaceClassifierConfig
-from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.backbones.resnet import ResNetConfig
 from emodc.backbones.stable_diffusion import StableDiffusionConfig
-from emodc.codecs import NormalisedCodec, PixelCodec, VAECodec
 from emodc.corruptions import CORRUPTIONS
 from emodc.diffusion import ShiftedCosine
+from emodc.model_settings import MODEL_KINDS, ModelSettings
 from emodc.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
-from emodc.sd_checkpoint import CheckpointSchedule
+from emodc.settings import Settings, checked, kinds
 
 ObjectiveConfig = Annotated[
     Base | FixedMargin | AMDiT | HardNeg | Softmax | CrossEntropy, Field(discriminator="kind")
 ]
 
 
-def _kind(default: str) -> Discriminator:
-    """Pick the variant by ``kind``, which older files and short recipes leave out."""
-
-    def kind(value: Any) -> str:
-        named = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-        return default if named is None else str(named)
-
-    return Discriminator(kind)
-
-
-ScheduleConfig = Annotated[
-    Annotated[ShiftedCosine, Tag("shifted_cosine")]
-    | Annotated[CheckpointSchedule, Tag("checkpoint")],
-    _kind("shifted_cosine"),
-]
-CodecConfig = Annotated[
-    Annotated[PixelCodec, Tag("pixel")]
-    | Annotated[VAECodec, Tag("vae")]
-    | Annotated[NormalisedCodec, Tag("normalised")],
-    _kind("pixel"),
-]
-BackboneConfig = Annotated[
-    Annotated[FaceUNetConfig, Tag("face_unet")]
-    | Annotated[StableDiffusionConfig, Tag("stable_diffusion")]
-    | Annotated[FaceClassifierConfig, Tag("face_classifier")]
-    | Annotated[ResNetConfig, Tag("resnet")]
-    | Annotated[TransformersConfig, Tag("transformers")]
-    | Annotated[OnnxConfig, Tag("onnx")]
-    | Annotated[CallableConfig, Tag("callable")],
-    _kind("face_unet"),
-]
-_Trainable = FaceUNetConfig | FaceClassifierConfig | ResNetConfig
 _Rival = FaceClassifierConfig | ResNetConfig | ExternalConfig
 
 _RECIPES = resources.files("emodc") / "recipes"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-
-class ModelSettings(_Settings):
-    """What is trained.
-
-    With Stable Diffusion, schedule and codec are the checkpoint's; they need not be given.
-
-    Attributes:
-        schedule: the noise schedule.
-        codec: how a face crop becomes x0.
-        backbone: the network.
-        prompts: texts that differ from `emodc.labels.prompt_texts`, by class name, ``null`` or
-            ``non_class``; stored with the weights, read by text-conditioned backbones.
-    """
-
-    schedule: ScheduleConfig = ShiftedCosine()
-    codec: CodecConfig = PixelCodec()
-    backbone: BackboneConfig = FaceUNetConfig()
-    prompts: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_checkpoint(cls, values: Any) -> Any:
-        """Fill in the checkpoint that schedule and codec are read from: the backbone's."""
-        backbone = values.get("backbone") if isinstance(values, dict) else None
-        if not isinstance(backbone, dict) or backbone.get("kind") != "stable_diffusion":
-            return values
-        source = {key: backbone[key] for key in ("path", "revision", "variant") if key in backbone}
-        filled = {}
-        for part, kind in (("schedule", "checkpoint"), ("codec", "vae")):
-            given = values.get(part, {})
-            filled[part] = {"kind": kind, **given, **source} if isinstance(given, dict) else given
-        return {**values, **filled}
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> "ModelSettings":
-        latent = isinstance(self.backbone, StableDiffusionConfig)
-        external = isinstance(self.backbone, ExternalConfig)
-        if (
-            latent != isinstance(self.codec, VAECodec)
-            or external != isinstance(self.codec, NormalisedCodec)
-            or latent != isinstance(self.schedule, CheckpointSchedule)
-        ):
-            raise ValueError(
-                f"backbone {self.backbone.kind} does not go with codec {self.codec.kind} and "
-                f"schedule {self.schedule.kind}: stable_diffusion goes with vae and checkpoint, "
-                "transformers, onnx and callable with normalised and shifted_cosine, the others "
-                "with pixel and shifted_cosine"
-            )
-        if isinstance(self.backbone, _Trainable) and self.codec.size % self.backbone.multiple:
-            raise ValueError(
-                f"codec.size {self.codec.size} is not a multiple of {self.backbone.multiple}, "
-                "as the backbone's patch asks"
-            )
-        return self
-
-
-class CorruptSettings(_Settings):
+class CorruptSettings(Settings):
     """Corruption of training pictures, for rivals that are trained to bear it.
 
     Pictures are corrupted at the codec's size and after all changes of geometry, whose resampling
@@ -161,7 +59,7 @@ class CorruptSettings(_Settings):
         return self
 
 
-class Phase(_Settings):
+class Phase(Settings):
     """A stretch of training under one objective.
 
     Attributes:
@@ -177,7 +75,7 @@ class Phase(_Settings):
     trunk_weight: float = Field(default=0.0, ge=0)
 
 
-class OptimiserSettings(_Settings):
+class OptimiserSettings(Settings):
     """Muon for the weight matrices of the hidden layers, AdamW for the rest.
 
     Attributes:
@@ -199,7 +97,7 @@ class OptimiserSettings(_Settings):
     eight_bit: bool = False
 
 
-class AugmentSettings(_Settings):
+class AugmentSettings(Settings):
     """Random changes of the training pictures; geometry only, the codec removes lighting.
 
     Attributes:
@@ -215,7 +113,7 @@ class AugmentSettings(_Settings):
     shift: float = Field(default=0.03, ge=0)
 
 
-class ValidationSettings(_Settings):
+class ValidationSettings(Settings):
     """How a run is watched and its best checkpoint chosen.
 
     Attributes:
@@ -229,7 +127,7 @@ class ValidationSettings(_Settings):
     steps: int = Field(default=10, ge=1)
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """Everything that decides a trained model but the data.
 
     Attributes:
@@ -253,7 +151,8 @@ class Recipe(_Settings):
         ema: half-life of the averaged weights in samples; 0 ships the raw weights.
         micro_batch: samples in one forward and backward pass; the batch in one go if 0. Bounds
             memory, and hardly changes the result.
-        precision: of the network's arithmetic in training; errors are always float32.
+        precision: of the network's arithmetic in training and in its validations; errors are
+            always float32.
         validation: how the run is watched.
     """
 
@@ -353,22 +252,8 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     Raises:
         ValueError: a key or value is wrong; the message has the dotted path.
     """
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"{source}: {_problems(error)}") from None
-
-
-def parse_model(values: dict[str, Any], source: str) -> ModelSettings:
-    """Check the settings of a model alone, as `parse_recipe` does.
-
-    Raises:
-        ValueError: a key or value is wrong.
-    """
-    try:
-        return ModelSettings.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"{source}: {_problems(error)}") from None
+    variants = MODEL_KINDS | {"objective": kinds(ObjectiveConfig)}
+    return checked(Recipe, values, source, variants)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -405,28 +290,3 @@ def _apply(values: dict[str, Any], override: str) -> None:
         node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
     except (TypeError, ValueError, IndexError, AttributeError, yaml.YAMLError):
         raise ValueError(f"--set {override}: there is no such setting") from None
-
-
-def _problems(error: ValidationError) -> str:
-    return "; ".join(_describe(problem) for problem in error.errors())
-
-
-def _describe(problem: Any) -> str:
-    # Pydantic puts the chosen variant's tag into the location; users wrote no such key.
-    variants = {"base", "margin", "amdit", "hardneg", "softmax", "cross_entropy"}
-    variants |= {"shifted_cosine", "checkpoint", "pixel", "vae", "normalised"}
-    variants |= {"face_unet", "stable_diffusion", "face_classifier", "resnet"}
-    variants |= {"transformers", "onnx", "callable"}
-    parents = {"objective", "schedule", "codec", "backbone"}
-    where = problem["loc"]
-    path = ".".join(
-        str(part)
-        for i, part in enumerate(where)
-        if not (i and where[i - 1] in parents and part in variants)
-    )
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown key '{path}'"
-    if problem["type"] == "union_tag_invalid":
-        return f"{path}.kind: {problem['ctx']['tag']} is none of {problem['ctx']['expected_tags']}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{path}: {message}" if path else message

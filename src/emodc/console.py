@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from emodc.predict import Prediction
+    from emodc.prediction import Prediction
 
 
 def speaks() -> bool:

@@ -9,9 +9,10 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from emodc.checkpoint import MODEL_FILES, Model, load_model, save_model
+from emodc.checkpoint import Model, load_model, save_model
 from emodc.config import parse_recipe
 from emodc.files import write_atomically
+from emodc.model_files import MODEL_FILES
 from emodc.report import model_card
 from emodc.scoring import state_hash
 

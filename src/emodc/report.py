@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from emodc.backbones.base import Classifier
-from emodc.checkpoint import BUNDLED, Model
+from emodc.checkpoint import Model
 from emodc.config import Recipe, dump_recipe
+from emodc.model_files import BUNDLED
 
 _TIMESTEPS_SHOWN = 10
 _SHOWN = 10  # skipped images listed

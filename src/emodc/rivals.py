@@ -19,10 +19,10 @@ from typing import Any
 import torch
 import yaml
 
-from emodc.backbones.external import ExternalConfig
+from emodc.backbones.external_kinds import ExternalConfig
 from emodc.checkpoint import Model, build_backbone, load_model
-from emodc.config import parse_model
 from emodc.decision import Decision
+from emodc.model_settings import parse_model
 
 
 def load_any(

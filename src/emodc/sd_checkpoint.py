@@ -5,7 +5,6 @@ is refused before any weight is read. Weights are safetensors, never pickle.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
 
 from emodc.diffusion import Schedule
+from emodc.sd_files import PARTS, file_hash, read_json, weight_files, weight_patterns
 
 BASE_FOLDER = "EMODC_BASE"
 """Environment variable: the folder of a checkpoint that is no longer where a model says."""
 
 _SUPPORTED = "supported are Stable Diffusion 1.x and 2.x text-to-image checkpoints"
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
-_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
-_STEMS["text_encoder"] = "model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,51 +140,20 @@ class SDCheckpoint:
             raise ValueError(f"{name}: beta_schedule '{kind}' is neither linear nor scaled_linear")
         return Schedule((1 - beta).cumprod(0))
 
-    def weights(self, part: str) -> Path:
-        """Return the weight file of ``unet``, ``vae`` or ``text_encoder``.
+    def weights(self, part: str) -> list[Path]:
+        """Return the files that hold the weights of ``unet``, ``vae`` or ``text_encoder``.
 
         Raises:
-            ValueError: it is missing, unfinished, or only there as pickle.
+            ValueError: as for `emodc.sd_files.weight_files`.
         """
-        ending = f".{self.variant}.safetensors" if self.variant else ".safetensors"
-        file = self.folder / part / f"{_STEMS[part]}{ending}"
-        if not file.is_file():
-            others = sorted(path.name for path in file.parent.glob("*.safetensors"))
-            pickles = [*file.parent.glob("*.bin"), *file.parent.glob("*.ckpt")]
-            hint = "download the checkpoint again"
-            if others:
-                hint = f"the folder has {', '.join(others)}: set variant to what precedes the end"
-            elif pickles:
-                hint = (
-                    f"{pickles[0].name} is a pickle, which can run code and is not read: convert "
-                    "it with diffusers' save_pretrained(..., safe_serialization=True)"
-                )
-            raise ValueError(f"{file}: missing; {hint}")
-        try:
-            with safe_open(file, framework="pt"):
-                return file
-        except (SafetensorError, OSError) as error:
-            raise ValueError(
-                f"{file}: incomplete or damaged ({error}); download the checkpoint again"
-            ) from None
+        return weight_files(self.folder / part, self.variant)
 
     def sha256(self) -> str:
         """Return a hash of what a model uses of it: UNet, VAE and schedule, as they are on disk."""
-        files = [self.weights("unet"), self.weights("vae")]
+        files = self.weights("unet") + self.weights("vae")
         files += [self.folder / part / "config.json" for part in ("unet", "vae")]
         files.append(self.folder / "scheduler" / "scheduler_config.json")
-        return hashlib.sha256("".join(map(_file_hash, files)).encode()).hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    status = path.stat()
-    return _content_hash(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache
-def _content_hash(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
 
 
 @lru_cache
@@ -197,10 +163,9 @@ def _download(repository: str, revision: str | None, variant: str | None) -> Pat
             f"no Stable Diffusion checkpoint '{repository}': give a folder in diffusers' layout or "
             f"a hub id owner/name; if a model's checkpoint was moved, set {BASE_FOLDER}=FOLDER"
         )
-    ending = f".{variant}.safetensors" if variant else ".safetensors"
     wanted = ["model_index.json", "scheduler/scheduler_config.json", "tokenizer/*"]
-    for part, stem in _STEMS.items():
-        wanted += [f"{part}/config.json", f"{part}/{stem}{ending}"]
+    for part in PARTS:
+        wanted += [f"{part}/{name}" for name in ("config.json", *weight_patterns(part, variant))]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
@@ -217,8 +182,8 @@ def _read(folder: Path, variant: str | None) -> SDCheckpoint:
             f"{folder}: holds a single-file checkpoint: convert it with diffusers' "
             "StableDiffusionPipeline.from_single_file(...).save_pretrained(FOLDER)"
         )
-    pipeline = _json(index).get("_class_name")
-    unet = _json(folder / "unet" / "config.json")
+    pipeline = read_json(index).get("_class_name")
+    unet = read_json(folder / "unet" / "config.json")
     if pipeline not in _PIPELINES or unet.get("_class_name") != "UNet2DConditionModel":
         raise ValueError(
             f"{folder}: a {pipeline} with a {unet.get('_class_name')}; {_SUPPORTED} in "
@@ -228,9 +193,9 @@ def _read(folder: Path, variant: str | None) -> SDCheckpoint:
         folder=folder,
         variant=variant,
         unet=unet,
-        vae=_json(folder / "vae" / "config.json"),
-        text_encoder=_json(folder / "text_encoder" / "config.json"),
-        scheduler=_json(folder / "scheduler" / "scheduler_config.json"),
+        vae=read_json(folder / "vae" / "config.json"),
+        text_encoder=read_json(folder / "text_encoder" / "config.json"),
+        scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
     )
     _check(checkpoint)
     return checkpoint
@@ -263,17 +228,3 @@ def _check(checkpoint: SDCheckpoint) -> None:
     prediction = checkpoint.scheduler.get("prediction_type", "epsilon")
     if prediction not in ("epsilon", "v_prediction"):
         raise ValueError(f"{folder / 'scheduler'}: prediction_type '{prediction}'; {_SUPPORTED}")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: missing; not a checkpoint in diffusers' layout, or half downloaded"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); download it again") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: not a mapping of settings; download it again")
-    return values

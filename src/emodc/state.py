@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.backbones.base import Backbone, Classifier, Network
-from emodc.checkpoint import pack_tensors
+from emodc.checkpoint import write_tensors
 from emodc.config import OptimiserSettings, dump_recipe, parse_recipe
-from emodc.files import write_atomically
+from emodc.files import whole_file
 from emodc.optim import Muon, build_adamw
+from emodc.sharding import split_like, whole
 
 _KEY = "emodc"
 
@@ -67,11 +69,27 @@ class RunState:
         backbone: Backbone | Classifier,
         settings: OptimiserSettings,
         identity: dict[str, str],
+        *,
+        split: bool = False,
     ) -> "RunState":
-        """Return the state before the first sample."""
+        """Return the state before the first sample.
+
+        Args:
+            backbone: the weights to begin with.
+            settings: of the optimisers.
+            identity: see `RunState`.
+            split: over all processes, the weights and the optimisers; the average stays whole.
+
+        Raises:
+            ValueError: the backbone, or the optimiser, cannot be split.
+        """
         trained = set(backbone.trained().values())
         frozen = {id(weight): weight for weight in backbone.parameters() if weight not in trained}
         average = copy.deepcopy(backbone, frozen).requires_grad_(False).eval()
+        if split:
+            if settings.eight_bit:
+                raise ValueError("FSDP does not go with optimiser.eight_bit")
+            backbone.split()
         return cls(backbone, average, build_optimisers(backbone, settings), identity)
 
     @torch.no_grad()
@@ -89,23 +107,39 @@ class RunState:
         keep = min(0.5 ** (batch_size / ema), steps / (steps + 10)) if ema else 0.0
         average = self.average.trained()
         for name, weight in self.backbone.trained().items():
-            average[name].lerp_(weight, 1 - keep)
+            average[name].lerp_(whole(weight), 1 - keep)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, write: bool = True) -> None:
         """Write the state atomically.
+
+        Args:
+            path: the file.
+            write: whether this process does; weights that are split are put together by all.
 
         Raises:
             OSError: the disk is full or not writable; an earlier state is kept.
         """
         tensors: dict[str, Tensor] = {}
-        for prefix, module in (("weights", self.backbone), ("average", self.average)):
-            tensors |= {f"{prefix}/{name}": weight for name, weight in module.trained().items()}
-        for name, optimiser in self.optimisers.items():
-            for weight, moments in optimiser.state.items():
-                for key, value in moments.items():
-                    tensors[f"{name}/{key}/{self._names[weight]}"] = torch.as_tensor(value)
+        for name, tensor in self._tensors():
+            full = whole(tensor)
+            if write:
+                tensors[name] = full.cpu()
+        if not write:
+            return
         progress = {"samples": self.samples, "best": self.best, "identity": self.identity}
-        write_atomically(path, pack_tensors(tensors, {_KEY: json.dumps(progress)}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            write_tensors(file, tensors, {_KEY: json.dumps(progress)})
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights, their average and the optimisers' moments by name."""
+        for prefix, module in (("weights", self.backbone), ("average", self.average)):
+            for name, weight in module.trained().items():
+                yield f"{prefix}/{name}", weight
+        for name, optimiser in self.optimisers.items():
+            for owner, moments in optimiser.state.items():
+                for key, value in moments.items():
+                    yield f"{name}/{key}/{self._names[owner]}", torch.as_tensor(value)
 
     def load(self, path: Path) -> None:
         """Go on from a file that `save` wrote.
@@ -178,10 +212,10 @@ def _like(weight: Tensor, moment: Tensor) -> Tensor:
     """
     if moment.ndim == 0 or moment.shape != weight.shape:
         return moment.to(weight.device)
-    return torch.empty_like(weight, dtype=moment.dtype).copy_(moment)
+    return torch.empty_like(weight, dtype=moment.dtype).copy_(split_like(weight, moment))
 
 
 @torch.no_grad()
 def _copy_into(module: Network, tensors: dict[str, Tensor], prefix: str) -> None:
     for name, weight in module.trained().items():
-        weight.copy_(tensors[f"{prefix}/{name}"])
+        weight.copy_(split_like(weight, tensors[f"{prefix}/{name}"]))

@@ -6,7 +6,8 @@ A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``s
 goes on from the state.
 
 Several processes, started by ``accelerate launch``, share every batch and every validation. All of
-them hold the same state and step it by the same averaged gradient; the main one writes the files.
+them hold the same state, or a part of it each, and step it by the same averaged gradient; the main
+one writes the files.
 """
 
 import json
@@ -22,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emodc.backbones.base import DTYPES
-from emodc.checkpoint import SETTINGS, Model, build_backbone, load_model
+from emodc.checkpoint import Model, build_backbone, load_model
 from emodc.chooser import VALIDATION, Chooser
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
@@ -32,9 +33,11 @@ from emodc.export import write_card
 from emodc.files import write_atomically
 from emodc.labels import prompt_texts
 from emodc.memory import naming_the_remedy
+from emodc.model_files import SETTINGS
 from emodc.objectives import CrossEntropy
 from emodc.runlog import STATE, Meter, RunLog
 from emodc.sampling import Batch, Sampler, training_prompts
+from emodc.sharding import whole
 from emodc.state import RunState, TrainingDiverged
 from emodc.world import join
 
@@ -69,7 +72,7 @@ def train(
         progress: is told how the run goes, in the main process.
 
     Returns:
-        The best model by validation accuracy.
+        The best model by validation accuracy; it computes in the recipe's precision.
 
     Raises:
         ValueError: the data do not suit the recipe, or the folder holds another run.
@@ -80,6 +83,11 @@ def train(
     world = join(device)
     if recipe.batch_size < world.size:
         raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
+    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
+            "FSDP asks"
+        )
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
     prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
@@ -92,19 +100,18 @@ def train(
         "training data": training.fingerprint(),
         "validation data": validation.fingerprint(),
     }
-    state = RunState.fresh(backbone, recipe.optimiser, identity)
+    state = RunState.fresh(backbone, recipe.optimiser, identity, split=world.splits)
     if world.from_main((output / STATE).exists):
         state.load(output / STATE)
         logger.info("going on from %d samples", state.samples)
     elif world.from_main((output / SETTINGS).exists):
         raise ValueError(f"{output}: holds a model but no training state; choose another --output")
-    elif world.is_main:  # so that a run killed before its first validation is known for one
-        output.mkdir(parents=True, exist_ok=True)
-        state.save(output / STATE)
+    else:  # so that a run killed before its first validation is known for one
+        state.save(output / STATE, write=world.is_main)
 
     sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
-    learner = accelerator.prepare(backbone)
+    learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, chooser.listed())
     log = RunLog(output, config, state.samples) if world.is_main else None
@@ -119,7 +126,7 @@ def train(
                 metrics = add_gradients(
                     accelerator, learner, schedule, batch, recipe, phase, classes
                 )
-            norm = accelerator.clip_grad_norm_(backbone.parameters(), clip)
+            norm = whole(accelerator.clip_grad_norm_(backbone.parameters(), clip))
             if fp16 and not norm.isfinite():
                 backbone.zero_grad()  # an overflow: this batch teaches nothing
             rate = learning_rate(recipe, state.samples)
@@ -132,20 +139,19 @@ def train(
             line = _settled(meter, state.samples) | {"rate": rate}
             if validate:
                 line |= chooser.keep_if_best(state, output)
-            if log is None:
-                continue
-            log.write(state.samples, line)
+            if log is not None:
+                log.write(state.samples, line)
             if validate:
-                state.save(output / STATE)
-            progress(state.samples, line)
+                state.save(output / STATE, write=world.is_main)
+            if log is not None:
+                progress(state.samples, line)
         if stopped():
             if meter.steps:
                 _settled(meter, state.samples)  # a diverged state must not replace a good one
-            if world.is_main:
-                state.save(output / STATE)
+            state.save(output / STATE, write=world.is_main)
             raise KeyboardInterrupt
     world.wait()  # until the best model is written
-    best = load_model(output, accelerator.device)
+    best = load_model(output, accelerator.device, recipe.precision)
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
@@ -172,7 +178,7 @@ def add_gradients(
     sums: dict[str, Tensor] = {}
     parts = batch.split(recipe.micro_batch)
     for number, part in enumerate(parts, 1):
-        last = number == len(parts)  # only then the processes need to exchange
+        last = number == len(parts)  # only then copies of a model need to exchange
         with nullcontext() if last else accelerator.no_sync(learner):
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                 loss, metrics = sample_loss(learner, schedule, part, phase, num_classes)

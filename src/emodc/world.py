@@ -26,7 +26,12 @@ T = TypeVar("T")
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers (the last three: of MPI) say how many processes they started."""
 
-_SPLITTING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+SPLIT = "EMODC_FSDP"
+"""Environment variable: true where training is to split the model over the processes."""
+
+_FSDP = "ACCELERATE_USE_FSDP"
+_UNSUPPORTED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+"""How ``accelerate launch`` says that a model is to be split."""
 
 # Shares can differ in length, so the first may wait long for the last; one that failed makes the
 # launcher end the others, whatever they wait for.
@@ -43,12 +48,14 @@ class World:
         rank: which process this is, 0..size-1.
         size: how many there are.
         device: where this one computes, if a launcher decided that.
+        splits: whether training splits the model over them (FSDP) instead of copying it.
         group: how they talk. It runs on the CPU, so that asking never waits for a GPU.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device | None = None
+    splits: bool = False
     group: "ProcessGroup | None" = field(default=None, repr=False)
 
     @property
@@ -118,19 +125,22 @@ def join(device: str = "auto") -> World:
         device: ``auto`` or ``cpu``.
 
     Raises:
-        ValueError: several processes are to share one named device, or to split the model.
+        ValueError: several processes are to share one named device, or to split the model in a way
+            that is not supported.
     """
-    if any(os.environ.get(name, "").lower() == "true" for name in _SPLITTING):
+    if any(map(_told, _UNSUPPORTED)):
         raise ValueError(
-            "every process holds the whole model: FSDP, DeepSpeed and Megatron-LM are not "
-            "supported; use configs/accelerate/multi-gpu.yaml"
+            "DeepSpeed and Megatron-LM are not supported: use configs/accelerate/multi-gpu.yaml "
+            "or fsdp.yaml"
         )
+    if _told(_FSDP):  # accelerate itself would do so on GPUs only: `emodc.sharding` does it
+        os.environ |= {_FSDP: "false", SPLIT: "true"}
     if all(int(os.environ.get(name, "1")) == 1 for name in _SIZES):
-        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
-        if on_cpu and "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
+        if _told("ACCELERATE_USE_CPU") and "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
             logger.warning(
                 "accelerate launch --cpu started one process, whatever --num_processes says; "
-                "to start several, give --config_file configs/accelerate/cpu.yaml instead"
+                "to start several, give --multi_gpu instead of --cpu; emodc's own --device cpu "
+                "then keeps them off GPUs"
             )
         return ALONE
     if device not in ("auto", "cpu"):
@@ -140,4 +150,9 @@ def join(device: str = "auto") -> World:
     # accelerate takes processes without GPUs for unrelated ones unless it is told.
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
     group = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
-    return World(state.process_index, state.num_processes, state.device, group)
+    return World(state.process_index, state.num_processes, state.device, _told(SPLIT), group)
+
+
+def _told(name: str) -> bool:
+    """Tell whether the launcher set an environment variable to yes."""
+    return os.environ.get(name, "").lower() == "true"

@@ -14,7 +14,8 @@ from PIL import Image
 
 from emodc.data import FaceData, open_data
 from emodc.data.base import SPLITS
-from emodc.data.fer2013 import FER2013_CODES, USAGES, read_fer2013, read_rows
+from emodc.data.fer2013 import read_fer2013
+from emodc.data.fer2013_rows import FER2013_CODES, USAGES, read_rows
 from emodc.data.fer2013plus import majority_labels
 from emodc.labels import BASIC7, BASIC8
 

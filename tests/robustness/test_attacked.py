@@ -11,9 +11,9 @@ from emodc.attacks.victims import network_victim, predictions
 from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
-from emodc.config import ModelSettings
 from emodc.decision import Decision
 from emodc.labels import BASIC7, LabelSet
+from emodc.model_settings import ModelSettings
 from emodc.robustness import AttackPlan, Comparison, ModelSubject
 from emodc.robustness.attacked import tasks_of
 from emodc.robustness.summary import summarise_comparison

@@ -50,6 +50,17 @@ class Network(nn.Module, ABC):
         """Return what makes this model, beside its settings and its `base`."""
         return self.state_dict()
 
+    def split(self) -> None:
+        """Split the weights over all processes (see `emodc.sharding`).
+
+        Raises:
+            ValueError: it cannot be split.
+        """
+        raise ValueError(
+            "FSDP splits the UNet of Stable Diffusion where all of it is trained (backbone."
+            "tune=full, tune_prompts=false): here, use configs/accelerate/multi-gpu.yaml"
+        )
+
     def files(self, dtype: torch.dtype) -> dict[str, bytes]:
         """Return the files that hold the weights, by name, stored in ``dtype``."""
         return {WEIGHTS: packed(self.weights(), dtype)}

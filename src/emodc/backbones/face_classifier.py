@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier, load_weights
 from emodc.backbones.face_trunk import FaceTrunk, TrunkSizes
-from emodc.diffusion import Schedule
+from emodc.diffusion import Schedule, add_noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +69,18 @@ class FaceClassifier(FaceTrunk, Classifier):
     Args:
         config: sizes.
         num_classes: K.
-        schedule: gives every timestep its noise level.
+        schedule: of the noise that is added.
     """
 
     def __init__(self, config: FaceClassifierConfig, num_classes: int, schedule: Schedule) -> None:
         super().__init__(config.patch, config.widths, config.depths, config.embedding, schedule)
         self.sees_noise = config.sees_noise
+        self._schedule = schedule
         self.trunk_classes = nn.Linear(config.embedding, num_classes)
 
     def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """Return logits: (B, 1, H, W), (B,), (B, 1, H, W) -> (B, K)."""
         if not self.sees_noise:
             return self.read_classes(self.look(x0, self.sigma[torch.zeros_like(t)]).context)
-        sigma = self.sigma[t]  # (B,)
-        level = sigma.view(-1, 1, 1, 1)
-        xt = (x0 + level * eps) * torch.rsqrt(1 + level**2)  # the forward process in other words
-        return self.read_classes(self.look(xt, sigma).context)
+        xt = add_noise(self._schedule, x0, eps, t)
+        return self.read_classes(self.look(xt, self.sigma[t]).context)

@@ -116,8 +116,9 @@ class StableDiffusionConfig(CheckpointSource):
             unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
             unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
             return unet
+        checkpoint.weights("unet")  # complains of an unfinished file
         unet = UNet2DConditionModel.from_pretrained(
-            checkpoint.weights("unet").parent,
+            checkpoint.folder / "unet",
             variant=checkpoint.variant,
             torch_dtype=DTYPES[self.weights],
             use_safetensors=True,
@@ -217,6 +218,14 @@ class StableDiffusion(Backbone):
             for name, weight in self.named_parameters()
             if (prompts if name == "prompts" else tune == "full" or ".lora_" in name)
         }
+
+    def split(self) -> None:
+        """Split the UNet over all processes; a LoRA and prompts are too small to be worth it."""
+        if self._config.tune != "full" or self._config.tune_prompts:
+            super().split()  # which refuses
+        from emodc.sharding import shard  # costly to import
+
+        shard(self.unet, [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks])
 
     def weights(self) -> dict[str, Tensor]:
         """Return the trained weights and the prompts' embeddings."""

@@ -29,7 +29,7 @@ def encode_texts(checkpoint: SDCheckpoint, texts: Sequence[str]) -> Tensor:
     kept_as = [("vocab.json", "merges.txt"), ("tokenizer.json",)]
     if not any(all((folder / name).is_file() for name in names) for names in kept_as):
         raise ValueError(f"{folder}: vocab.json or merges.txt is missing: download it again")
-    weights = checkpoint.weights("text_encoder")
+    checkpoint.weights("text_encoder")  # complains of an unfinished file
     with importing("sd", "Stable Diffusion"):
         from transformers import CLIPTextModel, CLIPTokenizer
     try:
@@ -51,7 +51,10 @@ def encode_texts(checkpoint: SDCheckpoint, texts: Sequence[str]) -> Tensor:
                 f"prompts: '{text}' has {len(ids)} tokens, of which the text encoder reads {length}"
             )
     encoder = CLIPTextModel.from_pretrained(
-        weights.parent, variant=checkpoint.variant, dtype=torch.float32, use_safetensors=True
+        checkpoint.folder / "text_encoder",
+        variant=checkpoint.variant,
+        dtype=torch.float32,
+        use_safetensors=True,
     )
     masked = checkpoint.text_encoder.get("use_attention_mask", False)
     mask = torch.tensor(tokens["attention_mask"]) if masked else None

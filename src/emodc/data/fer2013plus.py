@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.fer2013 import OFFICIAL, USAGES, is_folder_copy, read_rows, release_of, require_file
+from emodc.data.fer2013 import OFFICIAL, release_of
+from emodc.data.fer2013_rows import USAGES, is_folder_copy, read_rows, require_file
 from emodc.data.release import Release
 from emodc.labels import LabelSet
 

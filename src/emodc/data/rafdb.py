@@ -29,13 +29,13 @@ classes as well. A list with codes 1..7 does not tell which part it belongs to: 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from emodc.data.base import SPLITS, OnDemand
+from emodc.data.base import SPLITS
 from emodc.data.listing import read_text
+from emodc.data.rafdb_attributes import read_attributes
 from emodc.data.release import (
     Release,
     file_reader,
@@ -47,13 +47,6 @@ from emodc.data.release import (
 from emodc.data.roots import advice
 from emodc.images import natural_key
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
-
-ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "gender": ("male", "female", "unsure"),
-    "race": ("Caucasian", "African-American", "Asian"),
-    "age": ("0-3", "4-19", "20-39", "40-69", "70+"),
-}
-"""The value of each code 0, 1, ... in lines 6, 7 and 8 of an attribute file."""
 
 _LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _NAME = re.compile(r"((train|test)_\d+)(_aligned)?\.jpg")
@@ -123,7 +116,7 @@ def read_rafdb(root: Path) -> Release:
         Classes are in the order of `BASIC7`. An id is the name in the list (``train_00001.jpg``),
         whatever the layout, so that the same pictures are set aside for validation in each; a
         picture of the copy that has no such name goes by its path. Attributes are those of
-        `ATTRIBUTES`, read when they are asked for.
+        `emodc.data.rafdb_attributes`, read when they are asked for.
 
     Raises:
         ValueError: there is no such folder, or the list is malformed; the message names file and
@@ -161,7 +154,8 @@ def _read_official(root: Path, part: _Part) -> Release:
     pictures = folder / "Image" / kinds[0]
     listed = {row.file.name for row in rows}
     unlisted = [pictures / name for name in picture_names(pictures) if name not in listed]
-    return _release(part, rows, unlisted, root, kinds[0], _attributes(folder, rows))
+    attributes = read_attributes(folder, [row.name.removesuffix(".jpg") for row in rows])
+    return _release(part, rows, unlisted, root, kinds[0], attributes)
 
 
 def _read_list(folder: Path, kind: str, part: _Part) -> list[_Row]:
@@ -290,37 +284,3 @@ def _wrong_root(root: Path, part: _Part) -> str:
     # The folders of pictures lie two levels below the right one.
     advised = advice(root, fits) or advice(root.absolute().parent, fits)
     return f"{root}: {problem}; expected {expected}{advised}"
-
-
-def _attributes(folder: Path, rows: Sequence[_Row]) -> Mapping[str, Sequence[str]]:
-    source = folder / "Annotation" / "manual"
-    if not source.is_dir():
-        return {}
-    stems = [row.name.removesuffix(".jpg") for row in rows]
-
-    @cache  # the attributes share the files
-    def read(index: int) -> Mapping[str, str]:
-        return _read_attributes(source / f"{stems[index]}_manu_attri.txt")
-
-    def value(name: str, index: int) -> str:
-        return read(index)[name]
-
-    return {name: OnDemand(len(rows), partial(value, name)) for name in ATTRIBUTES}
-
-
-def _read_attributes(file: Path) -> Mapping[str, str]:
-    """Return a value for each of `ATTRIBUTES`, ``""`` where there is no such file."""
-    if not file.exists():
-        return dict.fromkeys(ATTRIBUTES, "")
-    lines = read_text(file).splitlines()
-    found: dict[str, str] = {}
-    for number, (name, values) in enumerate(ATTRIBUTES.items(), start=6):  # below the landmarks
-        code = lines[number - 1].strip() if number <= len(lines) else ""
-        if code not in [str(known) for known in range(len(values))]:
-            accepted = ", ".join(f"{known} {value}" for known, value in enumerate(values))
-            raise ValueError(
-                f"{file}, line {number}: '{code}' is no code of {name}; accepted are {accepted}; "
-                "restore the released file"
-            )
-        found[name] = values[int(code)]
-    return found
