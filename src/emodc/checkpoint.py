@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -35,14 +35,6 @@ from emodc.noise_level import observe
 
 LICENCE = "Apache-2.0"
 """Of the weights; that of the pictures they were trained on is among the facts."""
-
-_DTYPE_NAMES = {
-    torch.float32: "F32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int64: "I64",
-    torch.uint8: "U8",
-}
 
 
 @dataclass(frozen=True)
@@ -316,31 +308,3 @@ def load_model(
 def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Serialise tensors as safetensors, whatever their memory layout."""
     return save({key: value.contiguous().cpu() for key, value in tensors.items()}, metadata)
-
-
-def write_tensors(
-    file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> None:
-    """Write tensors as safetensors, one after another.
-
-    `pack_tensors` takes three times their memory, which the state of a large model may not have.
-
-    Args:
-        file: opened for writing.
-        tensors: on any device, in a dtype of `_DTYPE_NAMES`.
-        metadata: texts by name.
-    """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # aligned
-    end = 0
-    for name in order:
-        tensor, start = tensors[name], end
-        end += tensor.nbytes
-        described = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape)}
-        header[name] = described | {"data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for name in order:
-        flat = tensors[name].detach().cpu().contiguous().flatten()
-        file.write(flat.view(torch.uint8).numpy().data)

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.backbones.base import Backbone, Classifier, Network
-from emodc.checkpoint import write_tensors
 from emodc.config import OptimiserSettings, dump_recipe, parse_recipe
 from emodc.files import whole_file
 from emodc.optim import Muon, build_adamw
 from emodc.sharding import split_like, whole
+from emodc.tensor_file import write_tensors
 
 _KEY = "emodc"
 
