@@ -16,6 +16,7 @@ from emodc.config import load_recipe
 from emodc.data import open_data
 from emodc.evaluate import evaluate
 from emodc.export import CARD, export_model, push_to_hub
+from emodc.sample_sheet import SAMPLES
 
 
 def test_half_precision_is_named_and_stored(tiny_model: Model, tmp_path: Path) -> None:
@@ -49,6 +50,19 @@ def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path)
         export_model(tiny_model, tmp_path, half=True, report=report)
 
 
+def test_pictures_stay_on_the_card_as_long_as_the_weights(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    drawn = "](samples.png)"
+    export_model(tiny_model, tmp_path, half=True, samples=True)
+    assert drawn in (tmp_path / CARD).read_text()
+    assert (tmp_path / SAMPLES).stat().st_size < 200_000
+    export_model(load_model(tmp_path), tmp_path, half=True)
+    assert drawn in (tmp_path / CARD).read_text()
+    export_model(tiny_model, tmp_path)  # not rounded: other weights
+    assert drawn not in (tmp_path / CARD).read_text()
+
+
 class _Hub:
     """Stands in for the hub's client and keeps what it was asked."""
 
@@ -70,6 +84,7 @@ def test_a_model_is_uploaded_with_its_card_and_nothing_else(
     monkeypatch.setattr(export, "HfApi", lambda: hub)
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "run"))
     (folder / "state.safetensors").write_bytes(b"large")
+    (folder / SAMPLES).write_bytes(b"drawn by other weights")
     assert push_to_hub(folder, "someone/model") == "https://hub/commit/1"
     assert hub.asked[0] == ("someone/model", {"private": True, "exist_ok": True})
     options = hub.asked[1][1]
