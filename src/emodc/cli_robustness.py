@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from emodc.cli_options import Device, Limit, Precision
+from emodc.cli_options import Device, Limit, Precision, names_to_show
 from emodc.console import complain, note, print_json, progress
 
 if TYPE_CHECKING:
@@ -141,11 +141,7 @@ def _subjects(
 
     chosen = choose_device(device)
     models = [load_any(name, chosen, precision) for name in names]
-    own = [model.name for model in models]
-    shown = [
-        model.name if own.count(model.name) == 1 else name
-        for name, model in zip(names, models, strict=True)
-    ]
+    shown = names_to_show([model.name for model in models], names)
     if baseline is not None and baseline not in shown:
         raise ValueError(f"--baseline {baseline} is none of the models: {', '.join(shown)}")
     return [ModelSubject(m, steps, name) for m, name in zip(models, shown, strict=True)]
