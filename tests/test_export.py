@@ -10,7 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from emodc import export
-from emodc.checkpoint import Model, load_model
+from emodc.backbones.face_classifier import FaceClassifierConfig
+from emodc.checkpoint import Model, build_backbone, load_model
 from emodc.cli import app
 from emodc.config import load_recipe
 from emodc.data import open_data
@@ -61,6 +62,15 @@ def test_pictures_stay_on_the_card_as_long_as_the_weights(
     assert drawn in (tmp_path / CARD).read_text()
     export_model(tiny_model, tmp_path)  # not rounded: other weights
     assert drawn not in (tmp_path / CARD).read_text()
+
+
+def test_a_rival_draws_nothing(tiny_model: Model, tmp_path: Path) -> None:
+    config = FaceClassifierConfig(widths=(8, 8, 8))
+    settings = tiny_model.settings.model_copy(update={"backbone": config})
+    rival = build_backbone(settings, tiny_model.label_set, tiny_model.schedule)
+    with pytest.raises(ValueError, match="draws nothing"):
+        export_model(replace(tiny_model, backbone=rival), tmp_path / "out", samples=True)
+    assert not (tmp_path / "out").exists()
 
 
 class _Hub:

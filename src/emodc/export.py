@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from emodc.backbones.base import Classifier
 from emodc.checkpoint import MODEL_FILES, Model, load_model, save_model
 from emodc.config import parse_recipe
 from emodc.files import write_atomically
@@ -45,6 +46,8 @@ def export_model(
         ValueError: the report is of other weights, or pictures are wanted of a rival.
         OSError: the folder cannot be written.
     """
+    if samples and isinstance(model.backbone, Classifier):
+        raise ValueError(f"model '{model.name}' is a discriminative classifier and draws nothing")
     dtype = torch.float16 if half else torch.float32
     if report is not None:
         stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
