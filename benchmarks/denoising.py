@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from emodc.analysis.comparable import require_comparable
 from emodc.checkpoint import Model, load_model
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
@@ -46,15 +47,12 @@ def pictures(model: Model, data: FaceData) -> torch.Tensor:
 
 def load_comparable(names: list[str]) -> list[Model]:
     """Load models whose errors can be compared: same noise, same space, same classes."""
-    models = [load_model(name) for name in names]
-    for name, model in zip(names, models, strict=True):
-        for what in ("settings.schedule", "settings.codec", "label_set"):
-            mine, first = model, models[0]
-            for attribute in what.split("."):
-                mine, first = getattr(mine, attribute), getattr(first, attribute)
-            if mine != first:
-                sys.exit(f"{name} has another {what.split('.')[-1]} than {names[0]}")
-    return models
+    models = {name: load_model(name) for name in names}
+    try:
+        require_comparable(models)
+    except ValueError as error:
+        sys.exit(str(error))
+    return list(models.values())
 
 
 def main() -> None:

@@ -10,12 +10,14 @@ import torch
 from typer.testing import CliRunner
 
 from emodc import export
-from emodc.checkpoint import Model, load_model
+from emodc.backbones.face_classifier import FaceClassifierConfig
+from emodc.checkpoint import Model, build_backbone, load_model
 from emodc.cli import app
 from emodc.config import load_recipe
 from emodc.data import open_data
 from emodc.evaluate import evaluate
 from emodc.export import CARD, export_model, push_to_hub
+from emodc.sample_sheet import SAMPLES
 
 
 def test_half_precision_is_named_and_stored(tiny_model: Model, tmp_path: Path) -> None:
@@ -49,6 +51,28 @@ def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path)
         export_model(tiny_model, tmp_path, half=True, report=report)
 
 
+def test_pictures_stay_on_the_card_as_long_as_the_weights(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    drawn = "](samples.png)"
+    export_model(tiny_model, tmp_path, half=True, samples=True)
+    assert drawn in (tmp_path / CARD).read_text()
+    assert (tmp_path / SAMPLES).stat().st_size < 200_000
+    export_model(load_model(tmp_path), tmp_path, half=True)
+    assert drawn in (tmp_path / CARD).read_text()
+    export_model(tiny_model, tmp_path)  # not rounded: other weights
+    assert drawn not in (tmp_path / CARD).read_text()
+
+
+def test_a_rival_draws_nothing(tiny_model: Model, tmp_path: Path) -> None:
+    config = FaceClassifierConfig(widths=(8, 8, 8))
+    settings = tiny_model.settings.model_copy(update={"backbone": config})
+    rival = build_backbone(settings, tiny_model.label_set, tiny_model.schedule)
+    with pytest.raises(ValueError, match="draws nothing"):
+        export_model(replace(tiny_model, backbone=rival), tmp_path / "out", samples=True)
+    assert not (tmp_path / "out").exists()
+
+
 class _Hub:
     """Stands in for the hub's client and keeps what it was asked."""
 
@@ -70,6 +94,7 @@ def test_a_model_is_uploaded_with_its_card_and_nothing_else(
     monkeypatch.setattr(export, "HfApi", lambda: hub)
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "run"))
     (folder / "state.safetensors").write_bytes(b"large")
+    (folder / SAMPLES).write_bytes(b"drawn by other weights")
     assert push_to_hub(folder, "someone/model") == "https://hub/commit/1"
     assert hub.asked[0] == ("someone/model", {"private": True, "exist_ok": True})
     options = hub.asked[1][1]

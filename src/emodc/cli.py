@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from emodc.cli_analysis import analyze, sample
 from emodc.cli_data import data_app
 from emodc.cli_options import EPILOG, OptionalDelta
 from emodc.cli_robustness import robustness
@@ -52,7 +53,9 @@ app = typer.Typer(
 app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(epilog=EPILOG)(robustness)
+app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(calibrate)
+app.command(epilog=EPILOG)(sample)
 app.command(epilog=EPILOG)(train)
 app.command(epilog=EPILOG)(export)
 app.command()(recipes)

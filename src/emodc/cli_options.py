@@ -1,5 +1,6 @@
 """Options and help that several commands of the command line share."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +48,24 @@ class OptionalDelta(TyperCommand):
             if not following.replace(".", "", 1).isdigit():
                 given[place] = "--adaptive=0"  # stands for the default
         return super().parse_args(ctx, given)
+
+
+def names_to_show(own: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """Name each model as it calls itself, or as it was asked for where two agree.
+
+    Args:
+        own: what the models call themselves.
+        asked: what was asked for, one for each.
+
+    Raises:
+        ValueError: two still agree.
+    """
+    shown = [
+        name if own.count(name) == 1 else wanted for name, wanted in zip(own, asked, strict=True)
+    ]
+    if len(set(shown)) < len(shown):
+        raise ValueError(f"models to compare need names of their own: {', '.join(shown)}")
+    return shown
 
 
 def chosen_delta(adaptive: float | None) -> float | None:

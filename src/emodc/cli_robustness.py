@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from emodc.cli_options import Device, Limit, Precision
+from emodc.cli_options import Device, Limit, Precision, names_to_show
 from emodc.console import complain, note, print_json, progress
 
 if TYPE_CHECKING:
@@ -153,11 +153,7 @@ def _subjects(
 
     chosen = choose_device(device)
     models = [load_any(name, chosen, precision) for name in names]
-    own = [model.name for model in models]
-    shown = [
-        model.name if own.count(model.name) == 1 else name
-        for name, model in zip(names, models, strict=True)
-    ]
+    shown = names_to_show([model.name for model in models], names)
     subjects = {}
     for model, name in zip(models, shown, strict=True):
         if plain_too and model.decision.noise_floor is not None:

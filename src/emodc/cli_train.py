@@ -93,6 +93,10 @@ def export(
     report: Annotated[
         Path | None, typer.Option(help="report.json of an evaluation of FOLDER, for the card.")
     ] = None,
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="Draw faces of every class for the card; see emodc sample."),
+    ] = False,
     push: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +114,7 @@ def export(
     from emodc.export import export_model, push_to_hub
 
     figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
-    export_model(load_model(model), folder, name=name, half=half, report=figures)
+    export_model(load_model(model), folder, name=name, half=half, report=figures, samples=samples)
     note(f"the model is in {folder}")
     if push is not None:
         note(f"uploaded: {push_to_hub(folder, push)}")

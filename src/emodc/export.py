@@ -9,11 +9,14 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from emodc.backbones.base import Classifier
 from emodc.checkpoint import Model, load_model, save_model
 from emodc.config import parse_recipe
 from emodc.files import write_atomically
+from emodc.generation import DEFAULT_STEPS
 from emodc.model_files import MODEL_FILES
 from emodc.report import model_card
+from emodc.sample_sheet import SAMPLES, card_samples, facts_of
 from emodc.scoring import state_hash
 
 CARD = "README.md"
@@ -26,6 +29,7 @@ def export_model(
     name: str | None = None,
     half: bool = False,
     report: Mapping[str, Any] | None = None,
+    samples: bool = False,
 ) -> None:
     """Write a model and its card for shipping.
 
@@ -36,11 +40,15 @@ def export_model(
         half: store the weights in float16, at half the size.
         report: for the card; what `emodc.evaluate.evaluate` returned for the weights as they
             are stored.
+        samples: draw pictures of every class for the card; one already there stays on the card as
+            long as it is of the same weights.
 
     Raises:
-        ValueError: the report is of other weights.
+        ValueError: the report is of other weights, or pictures are wanted of a rival.
         OSError: the folder cannot be written.
     """
+    if samples and isinstance(model.backbone, Classifier):
+        raise ValueError(f"model '{model.name}' is a discriminative classifier and draws nothing")
     dtype = torch.float16 if half else torch.float32
     if report is not None:
         stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
@@ -48,11 +56,13 @@ def export_model(
         if report.get("model", {}).get("weights_sha256") != used:
             raise ValueError(f"the evaluation is of other weights than those for {folder}")
     save_model(replace(model, name=name or model.name), folder, dtype)
+    if samples:
+        write_atomically(folder / SAMPLES, card_samples(load_model(folder), DEFAULT_STEPS))
     write_card(folder, report)
 
 
 def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
-    """Write the card of the model in a folder.
+    """Write the card of the model in a folder, with the pictures that it drew, if they are there.
 
     Args:
         folder: holds a model.
@@ -65,7 +75,8 @@ def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
     model = load_model(folder)
     recipe = model.facts.get("recipe")
     parsed = None if recipe is None else parse_recipe(recipe, f"the recipe in {folder}")
-    write_atomically(folder / CARD, model_card(model, parsed, report).encode())
+    drawn = facts_of(folder / SAMPLES, model)
+    write_atomically(folder / CARD, model_card(model, parsed, report, drawn).encode())
 
 
 def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
@@ -86,15 +97,16 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
         ValueError: the folder holds no usable model, or the hub refused.
         OSError: the hub cannot be reached.
     """
-    load_model(folder)  # complains of a damaged one before anything is uploaded
+    model = load_model(folder)  # complains of a damaged one before anything is uploaded
     if not (folder / CARD).exists():
         write_card(folder, None)
+    files = [*MODEL_FILES, CARD]
+    if facts_of(folder / SAMPLES, model) is not None:
+        files.append(SAMPLES)
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
-        done = hub.upload_folder(
-            repo_id=repository, folder_path=folder, allow_patterns=[*MODEL_FILES, CARD]
-        )
+        done = hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files)
     except (HfHubHTTPError, HFValidationError) as error:
         raise ValueError(f"{repository}: {str(error).splitlines()[0]}") from None
     return str(done.commit_url)

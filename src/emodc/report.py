@@ -109,7 +109,12 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
     return Group(figures, stops, noise) if noise.row_count else Group(figures, stops)
 
 
-def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any] | None) -> str:
+def model_card(
+    model: Model,
+    recipe: Recipe | None,
+    evaluation: Mapping[str, Any] | None,
+    samples: Mapping[str, Any] | None = None,
+) -> str:
     """Write a model's card from its facts; every number comes from the arguments.
 
     Args:
@@ -117,6 +122,8 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
             ``validation`` are used where they are present.
         recipe: how it was trained, if that is known.
         evaluation: a report of :func:`emodc.evaluate.evaluate`, if there is one.
+        samples: how the pictures beside the card were drawn (`emodc.sample_sheet.facts_of`), if
+            they were.
 
     Returns:
         Markdown with the YAML header that the Hugging Face hub reads.
@@ -140,6 +147,7 @@ def model_card(model: Model, recipe: Recipe | None, evaluation: Mapping[str, Any
         ("Training", _training(model.facts, recipe)),
         ("Calibration", _calibration(model.facts)),
         ("Results", _results(model.facts, evaluation)),
+        *([("Samples", _samples(samples))] if samples else []),
         ("Limits and intended use", [_LIMITS]),
     ]
     tag = "discriminative" if isinstance(model.backbone, Classifier) else "diffusion-classifier"
@@ -250,6 +258,16 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None) -> list
         )
     remarks = _remarks(report)
     return [*lines, *(["", *remarks] if remarks else [])]
+
+
+def _samples(facts: Mapping[str, Any]) -> list[str]:
+    return [
+        "![Faces drawn by the model, a row for each class](samples.png)",
+        "",
+        f"Drawn by these weights from noise (DDIM, {facts['steps']} steps, guidance "
+        f"{facts['guidance']:g}, seed {facts['seed']}), none of them chosen. Rows from top: "
+        f"{', '.join(facts['classes'])}; the pictures of a column begin with the same noise.",
+    ]
 
 
 def _title(report: Mapping[str, Any]) -> str:

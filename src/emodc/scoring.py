@@ -100,7 +100,7 @@ def score_images(
         identity = model_identity(model) | {"data": data.fingerprint()}
         identity |= {key: str(value) for key, value in settings.items()}
     starts = range(0, len(data), chunk)
-    files = {} if folder is None else {n: folder / f"{n:07d}.safetensors" for n in starts}
+    files = {} if folder is None else {n: _chunk_file(folder, n) for n in starts}
     mine = _deal(starts, [n for n, file in files.items() if file.exists()], world)
     images = {n: range(n, min(n + chunk, len(data))) for n in mine}
     done, total = 0, sum(map(len, images.values()))
@@ -125,6 +125,22 @@ def score_images(
         skipped=tuple(pair for part in parts for pair in part.skipped),
         seconds=sum(part.seconds for part in parts),
     )
+
+
+def unscored(folder: Path, images: int, chunk: int = _CHUNK) -> int:
+    """Return how many of a data set's images `score_images` would still have to score.
+
+    Args:
+        folder: as given to it; need not exist.
+        images: N, of the data.
+        chunk: as given to it.
+    """
+    missing = (n for n in range(0, images, chunk) if not _chunk_file(folder, n).exists())
+    return sum(min(chunk, images - n) for n in missing)
+
+
+def _chunk_file(folder: Path, start: int) -> Path:
+    return folder / f"{start:07d}.safetensors"
 
 
 def _deal(chunks: Sequence[int], saved: Sequence[int], world: World) -> list[int]:
