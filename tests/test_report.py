@@ -7,6 +7,7 @@ import yaml
 from rich.console import Console
 
 from emodc.backbones.face_unet import FaceUNetConfig
+from emodc.card import model_card
 from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
 from emodc.config import parse_recipe
@@ -15,7 +16,7 @@ from emodc.decision import Decision
 from emodc.labels import BASIC7
 from emodc.metrics import summarise
 from emodc.model_settings import ModelSettings
-from emodc.report import evaluation_table, model_card
+from emodc.report import evaluation_table
 
 RECIPE = parse_recipe(
     {

@@ -18,6 +18,7 @@ from emodc.attacks.victims import diffusion_victim
 from emodc.augment import corrupted
 from emodc.backbones.base import Classifier
 from emodc.calibrate import calibrate
+from emodc.card import model_card
 from emodc.checkpoint import Model, build_backbone, load_model, save_model
 from emodc.classifier import posterior
 from emodc.cli import app
@@ -30,7 +31,6 @@ from emodc.evaluate import evaluate
 from emodc.labels import BASIC7
 from emodc.model_settings import parse_model
 from emodc.predict import EmotionClassifier
-from emodc.report import model_card
 from emodc.rivals import load_any
 from emodc.runlog import METRICS, read_metrics
 from emodc.sampling import Sampler
