@@ -81,8 +81,11 @@ def study(
         note(f"{release.name} has no annotators' votes: soft_labels is off")
     for left in plan.left_out:
         note(f"{left['arm']} is left out: {left['reason']}")
-    for line in _told(plan.costs()):
-        note(line)
+    seconds = 0.0
+    for cost in plan.costs():
+        note(_told(cost))
+        seconds += cost.seconds
+    note(f"in all about {_time(seconds)}, as measured now")
     if dry_run:
         return
     logging.basicConfig(format="emodc: %(message)s")
@@ -122,17 +125,14 @@ def _command(
     return shlex.join(words)
 
 
-def _told(costs: "list[Cost]") -> list[str]:
-    """Return a line for each arm on what is still to be done, and one for all."""
-    lines = [
+def _told(cost: "Cost") -> str:
+    """Return a line on what is still to be done for an arm."""
+    if not cost.runs and not cost.evaluations:
+        return f"{cost.arm}: finished"
+    return (
         f"{cost.arm}: {cost.runs} runs with {cost.samples:,} samples to go, {cost.evaluations} "
         f"evaluations, about {_time(cost.seconds)}"
-        if cost.runs or cost.evaluations
-        else f"{cost.arm}: finished"
-        for cost in costs
-    ]
-    total = sum(cost.seconds for cost in costs)
-    return [*lines, f"in all about {_time(total)}, as measured now"] if total else lines
+    )
 
 
 def _time(seconds: float) -> str:

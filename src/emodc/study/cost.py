@@ -1,6 +1,7 @@
 """What is still to be done for each arm, and how long that takes, from a measured probe."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,7 @@ from emodc.plan import probe_step
 from emodc.state import RunState
 
 _IMAGES, _DRAWS = 8, 8  # of the scoring probe
+_REPEATS = 3  # of every probe: other work on the machine disturbs single ones
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,9 @@ def measured_pace(recipe: Recipe, label_set: LabelSet, steps: int, device: torch
     schedule = recipe.model.schedule.build()
     network = build_backbone(recipe.model, label_set, schedule).to(device)
     part = recipe.micro_batch or recipe.batch_size
-    backward = probe_step(network, recipe, schedule, len(label_set), device) / part
+    backward = probe_step(network, recipe, schedule, len(label_set), device, _REPEATS) / part
     state = RunState.fresh(network, recipe.optimiser, {})
-    started = time.perf_counter()
-    state.step(0.0, recipe.optimiser, recipe.batch_size, recipe.ema)
-    update = (time.perf_counter() - started) / recipe.batch_size
+    update = _fastest(lambda: state.step(0.0, recipe.optimiser, recipe.batch_size, recipe.ema))
     model = Model(
         name=recipe.name,
         settings=recipe.model,
@@ -85,7 +85,9 @@ def measured_pace(recipe: Recipe, label_set: LabelSet, steps: int, device: torch
     validated = _seconds_per_draw(replace(model, precision="fp32"))  # as validation is
     settings = recipe.validation
     draws, few = (steps, settings.steps) if model.sees_noise else (1, 1)
-    return Pace(backward + update, validated * few * settings.images, own * draws)
+    return Pace(
+        backward + update / recipe.batch_size, validated * few * settings.images, own * draws
+    )
 
 
 def arm_cost(
@@ -113,9 +115,14 @@ def _seconds_per_draw(model: Model) -> float:
     shape = model.settings.codec.shape
     bank = draw_bank(model.schedule.timesteps, _DRAWS if model.sees_noise else 1, shape)
     x0 = torch.randn(_IMAGES, *shape, device=model.device)
-    seconds = 0.0
-    for _ in range(2):  # the first sets things up
+    return _fastest(lambda: model.class_errors(x0, bank)) / (_IMAGES * len(bank))
+
+
+def _fastest(action: Callable[[], object]) -> float:
+    """Return the seconds of the fastest of some calls, after one that sets things up."""
+    seconds = []
+    for _ in range(_REPEATS + 1):
         started = time.perf_counter()
-        model.class_errors(x0, bank)
-        seconds = time.perf_counter() - started
-    return seconds / (_IMAGES * len(bank))
+        action()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

@@ -102,16 +102,18 @@ class Study:
             self.images = len(stratified_subset(splits.test.labels, limit, seed=0))
         self._device = device
 
-    def costs(self) -> list[Cost]:
-        """Measure how fast the arms are here, and return what is still to be done for each.
+    def costs(self) -> Iterator[Cost]:
+        """Measure how fast the arms are here, and tell what is still to be done for each.
 
         Settings not chosen yet are taken to cost what the arm's first one costs.
+
+        Yields:
+            The cost of an arm, in their order.
 
         Raises:
             ValueError: the folder holds runs of other recipes or data.
         """
         device, label_set = choose_device(self._device), self.splits.training.label_set
-        found = []
         for arm in self.arms:
             followed = self._followed_so_far(arm)
             tried = [self._run(arm, setting, 0, followed) for setting in arm.settings]
@@ -121,11 +123,10 @@ class Study:
             left += [samples_left(run, self.splits) for run in later]
             evaluations = sum(not is_evaluated(run) for run in (chosen, *later))
             if not any(left) and not evaluations:
-                found.append(Cost(arm.name, 0, 0, 0, 0.0))
+                yield Cost(arm.name, 0, 0, 0, 0.0)
                 continue
             pace = measured_pace(chosen.recipe, label_set, self.steps, device)
-            found.append(arm_cost(arm.name, chosen.recipe, pace, left, evaluations, self.images))
-        return found
+            yield arm_cost(arm.name, chosen.recipe, pace, left, evaluations, self.images)
 
     def run(self, advance: Advance, tell: Callable[[str], None]) -> Iterator[list[ArmResult]]:
         """Train and evaluate what is missing.
