@@ -19,10 +19,10 @@ def study(
     data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The data set: face crops.")],
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the study; one found there goes on. [default: runs/study]"),
+        typer.Option(help="Its folder, where it goes on. [default: runs/study; study-quick]"),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Base, margin and AMDiT only, untuned, one seed.")
+        bool, typer.Option("--quick", help="Base, margin and AMDiT only, one seed, fewer samples.")
     ] = False,
     recipe: Annotated[
         str, typer.Option(help="What the arms vary: a name (see emodc recipes) or .yaml file.")
@@ -43,8 +43,7 @@ def study(
 ) -> None:
     """Train by every objective, choose on validation, and compare on the test images.
 
-    Every run is kept as it goes: the same command goes on where it stopped, and does what is
-    missing after a quick study, too.
+    Every run is kept as it goes: the same command goes on where it stopped.
     """
     import logging
 
@@ -66,7 +65,7 @@ def study(
     release = open_release(data)
     splits = Splits(*(release.split(name) for name in ("train", "validation", "test")))
     base = load_recipe(recipe, changes or ())
-    folder = output or Path("runs") / "study"
+    folder = output or Path("runs") / ("study-quick" if quick else "study")
     plan = Study(
         base,
         splits,
@@ -115,7 +114,7 @@ def _command(
     limit: int | None,
 ) -> str:
     """Return the command as others would give it: paths are theirs."""
-    words = ["emodc", "study", "--data", f"{data}:/path/to/data", "--output", "runs/study"]
+    words = ["emodc", "study", "--data", f"{data}:/path/to/data"]
     words += ["--quick"] if quick else []
     words += ["--recipe", Path(recipe).name] if recipe != _BASE else []
     words += [word for change in changes for word in ("--set", change)]

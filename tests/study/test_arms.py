@@ -1,7 +1,8 @@
 import pytest
+import torch
 
 from emodc.config import load_recipe
-from emodc.study.arms import ARMS, CLAIMS, Arm, Setting, arm_recipe, chosen_arms, run_name
+from emodc.study.arms import ARMS, CLAIMS, Arm, Setting, arm_recipe, chosen_arms, quick_recipe, run_name
 from study.conftest import tiny
 
 BY_NAME = {arm.name: arm for arm in ARMS}
@@ -11,7 +12,8 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 def test_an_arm_differs_in_the_last_objective_alone(arm: Arm) -> None:
     base = load_recipe("study")
     for setting in arm.settings:
-        recipe = arm_recipe(base, arm, setting, 1, BY_NAME["amdit"].settings[2] if arm.follows else None)
+        followed = BY_NAME["amdit"].settings[2] if arm.follows else None
+        recipe = arm_recipe(base, arm, setting, 1, followed)
         assert recipe.seed == base.seed + 1
         assert (recipe.samples, recipe.batch_size) == (base.samples, base.batch_size)
         assert recipe.balance == base.balance
@@ -61,12 +63,27 @@ def test_the_rival_has_the_same_trunk_and_no_warm_start() -> None:
     assert [phase.objective.kind for phase in recipe.phases] == ["cross_entropy"]
 
 
-def test_a_quick_study_is_a_part_of_the_full_one() -> None:
+def test_a_quick_study_has_the_main_arms_and_fewer_samples() -> None:
     quick, left_out = chosen_arms(tiny(), quick=True)
-    assert [arm.name for arm in quick] == ["base", "margin", "amdit"]
+    assert quick == [BY_NAME[name] for name in ("base", "margin", "amdit")]
     assert left_out == []
-    for arm in quick:
-        assert arm.settings == BY_NAME[arm.name].settings[:1]
+    base = load_recipe("study")
+    short = quick_recipe(base)
+    assert 0 < short.samples < base.samples / 2
+    points = [recipe.samples / recipe.validation.every for recipe in (short, base)]
+    assert points[0] == pytest.approx(points[1], rel=1e-3)
+    same = {"samples": base.samples, "validation": base.validation}
+    assert short.model_copy(update=same) == base
+
+
+def test_hardneg_never_pushes_more_than_it_pulls() -> None:
+    """Else it would raise the errors under all prompts together, without end."""
+    for setting in BY_NAME["hardneg"].settings:
+        objective = arm_recipe(tiny(), BY_NAME["hardneg"], setting, 0).phases[-1].objective
+        d = torch.tensor([0.5], requires_grad=True)  # all prompts alike
+        objective(d, d.unsqueeze(1).expand(-1, 6), d).sum().backward()
+        assert d.grad is not None
+        assert d.grad.item() >= 0
 
 
 def test_stable_diffusion_leaves_out_what_makes_no_sense() -> None:
@@ -76,7 +93,8 @@ def test_stable_diffusion_leaves_out_what_makes_no_sense() -> None:
     assert "the same as amdit" in left_out[0]["reason"]
     assert "stable_diffusion has no trunk" in left_out[1]["reason"]
     for arm in arms:
-        recipe = arm_recipe(base, arm, arm.settings[0], 0, BY_NAME["amdit"].settings[0])
+        followed = BY_NAME["amdit"].settings[0] if arm.follows else None
+        recipe = arm_recipe(base, arm, arm.settings[0], 0, followed)
         assert recipe.phases[-1].trunk_weight == 0
         assert recipe.phases[-1].objective.negatives == ("none" if arm.name == "base" else "one")
 

@@ -83,7 +83,6 @@ def test_a_changed_figure_changes_the_table(report: dict[str, Any]) -> None:
     changed["arms"][0]["figures"]["ece"]["mean"] += 0.1
     assert arm_table(changed) != arm_table(report)
     changed["comparisons"][0]["difference"] *= -1
-    assert study_section(changed)[-12:] != study_section(report)[-12:] or True
     flipped = f"{changed['comparisons'][0]['difference']:+.3f}"
     assert flipped in "\n".join(study_section(changed))
 

@@ -5,7 +5,7 @@ The last phase trains by the arm's objective.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from emodc.backbones.face_classifier import FaceClassifierConfig
@@ -38,9 +38,9 @@ class Arm:
     Attributes:
         name: part of the run's folder.
         summary: one line for tables and cards.
-        objective: ``kind`` and the keys that make the arm what it is. Of the rest, ``negatives``
-            and ``weight`` are those of the base recipe's last phase.
-        settings: what is tried on validation; a quick study takes the first, untried.
+        objective: ``kind`` and the keys that make the arm what it is; ``negatives`` and ``weight``,
+            where they are not among them, are those of the base recipe's last phase.
+        settings: what is tried on validation.
         follows: an arm whose chosen setting is taken over, for ablations.
         many_seeds: whether it is trained with every seed, or with the first alone.
         quick: whether it belongs to a quick study.
@@ -65,6 +65,9 @@ def _grid(symbol: str, key: str, *values: float) -> tuple[Setting, ...]:
 
 
 _RATES = (Setting("rate-1"), Setting("rate-0.5", rate=0.5), Setting("rate-2", rate=2.0))
+
+QUICK_SHARE = 1 / 3
+"""Of the samples of a run and of those between validations, in a quick study."""
 
 ARMS = (
     Arm("base", "plain training, d_p", {"kind": "base"}, _RATES, many_seeds=True, quick=True),
@@ -108,7 +111,13 @@ ARMS = (
         {"kind": "amdit", "detach_reference": False},
         follows="amdit",
     ),
-    Arm("hardneg", "HardNeg-DiffusionITM", {"kind": "hardneg"}, _grid("cap", "cap", 1.2, 1.1, 1.4)),
+    Arm(
+        "hardneg",
+        "HardNeg-DiffusionITM",
+        # With a weight above 1, errors under all prompts would grow together without end.
+        {"kind": "hardneg", "weight": 1.0},
+        _grid("cap", "cap", 1.2, 1.1, 1.4),
+    ),
     Arm(
         "softmax",
         "cross-entropy of errors",
@@ -158,12 +167,22 @@ def arm_recipe(
     return parse_recipe(values, name)
 
 
+def quick_recipe(base: Recipe) -> Recipe:
+    """Return the recipe of a quick study: `QUICK_SHARE` of the samples."""
+    every = max(1, round(base.validation.every * QUICK_SHARE))
+    changes = {
+        "samples": max(1, round(base.samples * QUICK_SHARE)),
+        "validation": base.validation.model_copy(update={"every": every}),
+    }
+    return base.model_copy(update=changes)
+
+
 def chosen_arms(base: Recipe, quick: bool = False) -> tuple[list[Arm], list[dict[str, str]]]:
     """Return the arms that make sense under a recipe, and why the others are left out.
 
     Args:
         base: what is varied.
-        quick: take the main arms only, each in its first setting.
+        quick: take the main arms only.
 
     Returns:
         The arms; and for those left out ``arm`` and ``reason``.
@@ -183,8 +202,7 @@ def chosen_arms(base: Recipe, quick: bool = False) -> tuple[list[Arm], list[dict
                 f"recipe '{base.name}': phases.{number}.objective is {phase.objective.kind}; all "
                 "arms share the phases before the last, so these must be base"
             )
-    main = [replace(arm, settings=arm.settings[:1]) for arm in ARMS if arm.quick]
-    arms = main if quick else list(ARMS)
+    arms = [arm for arm in ARMS if arm.quick or not quick]
     reasons = {arm.name: _obstacle(base, arm) for arm in arms}
     left_out = [{"arm": name, "reason": reason} for name, reason in reasons.items() if reason]
     return [arm for arm in arms if not reasons[arm.name]], left_out

@@ -60,7 +60,7 @@ def accuracy_chart(rows: Sequence[Mapping[str, Any]], floor: float) -> "Figure":
         place = names.index(row["arm"])
         if row["seed"] == "mean":
             accuracy, low, high = row["accuracy"], row["low"], row["high"]
-            spread = [[accuracy - low], [high - accuracy]]
+            spread = [[max(accuracy - low, 0.0)], [max(high - accuracy, 0.0)]]  # 0 may be rounded
             axes.errorbar([accuracy], [place], xerr=spread, fmt="o", color="black", capsize=3)
         else:
             axes.plot(row["accuracy"], place + 0.25, "o", mfc="white", mec="0.4", markersize=4)

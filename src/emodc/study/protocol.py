@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emodc.classifier import spaced_timesteps
 from emodc.config import Recipe
 from emodc.data.subset import stratified_subset
 from emodc.predict import choose_device
-from emodc.study.arms import Arm, Setting, chosen_arms
+from emodc.study.arms import Arm, Setting, chosen_arms, quick_recipe
 from emodc.study.cost import Cost, arm_cost, measured_pace
 from emodc.study.runs import (
     Advance,
@@ -66,7 +67,7 @@ class Study:
         base: the recipe that the arms vary. Votes that the data lack are not asked for.
         splits: the data.
         output: the study's folder.
-        quick: the main arms only, untuned.
+        quick: the main arms only, with fewer samples; see `quick_recipe`.
         seeds: trainings of the main arms; `SEEDS`, or `QUICK_SEEDS`, if not given.
         steps: draws for each test image.
         limit: evaluate on a stratified subset of this many test images.
@@ -78,7 +79,8 @@ class Study:
         left_out: ``arm`` and ``reason`` of those that make no sense here, or could not be trained.
 
     Raises:
-        ValueError: the recipe does not suit a study, or ``limit`` is below 1.
+        ValueError: the recipe does not suit a study, ``limit`` is below 1, or ``steps`` is not
+            one of 1 to T.
     """
 
     def __init__(
@@ -93,7 +95,8 @@ class Study:
         limit: int | None = None,
         device: str = "auto",
     ) -> None:
-        self.base = without_missing_votes(base, splits)
+        self.base = without_missing_votes(quick_recipe(base) if quick else base, splits)
+        spaced_timesteps(self.base.model.schedule.build().timesteps, steps)  # complains early
         self.arms, self.left_out = chosen_arms(self.base, quick)
         self.splits, self.output, self.steps, self.limit = splits, output, steps, limit
         self.seeds = seeds or (QUICK_SEEDS if quick else SEEDS)
