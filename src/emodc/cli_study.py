@@ -22,7 +22,10 @@ def study(
         typer.Option(help="Its folder, where it goes on. [default: runs/study; study-quick]"),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Base, margin and AMDiT only, one seed, fewer samples.")
+        bool,
+        typer.Option(
+            "--quick", help="Base, margin and AMDiT only, one seed, fewer samples and images."
+        ),
     ] = False,
     recipe: Annotated[
         str, typer.Option(help="What the arms vary: a name (see emodc recipes) or .yaml file.")

@@ -1,4 +1,4 @@
-"""A small study that is done once: every kind of arm, on drawn faces, in networks of a few units."""
+"""A small study, done once: every kind of arm, on drawn faces, in networks of a few units."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def splits() -> Splits:
 
 
 def make_study(splits: Splits, output: Path, **options: Any) -> Study:
-    chosen = {"seeds": 2, "steps": 2, "limit": 21, "device": "cpu"} | options
+    chosen: dict[str, Any] = {"seeds": 2, "steps": 2, "limit": 21, "device": "cpu"} | options
     return Study(tiny(), splits, output, **chosen)
 
 

@@ -2,7 +2,16 @@ import pytest
 import torch
 
 from emodc.config import load_recipe
-from emodc.study.arms import ARMS, CLAIMS, Arm, Setting, arm_recipe, chosen_arms, quick_recipe, run_name
+from emodc.study.arms import (
+    ARMS,
+    CLAIMS,
+    Arm,
+    Setting,
+    arm_recipe,
+    chosen_arms,
+    quick_recipe,
+    run_name,
+)
 from study.conftest import tiny
 
 BY_NAME = {arm.name: arm for arm in ARMS}
@@ -69,11 +78,8 @@ def test_a_quick_study_has_the_main_arms_and_fewer_samples() -> None:
     assert left_out == []
     base = load_recipe("study")
     short = quick_recipe(base)
-    assert 0 < short.samples < base.samples / 2
-    points = [recipe.samples / recipe.validation.every for recipe in (short, base)]
-    assert points[0] == pytest.approx(points[1], rel=1e-3)
-    same = {"samples": base.samples, "validation": base.validation}
-    assert short.model_copy(update=same) == base
+    assert base.validation.every < short.samples < base.samples / 2
+    assert short.model_copy(update={"samples": base.samples}) == base
 
 
 def test_hardneg_never_pushes_more_than_it_pulls() -> None:
@@ -81,9 +87,8 @@ def test_hardneg_never_pushes_more_than_it_pulls() -> None:
     for setting in BY_NAME["hardneg"].settings:
         objective = arm_recipe(tiny(), BY_NAME["hardneg"], setting, 0).phases[-1].objective
         d = torch.tensor([0.5], requires_grad=True)  # all prompts alike
-        objective(d, d.unsqueeze(1).expand(-1, 6), d).sum().backward()
-        assert d.grad is not None
-        assert d.grad.item() >= 0
+        (slope,) = torch.autograd.grad(objective(d, d.unsqueeze(1).expand(-1, 6), d).sum(), d)
+        assert slope.item() >= 0
 
 
 def test_stable_diffusion_leaves_out_what_makes_no_sense() -> None:

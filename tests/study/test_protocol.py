@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from emodc.study import arms, runs
+from emodc.study import arms
 from emodc.study.arms import Arm, Setting
-from emodc.study.protocol import ArmResult, Study
+from emodc.study.protocol import QUICK_IMAGES, ArmResult, Study
 from emodc.study.runs import RUNS, TEST, Splits
 from emodc.study.summary import summarise_study
 from emodc.study.tables import study_markdown
+from emodc.train import train
 from study.conftest import FEW, finish, make_study, tiny
 
 pytestmark = pytest.mark.usefixtures("few_arms")
@@ -25,13 +26,12 @@ def folder(done: Path, tmp_path: Path) -> Path:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs that are trained from now on."""
     names: list[str] = []
-    real = runs.train
 
     def counted(recipe: Any, training: Any, validation: Any, output: Path, **options: Any) -> Any:
         names.append(output.name)
-        return real(recipe, training, validation, output, **options)
+        return train(recipe, training, validation, output, **options)
 
-    monkeypatch.setattr(runs, "train", counted)
+    monkeypatch.setattr("emodc.study.runs.train", counted)
     return names
 
 
@@ -105,8 +105,8 @@ def test_validation_alone_chooses(splits: Splits, folder: Path, trainings: list[
 def test_a_quick_study_does_not_mix_with_a_full_one(
     splits: Splits, done: Path, trainings: list[str]
 ) -> None:
-    quick = make_study(splits, done, quick=True, seeds=None)
-    assert quick.seeds == 1
+    quick = make_study(splits, done, quick=True, seeds=None, limit=None)
+    assert (quick.seeds, quick.limit) == (1, QUICK_IMAGES)
     with pytest.raises(ValueError, match="another recipe; choose another --output"):
         finish(quick)
     assert trainings == []

@@ -67,7 +67,7 @@ def _grid(symbol: str, key: str, *values: float) -> tuple[Setting, ...]:
 _RATES = (Setting("rate-1"), Setting("rate-0.5", rate=0.5), Setting("rate-2", rate=2.0))
 
 QUICK_SHARE = 1 / 3
-"""Of the samples of a run and of those between validations, in a quick study."""
+"""Of the samples of a run, in a quick study."""
 
 ARMS = (
     Arm("base", "plain training, d_p", {"kind": "base"}, _RATES, many_seeds=True, quick=True),
@@ -161,7 +161,7 @@ def arm_recipe(
     for key in ("learning_rate", "muon_learning_rate"):
         values["optimiser"][key] *= rate
     values["phases"][-1]["objective"] = objective
-    if not arm.denoises:  # no noise to predict, so no warm start either: all samples are its own
+    if not arm.denoises:  # no noise to predict, so it is trained by its own objective throughout
         values["phases"] = [{"objective": objective}]
         values["model"]["backbone"] = _rival(base)
     return parse_recipe(values, name)
@@ -169,12 +169,7 @@ def arm_recipe(
 
 def quick_recipe(base: Recipe) -> Recipe:
     """Return the recipe of a quick study: `QUICK_SHARE` of the samples."""
-    every = max(1, round(base.validation.every * QUICK_SHARE))
-    changes = {
-        "samples": max(1, round(base.samples * QUICK_SHARE)),
-        "validation": base.validation.model_copy(update={"every": every}),
-    }
-    return base.model_copy(update=changes)
+    return base.model_copy(update={"samples": max(1, round(base.samples * QUICK_SHARE))})
 
 
 def chosen_arms(base: Recipe, quick: bool = False) -> tuple[list[Arm], list[dict[str, str]]]:

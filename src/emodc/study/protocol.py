@@ -32,6 +32,9 @@ from emodc.study.runs import (
 SEEDS, QUICK_SEEDS = 3, 1
 """Trainings of the main arms, if their number is not chosen."""
 
+QUICK_IMAGES = 1000
+"""Test images of a quick study, if their number is not chosen."""
+
 
 @dataclass(frozen=True)
 class ArmResult:
@@ -70,7 +73,8 @@ class Study:
         quick: the main arms only, with fewer samples; see `quick_recipe`.
         seeds: trainings of the main arms; `SEEDS`, or `QUICK_SEEDS`, if not given.
         steps: draws for each test image.
-        limit: evaluate on a stratified subset of this many test images.
+        limit: evaluate on a stratified subset of this many test images; if not given, on all, or,
+            in a quick study, on `QUICK_IMAGES`.
         device: ``auto`` or ``cpu``.
 
     Attributes:
@@ -98,6 +102,7 @@ class Study:
         self.base = without_missing_votes(quick_recipe(base) if quick else base, splits)
         spaced_timesteps(self.base.model.schedule.build().timesteps, steps)  # complains early
         self.arms, self.left_out = chosen_arms(self.base, quick)
+        limit = QUICK_IMAGES if quick and limit is None else limit
         self.splits, self.output, self.steps, self.limit = splits, output, steps, limit
         self.seeds = seeds or (QUICK_SEEDS if quick else SEEDS)
         self.images = len(splits.test)
