@@ -17,6 +17,7 @@ from emodc.cli_analysis import analyze, sample
 from emodc.cli_data import data_app
 from emodc.cli_options import EPILOG, OptionalDelta
 from emodc.cli_robustness import robustness
+from emodc.cli_study import study
 from emodc.cli_train import export, recipes, train
 from emodc.cli_use import calibrate, evaluate, predict
 from emodc.console import complain, speaks
@@ -57,6 +58,7 @@ app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)
 app.command(epilog=EPILOG)(train)
+app.command(epilog=EPILOG)(study)
 app.command(epilog=EPILOG)(export)
 app.command()(recipes)
 app.add_typer(data_app, name="data")

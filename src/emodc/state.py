@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,17 +147,9 @@ class RunState:
         Raises:
             ValueError: the file is damaged, or of a run with another recipe or other data.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                progress: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{path}: not a training state ({error}); delete it") from None
-        for what, value in progress["identity"].items():
-            if _present(what, value) != self.identity.get(what):
-                raise ValueError(
-                    f"{path.parent}: holds a run with another {what}; choose another --output"
-                )
+        progress = read_progress(path, self.identity)
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         _copy_into(self.backbone, tensors, "weights")
         _copy_into(self.average, tensors, "average")
         weights = self.backbone.trained()
@@ -169,6 +161,29 @@ class RunState:
                     key, _, weight = rest.partition("/")
                     optimiser.state[weights[weight]][key] = _like(weights[weight], tensor)
         self.samples, self.best = progress["samples"], progress["best"]
+
+
+def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``samples`` and ``best`` of a state that `RunState.save` wrote, without its tensors.
+
+    Args:
+        path: the file.
+        identity: as in `RunState`.
+
+    Raises:
+        ValueError: the file is damaged, or of a run with another recipe or other data.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a training state ({error}); delete it") from None
+    for what, value in progress["identity"].items():
+        if _present(what, value) != identity.get(what):
+            raise ValueError(
+                f"{path.parent}: holds a run with another {what}; choose another --output"
+            )
+    return progress
 
 
 def build_optimisers(

@@ -94,12 +94,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
-    config = dump_recipe(recipe)
-    identity = {
-        "recipe": config,
-        "training data": training.fingerprint(),
-        "validation data": validation.fingerprint(),
-    }
+    identity = run_identity(recipe, training, validation)
     state = RunState.fresh(backbone, recipe.optimiser, identity, split=world.splits)
     if world.from_main((output / STATE).exists):
         state.load(output / STATE)
@@ -114,7 +109,7 @@ def train(
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, chooser.listed())
-    log = RunLog(output, config, state.samples) if world.is_main else None
+    log = RunLog(output, identity["recipe"], state.samples) if world.is_main else None
     meter, fp16 = Meter(world), recipe.precision == "fp16"
     clip = recipe.optimiser.clip * (_LOSS_SCALE if fp16 else 1)
     with world.finishing_the_step() as stopped:
@@ -158,6 +153,15 @@ def train(
         write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
         write_card(output, report)
     return best
+
+
+def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
+    """Return what must be the same when a run goes on; its state holds it."""
+    return {
+        "recipe": dump_recipe(recipe),
+        "training data": training.fingerprint(),
+        "validation data": validation.fingerprint(),
+    }
 
 
 def add_gradients(

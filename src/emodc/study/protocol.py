@@ -1,0 +1,233 @@
+"""The protocol: what is trained, what chooses, what is evaluated, in which order.
+
+For each arm: train the first seed in every setting; the best validation accuracy chooses one;
+train the other seeds in it; evaluate what was chosen on the test images. A run that was tried and
+chosen is the arm's first run, and is not trained again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emodc.config import Recipe
+from emodc.data.subset import stratified_subset
+from emodc.draws import spaced_timesteps
+from emodc.predict import choose_device
+from emodc.study.arms import Arm, Setting, chosen_arms, quick_recipe
+from emodc.study.cost import Cost, arm_cost, measured_pace
+from emodc.study.runs import (
+    Advance,
+    Outcome,
+    Run,
+    Splits,
+    evaluated,
+    is_evaluated,
+    is_trained,
+    make_run,
+    read_outcome,
+    samples_left,
+    trained,
+)
+
+SEEDS, QUICK_SEEDS = 3, 1
+"""Trainings of the main arms, if their number is not chosen."""
+
+QUICK_IMAGES = 1000
+"""Test images of a quick study, if their number is not chosen."""
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What an arm gave.
+
+    Attributes:
+        arm: which.
+        tried: its first seed in every setting; the first of the best validation accuracy is
+            chosen.
+        outcomes: the chosen setting, one for each seed; empty if every setting diverged.
+    """
+
+    arm: Arm
+    tried: tuple[Outcome, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def chosen(self) -> Setting | None:
+        """The setting that validation chose; None if all diverged."""
+        return self.outcomes[0].run.setting if self.outcomes else None
+
+    @property
+    def diverged(self) -> list[Outcome]:
+        """Every run that diverged."""
+        runs = {outcome.run.name: outcome for outcome in (*self.tried, *self.outcomes)}
+        return [outcome for outcome in runs.values() if outcome.diverged is not None]
+
+
+class Study:
+    """A comparison of training objectives in a folder, which goes on where it stopped.
+
+    Args:
+        base: the recipe that the arms vary. Votes that the data lack are not asked for.
+        splits: the data.
+        output: the study's folder.
+        quick: the main arms only, with fewer samples; see `quick_recipe`.
+        seeds: trainings of the main arms; `SEEDS`, or `QUICK_SEEDS`, if not given.
+        steps: draws for each test image.
+        limit: evaluate on a stratified subset of this many test images; if not given, on all, or,
+            in a quick study, on `QUICK_IMAGES`.
+        device: ``auto`` or ``cpu``.
+
+    Attributes:
+        base: the recipe as it is varied.
+        arms: in the order of `emodc.study.arms.ARMS`.
+        left_out: ``arm`` and ``reason`` of those that make no sense here, or could not be trained.
+
+    Raises:
+        ValueError: the recipe does not suit a study, ``limit`` is below 1, or ``steps`` is not
+            one of 1 to T.
+    """
+
+    def __init__(
+        self,
+        base: Recipe,
+        splits: Splits,
+        output: Path,
+        *,
+        quick: bool = False,
+        seeds: int | None = None,
+        steps: int,
+        limit: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.base = without_missing_votes(quick_recipe(base) if quick else base, splits)
+        spaced_timesteps(self.base.model.schedule.build().timesteps, steps)  # complains early
+        self.arms, self.left_out = chosen_arms(self.base, quick)
+        limit = QUICK_IMAGES if quick and limit is None else limit
+        self.splits, self.output, self.steps, self.limit = splits, output, steps, limit
+        self.seeds = seeds or (QUICK_SEEDS if quick else SEEDS)
+        self.images = len(splits.test)
+        if limit is not None:
+            self.images = len(stratified_subset(splits.test.labels, limit, seed=0))
+        self._device = device
+
+    def costs(self) -> Iterator[Cost]:
+        """Measure how fast the arms are here, and tell what is still to be done for each.
+
+        Settings not chosen yet are taken to cost what the arm's first one costs.
+
+        Yields:
+            The cost of an arm, in their order.
+
+        Raises:
+            ValueError: the folder holds runs of other recipes or data.
+        """
+        device, label_set = choose_device(self._device), self.splits.training.label_set
+        for arm in self.arms:
+            followed = self._followed_so_far(arm)
+            tried = [self._run(arm, setting, 0, followed) for setting in arm.settings]
+            left = [samples_left(run, self.splits) for run in tried]
+            chosen = self._best_so_far(tried)
+            later = [self._run(arm, chosen.setting, k, followed) for k in self._later_seeds(arm)]
+            left += [samples_left(run, self.splits) for run in later]
+            evaluations = sum(not is_evaluated(run) for run in (chosen, *later))
+            if not any(left) and not evaluations:
+                yield Cost(arm.name, 0, 0, 0, 0.0)
+                continue
+            pace = measured_pace(chosen.recipe, label_set, self.steps, device)
+            yield arm_cost(arm.name, chosen.recipe, pace, left, evaluations, self.images)
+
+    def run(self, advance: Advance, tell: Callable[[str], None]) -> Iterator[list[ArmResult]]:
+        """Train and evaluate what is missing.
+
+        Args:
+            advance: is told how far a run is.
+            tell: is told in a line what was chosen and what diverged.
+
+        Yields:
+            The results so far, after every arm.
+
+        Raises:
+            ValueError: the folder holds runs or evaluations of something else.
+            KeyboardInterrupt: it was stopped; what was computed is saved.
+            OSError: the folder cannot be written.
+        """
+        device = choose_device(self._device)
+        results: dict[str, ArmResult] = {}
+        for arm in self.arms:
+            followed = None
+            if arm.follows is not None:
+                followed = results[arm.follows].chosen
+                if followed is None:
+                    reason = f"{arm.follows}, which it follows, diverged in every setting"
+                    self.left_out.append({"arm": arm.name, "reason": reason})
+                    continue
+            tried = self._train(
+                [self._run(arm, setting, 0, followed) for setting in arm.settings], advance
+            )
+            outcomes = []
+            if any(outcome.diverged is None for outcome in tried):
+                best = _best(tried)
+                later = [
+                    self._run(arm, best.run.setting, k, followed) for k in self._later_seeds(arm)
+                ]
+                outcomes = [
+                    evaluated(outcome, self.splits, self.steps, self.limit, device, advance)
+                    for outcome in (best, *self._train(later, advance))
+                ]
+            results[arm.name] = ArmResult(arm, tuple(tried), tuple(outcomes))
+            _tell(results[arm.name], tell)
+            yield list(results.values())
+
+    def _run(self, arm: Arm, setting: Setting, seed: int, followed: Setting | None) -> Run:
+        return make_run(self.base, arm, setting, seed, self.output, followed)
+
+    def _train(self, runs: Sequence[Run], advance: Advance) -> list[Outcome]:
+        return [trained(run, self.splits, self._device, advance) for run in runs]
+
+    def _later_seeds(self, arm: Arm) -> range:
+        return range(1, self.seeds if arm.many_seeds else 1)
+
+    def _followed_so_far(self, arm: Arm) -> Setting | None:
+        """Return the setting of the arm that this one follows: the first until one is chosen."""
+        if arm.follows is None:
+            return None
+        (original,) = (other for other in self.arms if other.name == arm.follows)
+        tried = [self._run(original, setting, 0, None) for setting in original.settings]
+        return self._best_so_far(tried).setting
+
+    def _best_so_far(self, tried: Sequence[Run]) -> Run:
+        """Return what validation chose, or the first run until all are trained."""
+        if not all(is_trained(run, self.splits) for run in tried):
+            return tried[0]
+        return _best([read_outcome(run) for run in tried]).run
+
+
+def without_missing_votes(base: Recipe, splits: Splits) -> Recipe:
+    """Return the recipe with soft labels only where the data have annotators' votes."""
+    if base.soft_labels and splits.training.votes is None:
+        return base.model_copy(update={"soft_labels": False})
+    return base
+
+
+def _best(tried: Sequence[Outcome]) -> Outcome:
+    """Return the first of the best validation accuracy; one that diverged only if all did."""
+    accuracies = [outcome.validation_accuracy for outcome in tried]
+    known = [-1.0 if accuracy is None else accuracy for accuracy in accuracies]
+    return tried[known.index(max(known))]
+
+
+def _tell(result: ArmResult, tell: Callable[[str], None]) -> None:
+    for outcome in result.diverged:
+        tell(f"{outcome.run.name} diverged: {outcome.diverged}")
+    if result.chosen is None:
+        return
+    if len(result.tried) > 1:
+        shown = ", ".join(
+            f"{outcome.run.setting.name} {outcome.validation_accuracy:.3f}"
+            for outcome in result.tried
+            if outcome.validation_accuracy is not None
+        )
+        tell(f"{result.arm.name}: validation chose {result.chosen.name} ({shown})")
+    reports = [outcome.report for outcome in result.outcomes if outcome.report is not None]
+    accuracies = ", ".join(f"{report['accuracy']:.3f}" for report in reports)
+    tell(f"{result.arm.name}: test accuracy {accuracies}")
