@@ -82,7 +82,10 @@ def test_noisy_pictures_get_only_the_noise_that_is_missing() -> None:
     clean, noisy = t.view(2, 8)
     assert torch.equal(clean, bank.t)
     assert bool((SCHEDULE.sigma(noisy) > 0.7).all())
-    assert bool((noisy.diff() >= 0).all())
+    # As much noise is added as to the clean picture: the variances add up, to within a timestep.
+    wanted = (SCHEDULE.sigma(clean).square() + 0.7**2).sqrt()
+    assert bool((SCHEDULE.sigma(noisy) >= wanted).all())
+    assert bool((SCHEDULE.sigma((noisy - 1).clamp_min(0)) < wanted).all())
     # In units of x0, what was added and what was there make up the step's noise.
     signal, noise = SCHEDULE.signal_and_noise(noisy)
     added = xt[8:] / signal.view(-1, 1, 1, 1) / bank.eps  # x0 is 0, so this is the added level

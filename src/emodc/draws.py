@@ -1,7 +1,7 @@
 """The draws of the diffusion classifier: timesteps and noise that all classes and images share.
 
 With S draws ``(t_s, eps_s)`` every image is shown at the same timesteps with the same noise; only
-a picture that carries noise of its own is shown at noisier ones, where its noise leaves room.
+a picture that carries noise of its own arrives at noisier ones.
 """
 
 from dataclasses import dataclass
@@ -116,17 +116,23 @@ def show(
 
 
 def noisier_timesteps(schedule: Schedule, t: Tensor, sigma: Tensor) -> Tensor:
-    """Squeeze timesteps, in their order, into those that are noisier than the picture.
+    """Return the timesteps at which pictures arrive when the noise of timesteps t is added to them.
+
+    Variances add: a picture with noise of its own gets as much noise as a clean one, and is then
+    as noisy as the timestep with ``s^2 = s_t^2 + sigma^2``.
 
     Args:
         schedule: of T timesteps.
         t: (M,) int64 in 0..T-1.
-        sigma: (M,) noise levels below ``s_(T-1)``.
+        sigma: (M,) noise levels of the pictures, below ``s_(T-1)``.
 
     Returns:
-        (M,) int64 with ``s_t > sigma``; t itself where sigma is 0.
+        (M,) int64, the first timesteps at least as noisy (T-1 if none is), with ``s > sigma``; t
+        itself where sigma is 0.
     """
-    total = schedule.timesteps
-    levels = schedule.sigma(torch.arange(total, device=t.device))  # (T,) rising
-    first = torch.searchsorted(levels, sigma.detach(), right=True)  # (M,)
-    return first + t * (total - first) // total
+    levels = schedule.sigma(torch.arange(schedule.timesteps, device=t.device))  # (T,) rising
+    own = sigma.detach().to(levels.dtype)
+    together = torch.searchsorted(levels, (levels[t].square() + own.square()).sqrt())
+    beyond = torch.searchsorted(levels, own, right=True)
+    found = torch.maximum(together, beyond).clamp_max(schedule.timesteps - 1)
+    return torch.where(sigma > 0, found, t)
