@@ -61,7 +61,6 @@ def test_a_diverged_run_is_exit_code_one(
     ("arguments", "reason"),
     [
         (["--recipe", "rival-cnn"], "a study compares diffusion models"),
-        (["--recipe", "face48"], "phases.0.objective is amdit"),
         (["--set", "phases.1.objective.beta=1"], "unknown key"),
         (["--limit", "0"], "at least one image"),
         (["--steps", "1001"], "steps must be between 1 and 1000"),
