@@ -1,16 +1,20 @@
-"""Write the results into docs/robustness.md from the reports in docs/results/robustness/.
+"""Write the results into docs/robustness.md and README.md from docs/results/robustness/.
 
     python scripts/write_robustness.py
 
-Each report is a ``report.json`` of `emodc robustness`, under a name of its own. Text between
-``<!-- robustness -->`` and ``<!-- end of robustness -->`` is replaced.
+Each report there is a ``report.json`` of `emodc robustness`, under a name of its own. Text between
+``<!-- robustness -->`` and ``<!-- end of robustness -->`` is replaced; README.md gets the means of
+the report ``noise-blur``.
 """
 
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from emodc.corruptions import CORRUPTIONS
+from emodc.report import markdown_table
 from emodc.robustness.tables import attack_tables, summary_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,19 +53,53 @@ def section(name: str, report: dict[str, Any]) -> list[str]:
     return lines
 
 
+def headline(report: dict[str, Any]) -> list[str]:
+    """Return the means over noise and over blur, as lines of Markdown.
+
+    Args:
+        report: of `emodc robustness` with the suite noise-blur, all severities.
+    """
+    groups = ("noise", "blur")
+    rows = []
+    for model in report["models"]:
+        cells = [c for c in report["cells"] if c["model"] == model["name"] and c["severity"]]
+        means = [
+            fmean(c["accuracy"] for c in cells if CORRUPTIONS[c["corruption"]].group == group)
+            for group in groups
+        ]
+        corrupted = model["corrupted"]
+        low, high = corrupted["accuracy_ci95"]
+        rows.append(
+            [f"`{model['name']}`", f"{model['clean']['accuracy']:.3f}"]
+            + [f"{mean:.3f}" for mean in means]
+            + [f"**{corrupted['accuracy']:.3f}** ({low:.3f} to {high:.3f})"]
+        )
+    header = ["model", "clean", *groups, "noise and blur (95 % CI)"]
+    return markdown_table(header, rows)
+
+
 def rewritten(page: str, reports: dict[str, dict[str, Any]]) -> str:
     """Return a page with these reports, by name, between its marks."""
     lines = [line for name, report in reports.items() for line in section(name, report)]
-    text = "\n".join(lines).rstrip() + "\n" if lines else "None yet.\n"
+    return marked(page, lines or ["None yet."])
+
+
+def marked(page: str, lines: list[str]) -> str:
+    """Return a page with these lines between its marks."""
+    text = "\n".join(lines).rstrip() + "\n"
     return MARKED.sub(lambda found: found[1] + text + found[2], page)
 
 
 def main() -> None:
-    """Rewrite the marked part."""
+    """Rewrite the marked parts."""
     files = sorted((ROOT / "docs" / "results" / "robustness").glob("*.json"))
     reports = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
     page = ROOT / "docs" / "robustness.md"
     page.write_text(rewritten(page.read_text(encoding="utf-8"), reports), encoding="utf-8")
+    if "noise-blur" in reports:
+        readme = ROOT / "README.md"
+        text = marked(readme.read_text(encoding="utf-8"), headline(reports["noise-blur"]))
+        readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """From finished cells to the report: every figure, ready for JSON."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from statistics import median
@@ -27,6 +28,8 @@ from emodc.robustness.subjects import Subject
 
 FORMAT = 1
 """Of the report."""
+
+_HASH = 64  # characters of a hash
 
 
 def summarise_comparison(comparison: Comparison, baseline: str | None = None) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def _model(comparison: Comparison, subject: Subject, reference: Subject) -> dict
     facts: dict[str, Any] = {
         "name": subject.name,
         "draws": subject.draws,
-        "identity": dict(subject.identity),
+        "identity": {name: _short(value) for name, value in subject.identity.items()},
         "clean": _figures(clean, labels),
         "corrupted": None,
         "flip_rate": None,
@@ -253,3 +256,8 @@ def _least(parts: Sequence[Cell]) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if value < float("inf") else None
+
+
+def _short(value: str) -> str:
+    """Return a setting, or its hash if it is longer than one: a decision fills pages."""
+    return value if len(value) <= _HASH else hashlib.sha256(value.encode()).hexdigest()
