@@ -16,14 +16,16 @@ def face_chart(comparison: Comparison) -> "Figure":
     """Draw one face: corruptions down, severities across, the models' answers below each picture.
 
     The face is the first that all models recognise when it is clean, so that every wrong answer
-    is the corruption's doing; the first of all if there is none. Nobody chose it for its looks.
+    is the corruption's doing, and not of the commonest class, which is what a model answers that
+    sees nothing any more. It is the first of all if there is none. Nobody chose it for its looks.
 
     Args:
         comparison: finished, with corruptions.
     """
     sample, seed = comparison.sample, comparison.seeds[0]
-    right = [comparison.right(subject, CLEAN) == 1 for subject in comparison.subjects]
-    row = int(np.argmax(np.logical_and.reduce([known.numpy() for known in right])))
+    right = [comparison.right(subject, CLEAN).numpy() == 1 for subject in comparison.subjects]
+    telling = (sample.labels != sample.labels.bincount().argmax()).numpy()
+    row = int(np.argmax(np.logical_and.reduce([telling, *right])))
     truth = int(sample.labels[row])
     corruptions = [c for c in comparison.conditions if c.kind == "corruption"]
     names = list(dict.fromkeys(condition.name for condition in corruptions))
@@ -41,6 +43,7 @@ def face_chart(comparison: Comparison) -> "Figure":
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axes.set_xticks([])
             axes.set_yticks([])
+            axes.set_xlabel("\n" * len(comparison.subjects), fontsize=7)  # keeps room for answers
             for number, subject in enumerate(comparison.subjects):
                 answer = int(comparison.probabilities(subject, condition, seed)[row, 0].argmax())
                 axes.text(
