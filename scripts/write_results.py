@@ -8,7 +8,6 @@ README gets one sentence and docs/results.md the tables.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from marked import with_part  # noqa: E402
 from scoring_report import tables  # noqa: E402
 
 WANTED_AGREEMENT = 0.985
@@ -100,9 +100,8 @@ def scoring_sentence(report: dict[str, Any]) -> str:
 
 def write(page: Path, mark: str, text: str) -> None:
     """Replace the marked part of a page."""
-    marked = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end of {mark} -->)", re.DOTALL)
     before = page.read_text(encoding="utf-8")
-    page.write_text(marked.sub(rf"\g<1>{text}\g<2>", before), encoding="utf-8")
+    page.write_text(with_part(before, mark, text), encoding="utf-8")
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ the report ``noise-blur``.
 """
 
 import json
-import re
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 from emodc.corruptions import CORRUPTIONS
 from emodc.report import markdown_table
 from emodc.robustness.tables import attack_tables, summary_table
+from marked import with_part
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKED = re.compile(r"(<!-- robustness -->\n).*?(<!-- end of robustness -->)", re.DOTALL)
 
 
 def section(name: str, report: dict[str, Any]) -> list[str]:
@@ -87,7 +86,7 @@ def rewritten(page: str, reports: dict[str, dict[str, Any]]) -> str:
 def marked(page: str, lines: list[str]) -> str:
     """Return a page with these lines between its marks."""
     text = "\n".join(lines).rstrip() + "\n"
-    return MARKED.sub(lambda found: found[1] + text + found[2], page)
+    return with_part(page, "robustness", text)
 
 
 def main() -> None:

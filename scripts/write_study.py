@@ -8,16 +8,16 @@ replaced by the tables of docs/study/study.json, of `emodc study`, and by the fi
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from emodc.study.output import ACCURACY, REPORT, VALIDATION
 from emodc.study.tables import study_section
+from marked import has_part, with_part
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKED = re.compile(r"(<!-- study -->\n).*?(<!-- end of study -->)", re.DOTALL)
+PART = "study"
 CAPTIONS = {
     ACCURACY: "Test accuracy by arm",
     VALIDATION: "Validation accuracy over training samples",
@@ -36,7 +36,7 @@ def rewritten(page: str, report: dict[str, Any] | None, pictures: Sequence[str] 
     for picture in pictures:
         lines += ["", picture]
     text = "\n".join(lines) + "\n"
-    return MARKED.sub(lambda found: found[1] + text + found[2], page)
+    return with_part(page, PART, text)
 
 
 def write(root: Path) -> list[Path]:
@@ -46,7 +46,7 @@ def write(root: Path) -> list[Path]:
     report = json.loads(source.read_text(encoding="utf-8")) if source.exists() else None
     figures = {folder / f"{name}.png": caption for name, caption in CAPTIONS.items()}
     pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
-    marked = [page for page in pages if MARKED.search(page.read_text(encoding="utf-8"))]
+    marked = [page for page in pages if has_part(page.read_text(encoding="utf-8"), PART)]
     for page in marked:
         pictures = [
             f"![{caption}]({Path(os.path.relpath(file, page.parent)).as_posix()})"

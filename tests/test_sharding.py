@@ -3,18 +3,16 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from test_sd_train import recipe
-from test_world import assert_same_run, in_processes
+from test_world import assert_same_run, in_processes, kill_a_worker
 
 pytest.importorskip("diffusers", reason="needs the extra sd")
 
@@ -143,17 +141,7 @@ def test_the_configuration_for_fsdp_trains_is_killed_and_goes_on(
             text=True,
         )
 
-    victim = start()
-    deadline = time.monotonic() + 240
-    metrics = tmp_path / "two" / "metrics.jsonl"
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
-        assert time.monotonic() < deadline
-        assert victim.poll() is None
-        time.sleep(0.05)
-    psutil.Process(victim.pid).children()[1].kill()  # the launcher ends the other one
-    victim.communicate()
-    assert victim.returncode != 0
-    assert not (tmp_path / "two" / "report.json").exists()
+    kill_a_worker(start(), tmp_path / "two")
     again = start()
     err = again.communicate()[1]
     assert again.returncode == 0, err

@@ -42,6 +42,20 @@ _VALIDATION = open_data("synthetic:count=14,size=16", "validation")
 _BACKBONE = {"widths": [8, 8, 8, 8], "depths": [1, 1, 1], "embedding": 16}
 
 
+def kill_a_worker(launcher: subprocess.Popen[str], run_folder: Path) -> None:
+    """Kill one of the launched trainings in its course; the launcher ends the other one."""
+    metrics = run_folder / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
+        assert time.monotonic() < deadline
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    psutil.Process(launcher.pid).children()[1].kill()
+    launcher.communicate()
+    assert launcher.returncode != 0
+    assert not (run_folder / "report.json").exists()
+
+
 def recipe(**changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "name": "tiny",
@@ -319,17 +333,7 @@ def test_accelerate_launch_trains_is_killed_goes_on_and_evaluates(tmp_path: Path
     assert alone.communicate()[0] == ""
     assert alone.returncode == 0
 
-    victim = launched(train_command("two"))
-    metrics = tmp_path / "two" / "metrics.jsonl"
-    deadline = time.monotonic() + 240
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
-        assert time.monotonic() < deadline
-        assert victim.poll() is None
-        time.sleep(0.05)
-    psutil.Process(victim.pid).children()[1].kill()  # the launcher ends the other one
-    victim.communicate()
-    assert victim.returncode != 0
-    assert not (tmp_path / "two" / "report.json").exists()
+    kill_a_worker(launched(train_command("two")), tmp_path / "two")
 
     again = launched(train_command("two"))
     out, err = again.communicate()

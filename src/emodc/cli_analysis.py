@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emodc.cli_options import Device, ModelName, Precision, Seed, names_to_show
-from emodc.console import complain, note, print_json, progress
+from emodc.console import complain, duration, note, print_json, progress
 
 if TYPE_CHECKING:
     from emodc.analysis.measurement import Cost
@@ -43,9 +43,9 @@ def analyze(
     from emodc.analysis import Measurement, write_analysis
     from emodc.analysis.output import README, summary_table
     from emodc.data import open_data
+    from emodc.figures import require_matplotlib
     from emodc.predict import choose_device
     from emodc.rivals import load_any
-    from emodc.robustness.charts import require_matplotlib
 
     if not dry_run:
         require_matplotlib()
@@ -129,9 +129,7 @@ def sample(
 def _told(cost: "Cost") -> str:
     if not cost.images:
         return f"{cost.name}: measured already"
-    minutes = cost.seconds / 60
-    time = f"{minutes:.1f} minutes" if minutes >= 1 else f"{cost.seconds:.0f} seconds"
     return (
         f"{cost.name}: {cost.images:,} images to measure, {cost.passes:,} passes of the network, "
-        f"about {time}"
+        f"about {duration(cost.seconds)}"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from emodc.cli_options import Device, Limit, Precision, names_to_show
-from emodc.console import complain, note, print_json, progress
+from emodc.console import complain, duration, note, print_json, progress
 
 if TYPE_CHECKING:
     from emodc.attacks.losses import LossName
@@ -95,8 +95,8 @@ def robustness(
     models, suites and seeds can be added to it.
     """
     from emodc.data import open_data
+    from emodc.figures import require_matplotlib
     from emodc.robustness import Comparison
-    from emodc.robustness.charts import require_matplotlib
     from emodc.robustness.output import MARKDOWN, write_report
     from emodc.robustness.tables import summary_table
 
@@ -221,10 +221,8 @@ def _costs(comparison: "Comparison") -> list[str]:
         if not cost.cells:
             lines.append(f"{cost.subject}: finished")
             continue
-        minutes = cost.seconds / 60
-        time = f"{minutes:.1f} minutes" if minutes >= 1 else f"{cost.seconds:.0f} seconds"
         lines.append(
             f"{cost.subject}: {cost.cells:,} cells, {cost.pictures:,} pictures, at most "
-            f"{cost.passes:,} passes of the network, about {time}"
+            f"{cost.passes:,} passes of the network, about {duration(cost.seconds)}"
         )
     return lines

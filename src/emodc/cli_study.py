@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emodc.cli_options import Limit
-from emodc.console import complain, note, print_json, progress, speaks
+from emodc.console import complain, duration, note, print_json, progress, speaks
 
 if TYPE_CHECKING:
     from emodc.study.cost import Cost
@@ -52,7 +52,7 @@ def study(
 
     from emodc.config import load_recipe
     from emodc.data import open_release
-    from emodc.robustness.charts import require_matplotlib
+    from emodc.figures import require_matplotlib
     from emodc.study import Study
     from emodc.study.output import MARKDOWN, write_study
     from emodc.study.runs import Splits
@@ -138,7 +138,5 @@ def _told(cost: "Cost") -> str:
 
 
 def _time(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes >= 90:
-        return f"{minutes / 60:.1f} hours"
-    return f"{minutes:.1f} minutes" if minutes >= 1 else f"{seconds:.0f} seconds"
+    hours = seconds / 3600
+    return f"{hours:.1f} hours" if hours >= 1.5 else duration(seconds)

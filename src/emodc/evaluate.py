@@ -29,7 +29,7 @@ from emodc.draws import spaced_timesteps
 from emodc.files import write_atomically
 from emodc.labels import LabelSet, canonical_name, common_classes
 from emodc.metrics import accuracy_interval, mean_class_accuracy, summarise
-from emodc.scoring import Progress, Score, score_errors, score_images, state_hash
+from emodc.scoring import Progress, Score, score_errors, score_images, weights_hash
 from emodc.sequential import Outcome
 from emodc.world import ALONE, World
 
@@ -146,9 +146,7 @@ def evaluate(
         "model": {
             "name": model.name,
             "precision": model.precision,
-            "weights_sha256": state_hash(
-                model.backbone.weights(), model.backbone.base.get("sha256", "")
-            ),
+            "weights_sha256": weights_hash(model),
             "decision": model.decision.model_dump(mode="json"),
             "classes_left_out": _missing(model.label_set, data.label_set),
         },

@@ -96,12 +96,8 @@ def account_for_noise(
 
 def _noise_floor(model: Model, data: FaceData) -> NoiseFloor:
     """Return the typical detail of clean pictures, and the most that counts as clean."""
-    details = []
-    for i in range(len(data)):
-        try:
-            details.append(diagonal_detail(model.settings.codec.encode([data.image(i)])))
-        except ValueError:  # it is skipped, and named, when the images are scored
-            continue
+    # Images that cannot be read are skipped, and named, when they are scored.
+    details = [diagonal_detail(model.settings.codec.encode([each])) for each in data.readable()]
     if not details:
         raise ValueError(f"{data.name}: no image can be read")
     detail = torch.cat(details)

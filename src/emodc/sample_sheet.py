@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from emodc.checkpoint import Model
 from emodc.generation import Progress, generate
-from emodc.scoring import state_hash
+from emodc.scoring import weights_hash
 
 SAMPLES = "samples.png"
 """The page beside a model's card."""
@@ -65,7 +65,7 @@ def sample_sheet(
         page = page.quantize(256)
     facts = {
         "model": model.name,
-        "weights_sha256": _weights(model),
+        "weights_sha256": weights_hash(model),
         "classes": names,
         "steps": steps,
         "guidance": guidance,
@@ -92,13 +92,9 @@ def facts_of(path: Path, model: Model) -> dict[str, Any] | None:
     try:
         with Image.open(path) as page:
             facts = json.loads(page.info[_FACTS])
-        return dict(facts) if facts["weights_sha256"] == _weights(model) else None
+        return dict(facts) if facts["weights_sha256"] == weights_hash(model) else None
     except (OSError, KeyError, TypeError, ValueError):
         return None
-
-
-def _weights(model: Model) -> str:
-    return state_hash(model.backbone.weights(), model.backbone.base.get("sha256", ""))
 
 
 def _page(names: Sequence[str], pictures: NDArray[np.uint8], tile: int | None) -> Image.Image:

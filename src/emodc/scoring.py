@@ -206,12 +206,17 @@ def model_identity(model: Model) -> dict[str, str]:
     settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
     shown = model.decision.model_dump_json(include={"mirror", "noise_floor"})
     return {
-        "weights": state_hash(model.backbone.weights(), model.backbone.base.get("sha256", "")),
+        "weights": weights_hash(model),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),
         "way of showing pictures": shown,
         "precision": model.precision,
         "version of emodc": version("emodc"),
     }
+
+
+def weights_hash(model: Model) -> str:
+    """Return the SHA-256 of a model's weights, and of the checkpoint that they add to."""
+    return state_hash(model.backbone.weights(), model.backbone.base.get("sha256", ""))
 
 
 def state_hash(state: Mapping[str, Tensor], base: str = "") -> str:

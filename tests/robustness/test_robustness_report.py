@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from emodc.corruptions import SEQUENCES, SUITES
+from emodc.figures import save_figure
 from emodc.robustness import AttackPlan, Comparison
-from emodc.robustness.charts import heat_map, save_figure
+from emodc.robustness.charts import heat_map
 from emodc.robustness.conditions import CLEAN
 from emodc.robustness.output import write_report
 from emodc.robustness.summary import summarise_comparison

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from emodc.config import Recipe, parse_recipe
+from emodc.config import Recipe
 from emodc.data import open_data
 from emodc.study import arms
 from emodc.study.arms import Arm, Setting
 from emodc.study.protocol import ArmResult, Study
 from emodc.study.runs import Splits
+from test_train import recipe
 
 FEW = (
     Arm("base", "plain", {"kind": "base"}, many_seeds=True, quick=True),
@@ -35,27 +36,12 @@ FEW = (
 
 
 def tiny(**changes: Any) -> Recipe:
-    values: dict[str, Any] = {
-        "name": "tiny",
-        "model": {
-            "codec": {"kind": "pixel", "size": 16},
-            "backbone": {
-                "kind": "face_unet",
-                "widths": [8, 8, 8, 8],
-                "depths": [1, 1, 1],
-                "embedding": 16,
-            },
-        },
-        "samples": 32,
-        "batch_size": 16,
-        "phases": [
-            {"share": 0.5, "objective": {"kind": "base"}, "trunk_weight": 0.5},
-            {"share": 0.5, "objective": {"kind": "amdit", "negatives": "all", "weight": 2.0}},
-        ],
-        "optimiser": {"warm_up": 16},
-        "validation": {"every": 16, "images": 14, "steps": 2},
-    }
-    return parse_recipe(values | changes, "test")
+    few = {"samples": 32, "batch_size": 16, "validation": {"every": 16, "images": 14, "steps": 2}}
+    phases = [
+        {"share": 0.5, "objective": {"kind": "base"}, "trunk_weight": 0.5},
+        {"share": 0.5, "objective": {"kind": "amdit", "negatives": "all", "weight": 2.0}},
+    ]
+    return recipe(**few | {"phases": phases} | changes)
 
 
 @pytest.fixture(scope="session")

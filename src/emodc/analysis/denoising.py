@@ -10,9 +10,9 @@ from emodc.analysis.exhibit import Exhibit, line_style
 from emodc.analysis.measurement import ERRORS, Measured
 from emodc.checkpoint import Model
 from emodc.data.base import FaceData
+from emodc.figures import new_figure
 from emodc.report import markdown_table
 from emodc.robustness.cells import Cell, load_cell, save_cell
-from emodc.robustness.charts import new_figure
 from emodc.wiener import wiener_errors
 
 if TYPE_CHECKING:
@@ -119,13 +119,7 @@ def denoising(measured: Sequence[Measured], linear: Tensor | None) -> Exhibit:
 
 def _encoded(model: Model, data: FaceData) -> Tensor:
     """Return the readable images of a data set as x0 (N, C, H, W)."""
-    crops = []
-    for i in range(len(data)):
-        try:
-            crops.append(data.image(i))
-        except ValueError:
-            continue
-    return model.settings.codec.encode(crops)
+    return model.settings.codec.encode(list(data.readable()))
 
 
 def _draw(first: Measured, curves: Mapping[str, Tensor], ratios: Mapping[str, Tensor]) -> "Figure":

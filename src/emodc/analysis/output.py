@@ -18,9 +18,9 @@ from emodc.analysis.profiles import profiles
 from emodc.analysis.steps import steps as accuracy_by_steps
 from emodc.checkpoint import Model
 from emodc.data.base import FaceData
+from emodc.figures import require_matplotlib, save_figure
 from emodc.files import write_atomically
 from emodc.report import markdown_table
-from emodc.robustness.charts import require_matplotlib, save_figure
 from emodc.scoring import model_identity
 
 REPORT, README = "analysis.json", "README.md"

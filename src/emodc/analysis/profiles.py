@@ -8,8 +8,8 @@ from torch import Tensor
 
 from emodc.analysis.exhibit import Exhibit, line_style
 from emodc.analysis.measurement import Measured
+from emodc.figures import new_figure
 from emodc.report import markdown_table
-from emodc.robustness.charts import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
 """What every data set looks like once it is open."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import overload
 
@@ -90,6 +90,14 @@ class FaceData:
             ValueError: the file cannot be read; the message names it.
         """
         return self.reader(index)
+
+    def readable(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images that can be read, in order."""
+        for index in range(len(self)):
+            try:
+                yield self.image(index)
+            except ValueError:
+                continue
 
     def class_counts(self) -> NDArray[np.int64]:
         """Return (K,) int64, the number of images of each class."""

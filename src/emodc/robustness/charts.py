@@ -1,14 +1,10 @@
-"""The report's figures: curves against severity and epsilon, and a heat map.
-
-matplotlib (extra ``figures``) is imported on first use, without its global state.
-"""
+"""The report's figures: curves against severity and epsilon, and a heat map."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emodc.extras import importing
+from emodc.figures import new_figure
 from emodc.robustness.tables import eps_text
 
 if TYPE_CHECKING:
@@ -18,41 +14,6 @@ if TYPE_CHECKING:
 _COLUMNS = 4  # of panels
 _PANEL = (3.0, 2.4)  # inches
 _MARKERS = "osD^vP*X"
-
-
-def require_matplotlib() -> None:
-    """Complain now if figures cannot be drawn later.
-
-    Raises:
-        ImportError: the extra ``figures`` is not installed.
-    """
-    with importing("figures", "drawing figures"):
-        import matplotlib  # noqa: F401
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of this size in inches.
-
-    Raises:
-        ImportError: the extra ``figures`` is not installed.
-    """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: "Figure", folder: Path, name: str) -> list[str]:
-    """Write a figure as PNG and as SVG, and return the file names, PNG first.
-
-    The same figure gives the same SVG: it holds no date and no random names.
-    """
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    return [f"{name}.png", f"{name}.svg"]
 
 
 def severity_curves(report: Mapping[str, Any]) -> "Figure":

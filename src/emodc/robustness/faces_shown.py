@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emodc.robustness.charts import new_figure
+from emodc.figures import new_figure
 from emodc.robustness.comparison import Comparison
 from emodc.robustness.conditions import CLEAN
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from emodc.figures import save_figure
 from emodc.files import write_atomically
-from emodc.robustness.charts import epsilon_curves, heat_map, save_figure, severity_curves
+from emodc.robustness.charts import epsilon_curves, heat_map, severity_curves
 from emodc.robustness.comparison import Comparison
 from emodc.robustness.faces_shown import face_chart
 from emodc.robustness.summary import summarise_comparison

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from emodc.robustness.charts import new_figure
+from emodc.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from emodc.figures import save_figure
 from emodc.files import write_atomically
-from emodc.robustness.charts import save_figure
 from emodc.study.charts import (
     accuracy_chart,
     accuracy_data,
