@@ -43,7 +43,7 @@ def section(name: str, report: dict[str, Any]) -> list[str]:
             f" Corrupted: mean over {', '.join(corruptions)} at severity "
             f"{', '.join(map(str, severities))}."
         )
-    lines += ["", *summary_table(report), "", *attack_tables(report)]
+    lines += ["", *summary_table(report), "", *attack_tables(report, level=4)]
     failed = [finding for finding in report["findings"] if not finding["passed"]]
     if report["findings"]:
         lines.append(f"Checks of the attack: {len(report['findings'])}, failed: {len(failed)}.")

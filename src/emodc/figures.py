@@ -4,12 +4,15 @@ matplotlib (extra ``figures``) is imported on first use, without its global stat
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emodc.extras import importing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = "osD^vP*X<>p"
 
 
 def require_matplotlib() -> None:
@@ -32,6 +35,23 @@ def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def line_style(number: int, points: int) -> dict[str, Any]:
+    """Return how line ``number`` of a figure is drawn: told from others without its colour.
+
+    Args:
+        number: 0, 1, ...
+        points: of the line; only some get a marker.
+    """
+    return {
+        "color": f"C{number % 10}",
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 4,
+        "markevery": max(1, points // 10),
+        "linewidth": 1.3,
+    }
 
 
 def save_figure(figure: "Figure", folder: Path, name: str) -> list[str]:

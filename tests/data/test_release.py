@@ -70,6 +70,11 @@ def test_a_split_without_labels_says_why() -> None:
         whole.split("train")
 
 
+def test_a_split_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="made: no split 'typo'; there are train, validation"):
+        release().split("typo")
+
+
 def test_a_picture_listed_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="'p1' is listed twice"):
         release(ids=["p1", *(f"p{i}" for i in range(59))])

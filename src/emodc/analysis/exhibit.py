@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DASHES = ("-", "--", ":", "-.")
-_MARKERS = "osD^vP*X<>p"
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
 
 
@@ -46,23 +44,6 @@ class Exhibit:
         for row in self.rows:
             writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in row])
         return text.getvalue()
-
-
-def line_style(number: int, points: int) -> dict[str, Any]:
-    """Return how line ``number`` of a figure is drawn: told from others without its colour.
-
-    Args:
-        number: 0, 1, ...
-        points: of the line; only some get a marker.
-    """
-    return {
-        "color": f"C{number % 10}",
-        "linestyle": _DASHES[number % len(_DASHES)],
-        "marker": _MARKERS[number % len(_MARKERS)],
-        "markersize": 4,
-        "markevery": max(1, points // 10),
-        "linewidth": 1.3,
-    }
 
 
 def hatch(number: int) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from emodc.analysis.exhibit import Exhibit, line_style
+from emodc.analysis.exhibit import Exhibit
 from emodc.analysis.measurement import Measured
-from emodc.figures import new_figure
+from emodc.figures import line_style, new_figure
 from emodc.report import markdown_table
 
 if TYPE_CHECKING:

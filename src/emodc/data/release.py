@@ -81,7 +81,13 @@ class Release:
         return len(self.ids)
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Return the rows that the owners count to a split, labelled or not."""
+        """Return the rows that the owners count to a split, labelled or not.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"{self.name}: no split '{split}'; there are {', '.join(SPLITS)}")
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def split(self, split: str) -> FaceData:
@@ -92,10 +98,11 @@ class Release:
         evaluated on are left out. The notes count all that.
 
         Raises:
-            ValueError: the split has no labelled image.
+            ValueError: there is no such split, or it has no labelled image.
         """
         carved = split != "test" and not len(self.rows("validation"))
-        rows = self.rows("train" if carved else split)
+        own = self.rows(split)
+        rows = self.rows("train") if carved else own
         labelled = rows[self.labels[rows] >= 0]
         notes: dict[str, int | str] = {
             **self.notes,

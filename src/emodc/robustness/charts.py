@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emodc.figures import new_figure
+from emodc.figures import line_style, new_figure
 from emodc.robustness.tables import eps_text
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = 4  # of panels
 _PANEL = (3.0, 2.4)  # inches
-_MARKERS = "osD^vP*X"
 
 
 def severity_curves(report: Mapping[str, Any]) -> "Figure":
@@ -122,8 +121,7 @@ def heat_map(report: Mapping[str, Any]) -> "Figure":
 
 
 def _line(axes: "Axes", x: Sequence[float], y: Sequence[float], number: int, label: str) -> None:
-    marker = _MARKERS[number % len(_MARKERS)]
-    axes.plot(x, y, marker=marker, markersize=4, color=f"C{number}", label=label)
+    axes.plot(x, y, label=label, **line_style(number, len(x)))
 
 
 def _legend(figure: "Figure", axes: "Axes") -> None:

@@ -72,8 +72,13 @@ def summary_table(report: Mapping[str, Any]) -> list[str]:
     return markdown_table([*header, *(["flip rate"] if flips else [])], rows)
 
 
-def attack_tables(report: Mapping[str, Any]) -> list[str]:
-    """Return robust accuracies and least perturbations, as lines of Markdown; none if no attack."""
+def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
+    """Return robust accuracies and least perturbations, as lines of Markdown; none if no attack.
+
+    Args:
+        report: of `emodc.robustness.summary.summarise_comparison`.
+        level: of the headings.
+    """
     lines: list[str] = []
     if report["attacks"]:
         header = ["model", "attack", "norm", "eps", "draws", "defence", "EOT", "evaluations"]
@@ -85,7 +90,7 @@ def attack_tables(report: Mapping[str, Any]) -> list[str]:
             ]
             for row in report["attacks"]
         ]
-        lines += ["### Under attack", "", _THREAT, ""]
+        lines += [f"{'#' * level} Under attack", "", _THREAT, ""]
         lines += [*markdown_table([*header, "faces", "robust accuracy"], rows), ""]
     for left in report["not_attacked"]:
         lines += [f"{left['model']} was not attacked: {left['reason']}.", ""]
@@ -99,7 +104,7 @@ def attack_tables(report: Mapping[str, Any]) -> list[str]:
             ]
             for row in report["least"]
         ]
-        lines += ["### Least perturbation that changes the answer", ""]
+        lines += [f"{'#' * level} Least perturbation that changes the answer", ""]
         lines += ["Upper bounds, fixed draws; a face answered wrongly from the start counts 0.", ""]
         lines += [*markdown_table(header, rows), ""]
     return lines
@@ -181,7 +186,7 @@ def _checks(report: Mapping[str, Any]) -> list[str]:
         ]
         for row in report["findings"]
     ]
-    lines = ["### Is the attack sound?", ""]
+    lines = ["## Is the attack sound?", ""]
     if not all(row["passed"] for row in report["findings"]):
         lines += ["A check failed: the robust accuracies of that model are not to be believed.", ""]
     return [*lines, *markdown_table(["model", "defence", "check", "", "numbers"], rows), ""]

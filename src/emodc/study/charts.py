@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from emodc.figures import new_figure
+from emodc.figures import line_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_MARKERS = "osD^vP*X<>"
-_LINES = ("-", "--", "-.", ":")
 
 
 def accuracy_data(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -88,11 +85,8 @@ def validation_chart(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         axes.plot(
             list(points),
             [fmean(values) for values in points.values()],
-            marker=_MARKERS[number % len(_MARKERS)],
-            ls=_LINES[number % len(_LINES)],
-            color=str(0.65 * number / max(len(names) - 1, 1)),  # a gray
-            markersize=4,
             label=name,
+            **line_style(number, len(points)),
         )
     axes.set_xlabel("training samples")
     axes.set_ylabel("validation accuracy")
