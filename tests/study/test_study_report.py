@@ -12,7 +12,7 @@ from emodc.study.runs import RUNS, TEST, Splits
 from emodc.study.summary import summarise_study
 from emodc.study.tables import arm_table, study_markdown, study_section
 from study.conftest import finish, make_study
-from write_study import rewritten, write
+from write_study import write
 
 pytestmark = pytest.mark.usefixtures("few_arms")
 
@@ -109,17 +109,32 @@ PAGE = "before\n<!-- study -->\nold\n<!-- end of study -->\nafter\n"
 def test_pages_with_marks_are_found_and_rewritten(report: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "docs" / "study"
     folder.mkdir(parents=True)
-    marked, other = folder / "README.md", tmp_path / "README.md"
+    marked, readme = folder / "README.md", tmp_path / "README.md"
     marked.write_text(PAGE)
-    other.write_text("no marks\n")
+    readme.write_text("no marks\n")
     assert write(tmp_path) == [marked]
     assert marked.read_text() == PAGE.replace("old", "None yet.")
+    assert readme.read_text() == "no marks\n"
     write_study(report, folder)
-    other.write_text(PAGE)
-    assert set(write(tmp_path)) == {marked, other}
-    assert "\n".join(arm_table(report)) in other.read_text()
-    assert "(docs/study/accuracy.png)" in other.read_text()
+    readme.write_text(PAGE)
+    assert set(write(tmp_path)) == {marked, readme}
+    for page in (marked, readme):
+        text = page.read_text()
+        assert "\n".join(arm_table(report)) in text
+        assert text.startswith("before\n")
+        assert text.endswith("\nafter\n")
     assert "(accuracy.png)" in marked.read_text()
-    assert other.read_text().startswith("before\n")
-    assert other.read_text().endswith("\nafter\n")
-    assert rewritten("no marks", report) == "no marks"
+    assert report["command"] in marked.read_text()
+    assert report["command"] not in readme.read_text()
+
+
+def test_a_quick_study_has_a_place_of_its_own(report: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "study" / "README.md"
+    page.parent.mkdir(parents=True)
+    page.write_text(PAGE + PAGE.replace("study", "quick study"))
+    (tmp_path / "README.md").write_text("no marks\n")
+    write_study(report, page.parent / "quick")
+    write(tmp_path)
+    full, quick = page.read_text().split("after\n", maxsplit=1)
+    assert "None yet." in full
+    assert "(quick/accuracy.png)" in quick

@@ -24,20 +24,8 @@ def study_section(report: Mapping[str, Any]) -> list[str]:
     Args:
         report: of `emodc.study.summary.summarise_study`.
     """
-    data = report["data"]
-    images = data["images"]
-    lines = [
-        f"{data['name']}: {images['training']:,} training, {images['validation']:,} validation and "
-        f"{images['test']:,} test images, {len(report['classes'])} classes; "
-        f"{report['samples']:,} samples a run, {report['steps']} draws an image, "
-        f"{report['seeds']} seeds for the main arms.",
-        "",
-    ]
-    if not report["finished"]:
-        lines += ["Not finished: some arms are still missing.", ""]
     return [
-        *lines,
-        *arm_table(report),
+        *study_headline(report),
         "",
         _READING,
         "",
@@ -47,6 +35,26 @@ def study_section(report: Mapping[str, Any]) -> list[str]:
         report["command"],
         "```",
     ]
+
+
+def study_headline(report: Mapping[str, Any]) -> list[str]:
+    """Return the sizes and the table of arms, as lines of Markdown.
+
+    Args:
+        report: of `emodc.study.summary.summarise_study`.
+    """
+    data, seeds = report["data"], report["seeds"]
+    images = data["images"]
+    lines = [
+        f"{data['name']}: {images['training']:,} training, {images['validation']:,} validation and "
+        f"{images['test']:,} test images, {len(report['classes'])} classes; "
+        f"{report['samples']:,} samples a run, {report['steps']} draws an image, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'} for the main arms.",
+        "",
+    ]
+    if not report["finished"]:
+        lines += ["Not finished: some arms are still missing.", ""]
+    return [*lines, *arm_table(report)]
 
 
 def study_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
