@@ -2,8 +2,8 @@
 
     python scripts/write_study.py
 
-What is between ``<!-- study -->`` and ``<!-- end of study -->`` is replaced by docs/study/study.json,
-of `emodc study`, and the figures beside it; ``<!-- quick study -->`` begins the place of those in
+``<!-- study -->`` to ``<!-- end of study -->`` is replaced by the report and the figures in
+docs/study/, of `emodc study`; ``<!-- quick study -->`` begins the place of those in
 docs/study/quick/, of `emodc study --quick`.
 README.md gets the tables of arms alone, the pages of docs/ get all of it.
 """
