@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from emodc import noise_calibration
+from emodc.answers import plain_answers
 from emodc.checkpoint import Model
 from emodc.data import open_data
 from emodc.decision import NoiseFloor
-from emodc.noise_calibration import account_for_noise
+from emodc.noise_calibration import _losses, account_for_noise
 from emodc.noise_level import diagonal_detail
+from emodc.scoring import Scores
 
 DATA = open_data("synthetic:count=70,size=16", "validation")
 
@@ -87,3 +89,52 @@ def test_plain_and_noise_aware_errors_differ_on_noisy_pictures_alone(tiny_model:
     found, plain = aware.class_errors(x0, bank), aware.ignoring_noise().class_errors(x0, bank)
     assert torch.equal(found[0], plain[0])
     assert not bool((found[1] == plain[1]).any())
+
+
+def test_the_gain_is_the_one_under_which_noisy_pictures_are_most_likely() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true_gain = 16.0
+
+    def trial(sigma: Tensor) -> tuple[Scores, Tensor]:
+        """Evidence is alike on all pictures; noise shrinks what is measured of it."""
+        evidence = torch.rand(len(sigma), 7, generator=generator)
+        labels = torch.softmax(-20 * evidence, dim=1).multinomial(1, generator=generator)
+        errors = evidence / (1 + true_gain * sigma.square()).unsqueeze(1)
+        values = {"errors": errors.unsqueeze(2), "sigma": sigma}
+        return Scores(torch.arange(len(sigma)), values, (), 0.0), labels.squeeze(1)
+
+    noisy = [trial(sigma + 0.5 * torch.rand(2000, generator=generator)) for sigma in (0.2, 0.8)]
+    losses = _losses(trial(torch.zeros(2000)), *noisy)
+    assert min(losses, key=losses.__getitem__) == pytest.approx(true_gain, rel=0.2)
+
+
+def test_the_gain_multiplies_the_errors_of_noisy_pictures_alone(tiny_model: Model) -> None:
+    x0 = torch.cat(
+        [
+            torch.linspace(-1.7, 1.7, 16).expand(1, 1, 16, 16),
+            torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)),
+        ]
+    )
+    once, more = (
+        replace(
+            tiny_model,
+            decision=tiny_model.decision.model_copy(
+                update={"noise_floor": NoiseFloor(texture=0.1, least=0.4, gain=gain)}
+            ),
+        )
+        for gain in (0.0, 5.0)
+    )
+    bank = once.draws(4)
+    _, sigma = once.observe(x0)
+    factor = (1 + 5 * sigma.square()).view(-1, 1, 1)
+    assert factor[0] == 1
+    assert factor[1] > 1
+    found = more.class_errors(x0, bank)
+    torch.testing.assert_close(found, once.class_errors(x0, bank) * factor)
+    assert plain_answers(more, found, bank.t).probabilities.argmax(1).tolist() == (
+        plain_answers(once, once.class_errors(x0, bank), bank.t).probabilities.argmax(1).tolist()
+    )
+    single = more.measure(x0, bank)(
+        torch.tensor([1, 0]), torch.tensor([2, 3]), torch.tensor([[4], [1]])
+    )
+    torch.testing.assert_close(single.squeeze(1), torch.stack([found[1, 4, 2], found[0, 1, 3]]))

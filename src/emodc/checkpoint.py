@@ -119,6 +119,11 @@ class Model:
             return x0, torch.zeros(len(x0), device=x0.device)
         return observe(x0, floor.texture, floor.least)
 
+    def noise_gain(self, sigma: Tensor) -> Tensor:
+        """Return how many times the errors of pictures with noise of levels sigma (B,) count."""
+        floor = self.decision.noise_floor
+        return 1 + (0.0 if floor is None else floor.gain) * sigma.square()
+
     def ignoring_noise(self) -> "Model":
         """Return the model with plain scoring, which takes all pictures for clean ones."""
         return replace(self, decision=self.decision.model_copy(update={"noise_floor": None}))
@@ -147,7 +152,9 @@ class Model:
         See `emodc.classifier.measure_errors`; the noise that pictures carry is accounted for.
         """
         x, sigma = self.observe(x0)
-        return measure_errors(self.predict_noise, self.schedule, x, bank, pairs, sigma)
+        measure = measure_errors(self.predict_noise, self.schedule, x, bank, pairs, sigma)
+        gain = self.noise_gain(sigma).cpu()
+        return lambda image, draw, prompts: measure(image, draw, prompts) * gain[image].unsqueeze(1)
 
     def class_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
         """Return the errors of every image under every class and draw, (B, K, S) float32.
@@ -157,12 +164,16 @@ class Model:
         """
         classes = len(self.label_set)
         x, sigma = self.observe(x0)
+        gain = self.noise_gain(sigma).cpu().view(-1, 1, 1)
         if isinstance(self.backbone, Classifier):
             with self._arithmetic(x0.device):
-                return class_log_losses(
+                losses = class_log_losses(
                     self.backbone, self.schedule, x, bank, classes, pairs, sigma
                 )
-        return class_errors(self.predict_noise, self.schedule, x, bank, classes, pairs, sigma)
+            return gain * losses
+        return gain * class_errors(
+            self.predict_noise, self.schedule, x, bank, classes, pairs, sigma
+        )
 
     def _arithmetic(self, device: torch.device) -> torch.autocast:
         dtype = DTYPES[self.precision]

@@ -13,7 +13,10 @@ is missing, at the steps that are noisier than it is, and classes are compared b
 
     d_c,s = || rho eps_theta(xt(x, rho eps_s, t_s), t_s, c) - eps_s ||^2
 
-(:meth:`emodc.diffusion.Schedule.missing`); with sigma = 0 that is the formula above.
+(:meth:`emodc.diffusion.Schedule.missing`); with sigma = 0 that is the formula above. What prompts
+differ by enters times ``rho^2 = 1 / (1 + sigma^2 / s_t^2)``, so errors count ``1 + gain sigma^2``
+times (:class:`emodc.decision.NoiseFloor`): the same evidence makes the same gap on a noisy picture
+as on a clean one, and one temperature serves both. No answer depends on that, only its probability.
 """
 
 from collections.abc import Callable

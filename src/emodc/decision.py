@@ -89,10 +89,13 @@ class NoiseFloor(_Fitted):
     Attributes:
         texture: diagonal detail of clean pictures.
         least: diagonal detail up to which a picture counts as clean.
+        gain: errors of a picture with noise of level sigma count ``1 + gain sigma^2`` times, see
+            `emodc.classifier`; 0 for a decision that was fitted to clean pictures alone.
     """
 
     texture: float = Field(ge=0, lt=1)
     least: float = Field(ge=0, lt=1)
+    gain: float = Field(default=0.0, ge=0)
 
 
 class Decision(_Fitted):

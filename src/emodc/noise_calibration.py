@@ -2,17 +2,21 @@
 
 Accounting for noise (`emodc.noise_level`, `emodc.classifier`) should help on noisy pictures and
 cost nothing on clean ones. Whether it does is measured on pictures with Gaussian noise added, and
-it is kept only if it does.
+it is kept only if it does. The same pictures tell how much their errors must count for the
+temperature of clean pictures to suit them.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from emodc.answers import plain_answers
+from emodc.calibration import fit_posterior
 from emodc.checkpoint import Model
 from emodc.codecs import PixelCodec
 from emodc.corruptions import corrupt
@@ -23,7 +27,7 @@ from emodc.decision import NoiseFloor
 from emodc.draws import spaced_timesteps
 from emodc.metrics import accuracy
 from emodc.noise_level import diagonal_detail
-from emodc.scoring import Progress, score_errors, score_images
+from emodc.scoring import Progress, Score, Scores, score_errors, score_images
 from emodc.world import ALONE, World
 
 NOISE = "gaussian_noise"
@@ -33,6 +37,7 @@ _SEVERITIES = (1, 3, 5)
 _IMAGES, _STEPS = 500, 20  # of each trial
 _CLEAN = 0.99  # share of clean pictures that count as clean
 _COST = 0.005  # accuracy on clean pictures that accounting for noise may cost
+_GAINS = (0.0, *(2 ** (i / 8) for i in range(-16, 65)))  # 1/4 to 256
 
 
 def account_for_noise(
@@ -56,7 +61,8 @@ def account_for_noise(
 
     Returns:
         The model, with a noise floor or without, and the figures that decided: accuracies on clean
-        and on noisy images (by severity), with and without accounting for noise. Without a floor
+        and on noisy images (by severity), with and without accounting for noise; and the loss on
+        the noisy ones (nats) without the gain of the floor and with it. Without a floor
         and figures where noise cannot be told from pixels: a model that sees no noise, or x0 that
         are latents.
 
@@ -70,7 +76,7 @@ def account_for_noise(
     floor = _noise_floor(model, data)
     aware = replace(model, decision=model.decision.model_copy(update={"noise_floor": floor}))
     chosen = data.subset(stratified_subset(data.labels, min(_IMAGES, len(data)), seed))
-    trials = []
+    trials, measured = [], []
     for severity in (0, *_SEVERITIES):
         pictures = _noisy(chosen, severity, seed) if severity else chosen
         right = {}
@@ -78,7 +84,7 @@ def account_for_noise(
             scores = score_images(
                 candidate,
                 pictures,
-                score_errors(candidate, steps=_STEPS, seed=seed),
+                _score(candidate, seed),
                 {"steps": _STEPS, "seed": seed},
                 folder=None if folder is None else folder / f"noise-{severity}-{name}",
                 progress=progress,
@@ -86,12 +92,46 @@ def account_for_noise(
             )
             labels = torch.from_numpy(pictures.labels)[scores.index]
             right[name] = _accuracy(candidate, scores.values["errors"], labels)
+        measured.append((scores, labels))  # of the model that accounts for noise
         trials.append({"severity": severity, "images": len(labels), **right})
     clean, *noisy = trials
     gain = sum(trial["noise_aware"] - trial["plain"] for trial in noisy) / len(noisy)
     kept = gain > 0 and clean["noise_aware"] >= clean["plain"] - _COST
     figures = {"noise": NOISE, "steps": _STEPS, "trials": trials, "kept": kept}
-    return (aware if kept else plain), figures
+    if not kept:
+        return plain, figures
+    losses = _losses(*measured)
+    gain = min(losses, key=losses.__getitem__)
+    figures |= {"loss_without_gain": losses[0.0], "loss": losses[gain]}
+    decision = model.decision.model_copy(
+        update={"noise_floor": floor.model_copy(update={"gain": gain})}
+    )
+    return replace(model, decision=decision), figures
+
+
+def _score(model: Model, seed: int) -> Score:
+    errors = score_errors(model, steps=_STEPS, seed=seed)
+
+    def score(x0: Tensor) -> Mapping[str, Tensor]:
+        return {**errors(x0), "sigma": model.observe(x0)[1].cpu()}
+
+    return score
+
+
+def _losses(clean: tuple[Scores, Tensor], *noisy: tuple[Scores, Tensor]) -> dict[float, float]:
+    """Return by gain the loss on noisy pictures under the posterior that clean ones fit."""
+    scale, power = fit_posterior(_means([clean]), clean[1])
+    means, labels = _means(noisy), torch.cat([labels for _, labels in noisy])
+    gaps = means - means.min(dim=1, keepdim=True).values
+    sigma = torch.cat([scores.values["sigma"] for scores, _ in noisy]).double().unsqueeze(1)
+    return {
+        gain: float(F.cross_entropy(-scale * ((1 + gain * sigma.square()) * gaps) ** power, labels))
+        for gain in _GAINS
+    }
+
+
+def _means(trials: Sequence[tuple[Scores, Tensor]]) -> Tensor:
+    return torch.cat([scores.values["errors"].double().mean(dim=2) for scores, _ in trials])
 
 
 def _noise_floor(model: Model, data: FaceData) -> NoiseFloor:

@@ -89,7 +89,8 @@ def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Vi
             ]
         ).view(len(pixels), draws, classes)
         weights = model.decision.weights_at(bank.t, model.schedule.timesteps).to(pixels.device)
-        return -model.decision.scale * (errors.double() * weights.view(1, -1, 1)).mean(dim=1)
+        means = (errors.double() * weights.view(1, -1, 1)).mean(dim=1)  # (B, K)
+        return -model.decision.scale * model.noise_gain(sigma).unsqueeze(1) * means
 
     return Victim(answer, batch=max(pairs // draws, 1))
 

@@ -98,10 +98,14 @@ def heat_map(report: Mapping[str, Any]) -> "Figure":
     names = list(report["models"][0]["corrupted"]["by_corruption"])
     cells = {(c["model"], c["corruption"], c["severity"]): c["accuracy"] for c in report["cells"]}
     severities = sorted({severity for *_, severity in cells if severity})
-    width = 1.8 + len(models) * (0.6 + 0.45 * (len(severities) + 1))
-    figure = new_figure(width, 1.0 + 0.28 * len(names))
-    grid = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-    for axes, model in zip(grid, models, strict=True):
+    columns = min(len(models), _COLUMNS)
+    rows = math.ceil(len(models) / columns)
+    width = 1.8 + columns * (0.6 + 0.45 * (len(severities) + 1))
+    figure = new_figure(width, rows * (1.0 + 0.28 * len(names)))
+    grid = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes in grid[len(models) :]:
+        axes.set_visible(False)
+    for axes, model in zip(grid, models, strict=False):
         values = [
             [cells[model, "clean", 0], *(cells[model, name, severity] for severity in severities)]
             for name in names
@@ -116,7 +120,7 @@ def heat_map(report: Mapping[str, Any]) -> "Figure":
         axes.set_title(model, fontsize=9)
         axes.set_xticks(range(len(severities) + 1), ["clean", *map(str, severities)], fontsize=8)
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
-    figure.colorbar(image, ax=list(grid), label="accuracy", shrink=0.9)
+    figure.colorbar(image, ax=grid, label="accuracy", shrink=0.9)
     return figure
 
 
