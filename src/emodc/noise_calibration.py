@@ -95,8 +95,8 @@ def account_for_noise(
         measured.append((scores, labels))  # of the model that accounts for noise
         trials.append({"severity": severity, "images": len(labels), **right})
     clean, *noisy = trials
-    gain = sum(trial["noise_aware"] - trial["plain"] for trial in noisy) / len(noisy)
-    kept = gain > 0 and clean["noise_aware"] >= clean["plain"] - _COST
+    helped = sum(trial["noise_aware"] - trial["plain"] for trial in noisy) / len(noisy)
+    kept = helped > 0 and clean["noise_aware"] >= clean["plain"] - _COST
     figures = {"noise": NOISE, "steps": _STEPS, "trials": trials, "kept": kept}
     if not kept:
         return plain, figures
