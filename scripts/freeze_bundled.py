@@ -8,6 +8,8 @@ Run it when the weights change; `tests/test_bundled.py` holds later code to thes
 import json
 from pathlib import Path
 
+from torch import Tensor
+
 from emodc.checkpoint import load_model
 from emodc.data import open_data
 from emodc.model_files import BUNDLED
@@ -16,16 +18,17 @@ FOLDER = Path(__file__).resolve().parent.parent / "tests" / "frozen"
 DATA, STEPS = "synthetic:count=7,size=48", 10
 
 
-def mean_errors(name: str) -> list[list[float]]:
-    """Return (N, K), the errors of the drawn faces, averaged over the draws."""
-    model, data = load_model(name), open_data(DATA, "test")
+def mean_errors(name: str, faces: str, steps: int) -> Tensor:
+    """Return (N, K) float64: a bundled model's errors on drawn faces, averaged over the draws."""
+    model, data = load_model(name), open_data(faces, "test")
     x0 = model.settings.codec.encode([data.image(i) for i in range(len(data))])
-    errors = model.class_errors(x0, model.draws(STEPS))  # (N, K, S)
-    return [[round(value, 6) for value in row] for row in errors.double().mean(dim=2).tolist()]
+    return model.class_errors(x0, model.draws(steps)).double().mean(dim=2)
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for bundled in BUNDLED:
-        frozen = {"data": DATA, "steps": STEPS, "errors": mean_errors(bundled)}
+        errors = mean_errors(bundled, DATA, STEPS).tolist()
+        rounded = [[round(value, 6) for value in row] for row in errors]
+        frozen = {"data": DATA, "steps": STEPS, "errors": rounded}
         (FOLDER / f"{bundled}.json").write_text(json.dumps(frozen) + "\n")

@@ -9,11 +9,10 @@ from safetensors import safe_open
 
 from emodc import EmotionClassifier
 from emodc.backbones.base import WEIGHTS
-from emodc.checkpoint import load_model
 from emodc.config import load_recipe, parse_recipe
-from emodc.data import open_data
 from emodc.labels import BASIC7
 from emodc.model_files import BUNDLED, bundled_folder
+from freeze_bundled import mean_errors
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -50,9 +49,7 @@ def test_they_name_clear_expressions(file: str, label: str, name: str) -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_they_answer_as_when_they_were_shipped(name: str) -> None:
     frozen = json.loads((Path(__file__).parent / "frozen" / f"{name}.json").read_text())
-    model, data = load_model(name), open_data(frozen["data"], "test")
-    x0 = model.settings.codec.encode([data.image(i) for i in range(len(data))])
-    found = model.class_errors(x0, model.draws(frozen["steps"])).double().mean(dim=2)
+    found = mean_errors(name, frozen["data"], frozen["steps"])
     expected = torch.tensor(frozen["errors"], dtype=torch.float64)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     # The classes differ by more than that, or nothing would be held.

@@ -1,6 +1,5 @@
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +47,8 @@ def test_two_models_are_compared(tiny_folder: Path, tmp_path: Path) -> None:
 def test_plain_scoring_is_tested_beside_noise_aware_scoring(
     tiny_model: Model, tmp_path: Path
 ) -> None:
-    decision = tiny_model.decision.model_copy(
-        update={"noise_floor": NoiseFloor(texture=0.1, least=0.1)}
-    )
-    save_model(replace(tiny_model, decision=decision), tmp_path / "model")
+    floor = NoiseFloor(texture=0.1, least=0.1)
+    save_model(tiny_model.with_noise_floor(floor), tmp_path / "model")
     common = ("--model", tmp_path / "model", "--data", DATA, "--steps", "2", "--severities", "5")
     answer = Answer(
         *("robustness", *common, "--plain-too", "--no-figures", "--json"),

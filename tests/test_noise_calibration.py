@@ -78,13 +78,16 @@ def test_a_trial_goes_on_where_it_stopped(tiny_model: Model, tmp_path: Path) -> 
         account_for_noise(other, DATA, folder=tmp_path)
 
 
-def test_plain_and_noise_aware_errors_differ_on_noisy_pictures_alone(tiny_model: Model) -> None:
-    floor = NoiseFloor(texture=0.1, least=0.4)
-    decision = tiny_model.decision.model_copy(update={"noise_floor": floor})
-    aware = replace(tiny_model, decision=decision)
+def smooth_and_noisy() -> Tensor:
+    """Return two pictures: one that carries no noise, and one that is nothing else."""
     smooth = torch.linspace(-1.7, 1.7, 16).expand(1, 1, 16, 16)
     noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    x0 = torch.cat([smooth, noise])
+    return torch.cat([smooth, noise])
+
+
+def test_plain_and_noise_aware_errors_differ_on_noisy_pictures_alone(tiny_model: Model) -> None:
+    floor = NoiseFloor(texture=0.1, least=0.4)
+    aware, x0 = tiny_model.with_noise_floor(floor), smooth_and_noisy()
     bank = aware.draws(4)
     found, plain = aware.class_errors(x0, bank), aware.ignoring_noise().class_errors(x0, bank)
     assert torch.equal(found[0], plain[0])
@@ -109,19 +112,9 @@ def test_the_gain_is_the_one_under_which_noisy_pictures_are_most_likely() -> Non
 
 
 def test_the_gain_multiplies_the_errors_of_noisy_pictures_alone(tiny_model: Model) -> None:
-    x0 = torch.cat(
-        [
-            torch.linspace(-1.7, 1.7, 16).expand(1, 1, 16, 16),
-            torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)),
-        ]
-    )
+    x0 = smooth_and_noisy()
     once, more = (
-        replace(
-            tiny_model,
-            decision=tiny_model.decision.model_copy(
-                update={"noise_floor": NoiseFloor(texture=0.1, least=0.4, gain=gain)}
-            ),
-        )
+        tiny_model.with_noise_floor(NoiseFloor(texture=0.1, least=0.4, gain=gain))
         for gain in (0.0, 5.0)
     )
     bank = once.draws(4)

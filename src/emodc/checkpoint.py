@@ -23,7 +23,7 @@ from torch import Tensor
 from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, Classifier
 from emodc.classifier import DEFAULT_PAIRS, Measure, class_errors, measure_errors, shown_errors
 from emodc.crop_geometry import CropGeometry
-from emodc.decision import Decision
+from emodc.decision import Decision, NoiseFloor
 from emodc.diffusion import Schedule
 from emodc.discriminative import class_log_losses, log_losses
 from emodc.draws import DrawBank, Shown, draw_bank, spaced_timesteps
@@ -126,7 +126,11 @@ class Model:
 
     def ignoring_noise(self) -> "Model":
         """Return the model with plain scoring, which takes all pictures for clean ones."""
-        return replace(self, decision=self.decision.model_copy(update={"noise_floor": None}))
+        return self.with_noise_floor(None)
+
+    def with_noise_floor(self, floor: NoiseFloor | None) -> "Model":
+        """Return the model with another idea of how clean pictures look; None: all are clean."""
+        return replace(self, decision=self.decision.model_copy(update={"noise_floor": floor}))
 
     def shown_errors(self, shown: Shown) -> Tensor:
         """Return the errors of (image, draw) pairs under all classes.

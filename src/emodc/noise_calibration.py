@@ -74,7 +74,7 @@ def account_for_noise(
     if not (model.sees_noise and isinstance(model.settings.codec, PixelCodec)):
         return plain, {}
     floor = _noise_floor(model, data)
-    aware = replace(model, decision=model.decision.model_copy(update={"noise_floor": floor}))
+    aware = model.with_noise_floor(floor)
     chosen = data.subset(stratified_subset(data.labels, min(_IMAGES, len(data)), seed))
     trials, measured = [], []
     for severity in (0, *_SEVERITIES):
@@ -103,10 +103,7 @@ def account_for_noise(
     losses = _losses(*measured)
     gain = min(losses, key=losses.__getitem__)
     figures |= {"loss_without_gain": losses[0.0], "loss": losses[gain]}
-    decision = model.decision.model_copy(
-        update={"noise_floor": floor.model_copy(update={"gain": gain})}
-    )
-    return replace(model, decision=decision), figures
+    return model.with_noise_floor(floor.model_copy(update={"gain": gain})), figures
 
 
 def _score(model: Model, seed: int) -> Score:
