@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from emodc.analysis.comparable import require_comparable
-from emodc.checkpoint import Model, load_model
+from emodc.checkpoint import load_model
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
 from emodc.diffusion import add_noise, noise_error, standard_normal
 from emodc.draws import draw_bank
+from emodc.model import Model
 from emodc.wiener import wiener_errors
 
 _STREAM = 0xDE0  # of `counter_rng`

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.answers import plain_answers, require_adaptive, sequential_answers, sequential_outcome
-from emodc.checkpoint import Model, load_model
+from emodc.checkpoint import load_model
 from emodc.classifier import class_errors, measure_errors
 from emodc.console import progress
 from emodc.data import FaceData, open_data
@@ -36,6 +36,7 @@ from emodc.data.subset import stratified_subset
 from emodc.diffusion import add_noise, noise_error
 from emodc.draws import DrawBank, draw_bank, spaced_timesteps
 from emodc.metrics import calibration_error, calibration_error_interval, negative_log_likelihood
+from emodc.model import Model
 from emodc.predict import EmotionClassifier
 from emodc.scoring import score_errors, score_images
 from emodc.sequential import KeepBest, draw_order, score_sequentially

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from emodc.backbones.base import Backbone
-from emodc.checkpoint import build_backbone
 from emodc.classifier import class_errors
 from emodc.config import Recipe, load_recipe
 from emodc.data import FaceData
 from emodc.draws import draw_bank
 from emodc.labels import BASIC7
+from emodc.model import build_backbone
 from emodc.sampling import Sampler
 from emodc.state import RunState
 from emodc.train import sample_loss

@@ -24,11 +24,11 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from emodc.backbones.base import Backbone
-from emodc.checkpoint import build_backbone
 from emodc.classifier import class_errors
 from emodc.config import Recipe, parse_recipe
 from emodc.draws import draw_bank
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
+from emodc.model import build_backbone
 from emodc.sampling import Batch
 from emodc.state import RunState
 from emodc.train import sample_loss

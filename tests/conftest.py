@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from emodc.backbones.face_unet import FaceUNetConfig
-from emodc.checkpoint import Model, build_backbone, save_model
+from emodc.checkpoint import save_model
 from emodc.codecs import PixelCodec
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.decision import Decision
 from emodc.labels import BASIC7
+from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
 
 # The networks here are small; and tests of several processes fork this one, which a pool of threads

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emodc.aligned import aligned, measured_geometry
-from emodc.checkpoint import Model
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData
 from emodc.evaluate import evaluate
 from emodc.faces import Face
 from emodc.labels import BASIC7
+from emodc.model import Model
 from emodc.predict import EmotionClassifier
 
 SAMPLES = Path(__file__).parents[1] / "samples"

@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 from emodc.answers import Scorer
 from emodc.calibrate import calibrate
 from emodc.calibration import fit_gap_model
-from emodc.checkpoint import Model, load_model, save_model
+from emodc.checkpoint import load_model, save_model
 from emodc.cli import app
 from emodc.data import open_data
 from emodc.decision import Adaptive, Decision, Stop
 from emodc.draws import spaced_timesteps
 from emodc.evaluate import evaluate
 from emodc.forecast import Forecast, gap_covariance
+from emodc.model import Model
 from emodc.predict import EmotionClassifier
 from emodc.sequential import Settled, draw_order
 from emodc.stopping import close_gaps, simulate, stopping_thresholds

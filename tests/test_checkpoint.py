@@ -15,10 +15,11 @@ from torch import Tensor
 
 from emodc import model_files
 from emodc.backbones.base import Backbone
-from emodc.checkpoint import Model, load_model, pack_tensors, save_model
+from emodc.checkpoint import load_model, pack_tensors, save_model
 from emodc.crop_geometry import CropGeometry
 from emodc.decision import Decision
 from emodc.labels import LabelSet
+from emodc.model import Model
 from emodc.model_files import description_hash
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emodc.checkpoint import Model, save_model
+from emodc.checkpoint import save_model
 from emodc.decision import NoiseFloor
+from emodc.model import Model
 from test_cli import Answer, failure
 
 DATA = "synthetic:count=7,size=16"

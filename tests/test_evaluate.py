@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.backbones.face_unet import FaceUNet, FaceUNetConfig
-from emodc.checkpoint import Model, build_backbone, load_model, save_model
+from emodc.checkpoint import load_model, save_model
 from emodc.classifier import class_errors, posterior
 from emodc.codecs import PixelCodec
 from emodc.crop_geometry import FER2013_GEOMETRY
@@ -20,6 +20,7 @@ from emodc.decision import Decision
 from emodc.draws import draw_bank
 from emodc.evaluate import EVALUATION_STEPS, evaluate
 from emodc.labels import BASIC7, LabelSet
+from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
 
 STEPS = 3

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 
 from emodc import export
 from emodc.backbones.face_classifier import FaceClassifierConfig
-from emodc.checkpoint import Model, build_backbone, load_model
+from emodc.checkpoint import load_model
 from emodc.cli import app
 from emodc.config import load_recipe
 from emodc.data import open_data
 from emodc.evaluate import evaluate
 from emodc.export import CARD, export_model, push_to_hub
+from emodc.model import Model, build_backbone
 from emodc.sample_sheet import SAMPLES
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodc.checkpoint import Model
 from emodc.diffusion import Schedule, ShiftedCosine, standard_normal
 from emodc.generation import Denoiser, ddim, descending_timesteps, generate, guided
+from emodc.model import Model
 
 
 def schedule() -> Schedule:

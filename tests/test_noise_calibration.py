@@ -8,9 +8,9 @@ from torch import Tensor
 
 from emodc import noise_calibration
 from emodc.answers import plain_answers
-from emodc.checkpoint import Model
 from emodc.data import open_data
 from emodc.decision import NoiseFloor
+from emodc.model import Model
 from emodc.noise_calibration import _losses, account_for_noise
 from emodc.noise_level import diagonal_detail
 from emodc.scoring import Scores

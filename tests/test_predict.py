@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import emodc
-from emodc.checkpoint import Model
 from emodc.classifier import posterior
 from emodc.crop_geometry import LANDMARKS
 from emodc.labels import BASIC7
+from emodc.model import Model
 from emodc.predict import EmotionClassifier, choose_device
 from emodc.prediction import Prediction
 

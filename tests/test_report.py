@@ -8,13 +8,13 @@ from rich.console import Console
 
 from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.card import model_card
-from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
 from emodc.config import parse_recipe
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.decision import Decision
 from emodc.labels import BASIC7
 from emodc.metrics import summarise
+from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
 from emodc.report import evaluation_table
 

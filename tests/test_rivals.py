@@ -19,7 +19,7 @@ from emodc.augment import corrupted
 from emodc.backbones.base import Classifier
 from emodc.calibrate import calibrate
 from emodc.card import model_card
-from emodc.checkpoint import Model, build_backbone, load_model, save_model
+from emodc.checkpoint import load_model, save_model
 from emodc.classifier import posterior
 from emodc.cli import app
 from emodc.config import CorruptSettings, Recipe, load_recipe, parse_recipe
@@ -29,6 +29,7 @@ from emodc.decision import Decision
 from emodc.draws import Shown, draw_bank
 from emodc.evaluate import evaluate
 from emodc.labels import BASIC7
+from emodc.model import Model, build_backbone
 from emodc.model_settings import parse_model
 from emodc.predict import EmotionClassifier
 from emodc.rivals import load_any

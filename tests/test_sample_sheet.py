@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emodc.checkpoint import Model, build_backbone
 from emodc.generation import generate
+from emodc.model import Model, build_backbone
 from emodc.sample_sheet import card_samples, facts_of, sample_sheet
 
 

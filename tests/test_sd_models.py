@@ -15,9 +15,10 @@ pytest.importorskip("diffusers", reason="needs the extra sd")
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from emodc.backbones.stable_diffusion import LORA, UNET
-from emodc.checkpoint import Model, build_backbone, load_model, save_model
+from emodc.checkpoint import load_model, save_model
 from emodc.decision import Decision
 from emodc.labels import BASIC7
+from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
 from emodc.predict import EmotionClassifier
 from emodc.sd_checkpoint import BASE_FOLDER

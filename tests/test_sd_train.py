@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 pytest.importorskip("diffusers", reason="needs the extra sd")
 
 from emodc.backbones.stable_diffusion import LORA, StableDiffusion, StableDiffusionConfig
-from emodc.checkpoint import build_backbone, load_model
+from emodc.checkpoint import load_model
 from emodc.cli import app
 from emodc.config import Recipe, load_recipe, parse_recipe, recipe_names
 from emodc.data import open_data
 from emodc.labels import BASIC7
+from emodc.model import build_backbone
 from emodc.optim import build_adamw
 from emodc.plan import plan
 from emodc.runlog import read_metrics

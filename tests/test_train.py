@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from emodc.checkpoint import build_backbone, load_model, pack_tensors
+from emodc.checkpoint import load_model, pack_tensors
 from emodc.chooser import VALIDATION
 from emodc.config import Recipe, parse_recipe, recipe_names
 from emodc.config import load_recipe as read_recipe
 from emodc.data import open_data
 from emodc.labels import BASIC7
+from emodc.model import build_backbone
 from emodc.runlog import METRICS, STATE, read_metrics
 from emodc.sampling import Sampler
 from emodc.state import RunState, TrainingDiverged

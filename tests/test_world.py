@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from emodc import x0_cache
-from emodc.checkpoint import Model
 from emodc.config import Recipe, dump_recipe, parse_recipe
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import open_data
 from emodc.evaluate import evaluate
+from emodc.model import Model
 from emodc.runlog import STATE, read_metrics
 from emodc.sampling import Sampler
 from emodc.scoring import state_hash

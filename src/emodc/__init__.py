@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emodc.checkpoint import Model, load_model
+    from emodc.checkpoint import load_model
     from emodc.data import FaceData, open_data
+    from emodc.model import Model
     from emodc.predict import EmotionClassifier
     from emodc.prediction import Prediction
 
@@ -32,7 +33,7 @@ __all__ = [
 _HOME = {
     "EmotionClassifier": "emodc.predict",
     "Prediction": "emodc.prediction",
-    "Model": "emodc.checkpoint",
+    "Model": "emodc.model",
     "load_model": "emodc.checkpoint",
     "FaceData": "emodc.data",
     "open_data": "emodc.data",

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from emodc.backbones.base import Classifier
-from emodc.checkpoint import Model
 from emodc.classifier import DEFAULT_PAIRS, posterior
 from emodc.decision import Adaptive
 from emodc.draws import DrawBank
+from emodc.model import Model
 from emodc.sequential import Outcome, draw_order, score_sequentially
 
 DEFAULT_STEPS = 20

@@ -23,12 +23,12 @@ from emodc.calibration import (
     fit_weights,
     least_probability,
 )
-from emodc.checkpoint import Model
 from emodc.classifier import posterior
 from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.decision import Decision, FewSteps
 from emodc.draws import spaced_timesteps
+from emodc.model import Model
 from emodc.noise_calibration import account_for_noise
 from emodc.scoring import Progress, score_errors, score_images
 from emodc.stopping import Half, figures_of, fit_adaptive

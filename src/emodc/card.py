@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from emodc.backbones.base import Classifier
-from emodc.checkpoint import Model
 from emodc.config import Recipe, dump_recipe
+from emodc.model import Model
 from emodc.model_files import BUNDLED
 from emodc.report import (
     class_shares,

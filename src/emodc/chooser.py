@@ -11,7 +11,7 @@ import torch
 
 from emodc.aligned import measured_geometry
 from emodc.calibration import fit_scale
-from emodc.checkpoint import Model, save_model
+from emodc.checkpoint import save_model
 from emodc.classifier import posterior
 from emodc.config import Recipe
 from emodc.crop_geometry import CropGeometry
@@ -20,6 +20,7 @@ from emodc.data.subset import stratified_subset
 from emodc.decision import Decision
 from emodc.diffusion import Schedule
 from emodc.metrics import accuracy, mean_class_accuracy
+from emodc.model import Model
 from emodc.state import RunState, TrainingDiverged
 from emodc.world import World
 

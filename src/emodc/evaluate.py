@@ -21,7 +21,6 @@ from emodc.answers import (
     sequential_answers,
     sequential_outcome,
 )
-from emodc.checkpoint import Model
 from emodc.classifier import DEFAULT_PAIRS
 from emodc.data.base import FaceData
 from emodc.data.subset import stratified_subset
@@ -29,6 +28,7 @@ from emodc.draws import spaced_timesteps
 from emodc.files import write_atomically
 from emodc.labels import LabelSet, canonical_name, common_classes
 from emodc.metrics import accuracy_interval, mean_class_accuracy, summarise
+from emodc.model import Model
 from emodc.scoring import Progress, Score, score_errors, score_images, weights_hash
 from emodc.sequential import Outcome
 from emodc.world import ALONE, World

@@ -11,10 +11,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from emodc.backbones.base import Classifier
 from emodc.card import model_card
-from emodc.checkpoint import Model, load_model, save_model
+from emodc.checkpoint import load_model, save_model
 from emodc.config import parse_recipe
 from emodc.files import write_atomically
 from emodc.generation import DEFAULT_STEPS
+from emodc.model import Model
 from emodc.model_files import MODEL_FILES
 from emodc.sample_sheet import SAMPLES, card_samples, facts_of
 from emodc.scoring import state_hash

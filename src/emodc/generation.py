@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from emodc.checkpoint import Model
 from emodc.diffusion import Schedule, standard_normal
+from emodc.model import Model
 from emodc.prompts import null_prompt
 
 DEFAULT_STEPS = 50

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from emodc.answers import plain_answers
 from emodc.calibration import fit_posterior
-from emodc.checkpoint import Model
 from emodc.codecs import PixelCodec
 from emodc.corruptions import corrupt
 from emodc.crop_geometry import FER2013_GEOMETRY
@@ -26,6 +25,7 @@ from emodc.data.subset import stratified_subset
 from emodc.decision import NoiseFloor
 from emodc.draws import spaced_timesteps
 from emodc.metrics import accuracy
+from emodc.model import Model
 from emodc.noise_level import diagonal_detail
 from emodc.scoring import Progress, Score, Scores, score_errors, score_images
 from emodc.world import ALONE, World

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from emodc.backbones.base import DTYPES, Backbone, Classifier, Network
-from emodc.checkpoint import build_backbone
 from emodc.config import Recipe
 from emodc.diffusion import Schedule
 from emodc.labels import LabelSet
 from emodc.memory import naming_the_remedy
+from emodc.model import build_backbone
 from emodc.sampling import Batch, training_prompts
 from emodc.train import phase_at, sample_loss
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.answers import DEFAULT_STEPS, Scorer, Scoring
-from emodc.checkpoint import Model, load_model, save_model
+from emodc.checkpoint import load_model, save_model
 from emodc.faces import FaceDetector, crop_face, whole_image_crop
+from emodc.model import Model
 from emodc.pictures import Picture, Pixels, Source, read_source, sources
 from emodc.prediction import Prediction
 
@@ -54,7 +55,7 @@ class EmotionClassifier:
         Args:
             name_or_dir: see `emodc.checkpoint.load_model`.
             device: see `choose_device`.
-            precision: see `emodc.checkpoint.Model`.
+            precision: see `emodc.model.Model`.
 
         Raises:
             ValueError: there is no such model, device or precision, or the model is damaged.

@@ -20,8 +20,9 @@ import torch
 import yaml
 
 from emodc.backbones.external_kinds import ExternalConfig
-from emodc.checkpoint import Model, build_backbone, load_model
+from emodc.checkpoint import load_model
 from emodc.decision import Decision
+from emodc.model import Model, build_backbone
 from emodc.model_settings import parse_model
 
 

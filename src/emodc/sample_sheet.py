@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from emodc.checkpoint import Model
 from emodc.generation import Progress, generate
+from emodc.model import Model
 from emodc.scoring import weights_hash
 
 SAMPLES = "samples.png"

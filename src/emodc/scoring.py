@@ -12,10 +12,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from emodc.checkpoint import Model, pack_tensors
+from emodc.checkpoint import pack_tensors
 from emodc.classifier import DEFAULT_PAIRS
 from emodc.data.base import FaceData
 from emodc.files import write_atomically
+from emodc.model import Model
 from emodc.world import ALONE, World
 
 _CHUNK = 16  # images scored between two saves

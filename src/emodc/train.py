@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emodc.backbones.base import DTYPES
-from emodc.checkpoint import Model, build_backbone, load_model
+from emodc.checkpoint import load_model
 from emodc.chooser import VALIDATION, Chooser
 from emodc.config import Phase, Recipe, dump_recipe
 from emodc.data import FaceData
@@ -33,6 +33,7 @@ from emodc.export import write_card
 from emodc.files import write_atomically
 from emodc.labels import prompt_texts
 from emodc.memory import naming_the_remedy
+from emodc.model import Model, build_backbone
 from emodc.model_files import SETTINGS
 from emodc.objectives import CrossEntropy
 from emodc.runlog import STATE, Meter, RunLog

@@ -6,8 +6,8 @@ import pytest
 
 from emodc.analysis import analyze
 from emodc.analysis.output import summary_table
-from emodc.checkpoint import Model
 from emodc.data import open_data
+from emodc.model import Model
 
 NAMES = ["correlation", "confusion", "gaps", "steps", "profiles", "denoising"]
 

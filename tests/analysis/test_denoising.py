@@ -9,8 +9,8 @@ from torch import Tensor
 
 from analysis.conftest import separated
 from emodc.analysis.denoising import WIENER, denoising, linear_errors
-from emodc.checkpoint import Model
 from emodc.data import open_data
+from emodc.model import Model
 from emodc.wiener import wiener_errors
 
 T = torch.tensor([100, 500])

@@ -10,12 +10,12 @@ from emodc.analysis import Measurement
 from emodc.analysis.comparable import require_comparable
 from emodc.backbones.base import Backbone
 from emodc.backbones.face_classifier import FaceClassifierConfig
-from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
 from emodc.data import FaceData, open_data
 from emodc.diffusion import ShiftedCosine, add_noise, noise_error
 from emodc.draws import draw_bank
 from emodc.labels import BASIC7, BASIC8
+from emodc.model import Model, build_backbone
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.attacks.victims import Victim, network_victim
-from emodc.checkpoint import Model
 from emodc.data import FaceData, open_data
 from emodc.labels import BASIC7, LabelSet
+from emodc.model import Model
 from emodc.robustness import Comparison, ModelSubject
 
 

@@ -9,10 +9,10 @@ from emodc.attacks.hunt import FixedDraws, FreshDraws
 from emodc.attacks.threat import Images
 from emodc.attacks.victims import network_victim, predictions
 from emodc.backbones.face_classifier import FaceClassifierConfig
-from emodc.checkpoint import Model, build_backbone
 from emodc.codecs import PixelCodec
 from emodc.decision import Decision
 from emodc.labels import BASIC7, LabelSet
+from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
 from emodc.robustness import AttackPlan, Comparison, ModelSubject
 from emodc.robustness.attacked import tasks_of

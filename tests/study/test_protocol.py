@@ -1,5 +1,7 @@
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from emodc.study import arms
 from emodc.study.arms import Arm, Setting
 from emodc.study.protocol import QUICK_IMAGES, ArmResult, Study
-from emodc.study.runs import RUNS, TEST, Splits
+from emodc.study.runs import RUNS, TEST, Run, Splits, claimed
 from emodc.study.summary import summarise_study
 from emodc.study.tables import study_markdown
 from emodc.train import train
@@ -122,6 +124,44 @@ def test_other_data_samples_or_draws_are_refused(splits: Splits, done: Path) -> 
         finish(make_study(fewer, done))
     with pytest.raises(ValueError, match="another"):
         finish(make_study(splits, done, steps=3))
+
+
+def test_what_another_process_is_at_is_left_to_it(
+    splits: Splits, folder: Path, trainings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(splits, folder)
+    theirs = by_name(finish(study))["base"].outcomes[1].run
+    shutil.rmtree(theirs.folder)
+    shutil.rmtree(folder / RUNS / "rival-cnn-seed0")
+    told: list[str] = []
+    with ExitStack() as other_process:
+        other_process.enter_context(claimed(theirs))
+        monkeypatch.setattr("time.sleep", lambda seconds: other_process.close())
+        *_, results = study.run(lambda done, total, note: None, told.append)
+    assert trainings == ["rival-cnn-seed0", theirs.name]
+    assert told[0] == "base: another process is at the rest"
+    assert len(results) == len(FEW)
+
+
+def test_what_another_process_has_done_is_not_done_again(
+    splits: Splits, folder: Path, trainings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may finish between a look at what is left and the claim."""
+    study = make_study(splits, folder)
+    finish(study)
+    run = folder / RUNS / "margin-mf-0.1-seed0"
+    run.rename(folder / "done")
+
+    @contextmanager
+    def too_late(claimed_run: Run) -> Iterator[bool]:
+        if claimed_run.folder == run and not run.exists():
+            (folder / "done").rename(run)
+        with claimed(claimed_run) as free:
+            yield free
+
+    monkeypatch.setattr("emodc.study.protocol.claimed", too_late)
+    finish(study)
+    assert trainings == []
 
 
 HUGE = Setting("huge", {"margin": 1e3, "weight": 1e38})  # their product is no float32

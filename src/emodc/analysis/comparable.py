@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from emodc.backbones.base import Classifier
-from emodc.checkpoint import Model
+from emodc.model import Model
 
 
 def require_comparable(models: Mapping[str, Model]) -> None:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from emodc.analysis.exhibit import Exhibit
 from emodc.analysis.measurement import ERRORS, Measured
-from emodc.checkpoint import Model
 from emodc.data.base import FaceData
 from emodc.figures import line_style, new_figure
+from emodc.model import Model
 from emodc.report import markdown_table
 from emodc.robustness.cells import Cell, load_cell, save_cell
 from emodc.wiener import wiener_errors

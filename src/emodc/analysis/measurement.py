@@ -11,10 +11,10 @@ from torch import Tensor
 
 from emodc.analysis.comparable import require_comparable
 from emodc.answers import plain_answers
-from emodc.checkpoint import Model
 from emodc.classifier import class_errors
 from emodc.data.base import FaceData
 from emodc.draws import DrawBank, draw_bank
+from emodc.model import Model
 from emodc.prompts import non_class_prompt, null_prompt, other_classes
 from emodc.robustness.sample import choose_sample, shared_columns
 from emodc.scoring import Score, model_identity, score_images, unscored

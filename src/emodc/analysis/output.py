@@ -16,10 +16,10 @@ from emodc.analysis.gaps import gaps
 from emodc.analysis.measurement import Measurement, Progress
 from emodc.analysis.profiles import profiles
 from emodc.analysis.steps import steps as accuracy_by_steps
-from emodc.checkpoint import Model
 from emodc.data.base import FaceData
 from emodc.figures import require_matplotlib, save_figure
 from emodc.files import write_atomically
+from emodc.model import Model
 from emodc.report import markdown_table
 from emodc.scoring import model_identity
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from emodc.checkpoint import Model
 from emodc.classifier import DEFAULT_PAIRS
 from emodc.draws import show
+from emodc.model import Model
 
 
 @dataclass(frozen=True)

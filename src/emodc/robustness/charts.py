@@ -29,8 +29,8 @@ def severity_curves(report: Mapping[str, Any]) -> "Figure":
     panels += [(name, [name]) for name in names]
     rows = math.ceil(len(panels) / _COLUMNS)
     figure = new_figure(_COLUMNS * _PANEL[0], rows * _PANEL[1] + 0.4)
-    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-    for axes, (title, members) in zip(grid.flat, panels, strict=False):
+    grid = _panels(figure, len(panels), _COLUMNS, share_x=True)
+    for axes, (title, members) in zip(grid, panels, strict=True):
         for number, model in enumerate(models):
             clean = cells[model, "clean", 0]["accuracy"]
             mean = [
@@ -46,11 +46,9 @@ def severity_curves(report: Mapping[str, Any]) -> "Figure":
         axes.set_xticks([0, *severities], ["clean", *map(str, severities)])
         axes.tick_params(labelbottom=True, labelsize=8)
         axes.axhline(1 / len(report["classes"]), color="gray", lw=0.8, ls=":")
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
     figure.supxlabel("severity", fontsize=9)
     figure.supylabel("accuracy (dotted: chance)", fontsize=9)
-    _legend(figure, grid[0, 0])
+    _legend(figure, grid[0])
     return figure
 
 
@@ -102,10 +100,8 @@ def heat_map(report: Mapping[str, Any]) -> "Figure":
     rows = math.ceil(len(models) / columns)
     width = 1.8 + columns * (0.6 + 0.45 * (len(severities) + 1))
     figure = new_figure(width, rows * (1.0 + 0.28 * len(names)))
-    grid = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
-    for axes in grid[len(models) :]:
-        axes.set_visible(False)
-    for axes, model in zip(grid, models, strict=False):
+    grid = _panels(figure, len(models), columns)
+    for axes, model in zip(grid, models, strict=True):
         values = [
             [cells[model, "clean", 0], *(cells[model, name, severity] for severity in severities)]
             for name in names
@@ -122,6 +118,15 @@ def heat_map(report: Mapping[str, Any]) -> "Figure":
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
     figure.colorbar(image, ax=grid, label="accuracy", shrink=0.9)
     return figure
+
+
+def _panels(figure: "Figure", count: int, columns: int, *, share_x: bool = False) -> list["Axes"]:
+    """Return ``count`` panels that share their y axis; what is left of the last row stays empty."""
+    rows = math.ceil(count / columns)
+    grid = list(figure.subplots(rows, columns, sharex=share_x, sharey=True, squeeze=False).flat)
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return grid[:count]
 
 
 def _line(axes: "Axes", x: Sequence[float], y: Sequence[float], number: int, label: str) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 from emodc.answers import Scorer
 from emodc.attacks.victims import Victim, diffusion_victim
 from emodc.backbones.base import Classifier
-from emodc.checkpoint import Model
 from emodc.draws import spaced_timesteps
 from emodc.labels import LabelSet
+from emodc.model import Model
 from emodc.scoring import model_identity
 
 

@@ -66,7 +66,7 @@ def _grid(symbol: str, key: str, *values: float) -> tuple[Setting, ...]:
 
 _RATES = (Setting("rate-1"), Setting("rate-0.5", rate=0.5), Setting("rate-2", rate=2.0))
 
-QUICK_SHARE = 1 / 3
+QUICK_SHARE = 2 / 3
 """Of the samples of a run, in a quick study."""
 
 ARMS = (

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from emodc.checkpoint import Model, build_backbone
 from emodc.config import Recipe
 from emodc.decision import Decision
 from emodc.draws import draw_bank
 from emodc.labels import LabelSet
+from emodc.model import Model, build_backbone
 from emodc.plan import probe_step
 from emodc.state import RunState
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from emodc.figures import save_figure
 from emodc.files import write_atomically
 from emodc.study.charts import (
@@ -33,6 +35,11 @@ def write_study(report: Mapping[str, Any], folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{REPORT}.lock"):  # several processes may share a study
+        _write(report, folder)
+
+
+def _write(report: Mapping[str, Any], folder: Path) -> None:
     pictures = []
     if accuracies := accuracy_data(report):
         write_atomically(folder / f"{ACCURACY}.csv", csv_text(accuracies).encode())

@@ -2,9 +2,11 @@
 
 For each arm: train the first seed in every setting; the best validation accuracy chooses one;
 train the other seeds in it; evaluate what was chosen on the test images. A run that was tried and
-chosen is the arm's first run, and is not trained again.
+chosen is the arm's first run, and is not trained again. All that is known is what lies in the
+folder, so several processes can share a study: each takes what is next and free.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from emodc.study.runs import (
     Outcome,
     Run,
     Splits,
+    claimed,
     evaluated,
     is_evaluated,
     is_trained,
@@ -34,6 +37,8 @@ SEEDS, QUICK_SEEDS = 3, 1
 
 QUICK_IMAGES = 1000
 """Test images of a quick study, if their number is not chosen."""
+
+_POLL = 5.0  # seconds between two looks at what another process is at
 
 
 @dataclass(frozen=True)
@@ -123,12 +128,13 @@ class Study:
         """
         device, label_set = choose_device(self._device), self.splits.training.label_set
         for arm in self.arms:
-            followed = self._followed_so_far(arm)
-            tried = [self._run(arm, setting, 0, followed) for setting in arm.settings]
-            left = [samples_left(run, self.splits) for run in tried]
-            chosen = self._best_so_far(tried)
-            later = [self._run(arm, chosen.setting, k, followed) for k in self._later_seeds(arm)]
-            left += [samples_left(run, self.splits) for run in later]
+            followed = self._followed(arm)
+            if arm.follows is not None and followed is None:
+                followed = self._arm(arm.follows).settings[0]
+            tried = self._tried(arm, followed)
+            chosen = self._choice(tried) or tried[0]
+            later = self._later(arm, chosen.setting, followed)
+            left = [samples_left(run, self.splits) for run in (*tried, *later)]
             evaluations = sum(not is_evaluated(run) for run in (chosen, *later))
             if not any(left) and not evaluations:
                 yield Cost(arm.name, 0, 0, 0, 0.0)
@@ -151,55 +157,108 @@ class Study:
             KeyboardInterrupt: it was stopped; what was computed is saved.
             OSError: the folder cannot be written.
         """
-        device = choose_device(self._device)
         results: dict[str, ArmResult] = {}
         for arm in self.arms:
-            followed = None
-            if arm.follows is not None:
-                followed = results[arm.follows].chosen
-                if followed is None:
-                    reason = f"{arm.follows}, which it follows, diverged in every setting"
-                    self.left_out.append({"arm": arm.name, "reason": reason})
-                    continue
-            tried = self._train(
-                [self._run(arm, setting, 0, followed) for setting in arm.settings], advance
+            self._finish(arm, advance, tell)
+            followed = self._followed(arm)
+            if arm.follows is not None and followed is None:
+                reason = f"{arm.follows}, which it follows, diverged in every setting"
+                self.left_out.append({"arm": arm.name, "reason": reason})
+                continue
+            tried = self._tried(arm, followed)
+            chosen = self._choice(tried)
+            runs = [] if chosen is None else [chosen, *self._later(arm, chosen.setting, followed)]
+            results[arm.name] = ArmResult(
+                arm,
+                tuple(read_outcome(run) for run in tried),
+                tuple(self._evaluated(run, advance) for run in runs),
             )
-            outcomes = []
-            if any(outcome.diverged is None for outcome in tried):
-                best = _best(tried)
-                later = [
-                    self._run(arm, best.run.setting, k, followed) for k in self._later_seeds(arm)
-                ]
-                outcomes = [
-                    evaluated(outcome, self.splits, self.steps, self.limit, device, advance)
-                    for outcome in (best, *self._train(later, advance))
-                ]
-            results[arm.name] = ArmResult(arm, tuple(tried), tuple(outcomes))
             _tell(results[arm.name], tell)
             yield list(results.values())
+
+    def _finish(self, arm: Arm, advance: Advance, tell: Callable[[str], None]) -> None:
+        """Return when nothing of an arm is left.
+
+        What another process is at is left to it; meanwhile a later arm is worked at.
+        """
+        waits = False
+        while self._left(arm):
+            for later in self.arms[self.arms.index(arm) :]:
+                if any(self._do(task, advance) for task in self._left(later)):
+                    break
+            else:
+                if not waits:
+                    tell(f"{arm.name}: another process is at the rest")
+                waits = True
+                time.sleep(_POLL)
+
+    def _do(self, task: "_Task", advance: Advance) -> bool:
+        """Do a task, unless another process is at it; return whether it was free."""
+        with claimed(task.run) as free:
+            if free and task.evaluates:
+                self._evaluated(task.run, advance)
+            elif free:
+                trained(task.run, self.splits, self._device, advance)
+        return free
+
+    def _left(self, arm: Arm) -> list["_Task"]:
+        """Return what can be done for an arm now; other tasks may follow from it."""
+        followed = self._followed(arm)
+        if arm.follows is not None and followed is None:
+            return []
+        tried = self._tried(arm, followed)
+        if untrained := [run for run in tried if not is_trained(run, self.splits)]:
+            return [_Task(run, evaluates=False) for run in untrained]
+        chosen = self._choice(tried)
+        if chosen is None:
+            return []
+        runs = [chosen, *self._later(arm, chosen.setting, followed)]
+        tasks = [_Task(run, evaluates=is_trained(run, self.splits)) for run in runs]
+        return [task for task in tasks if not (task.evaluates and is_evaluated(task.run))]
+
+    def _arm(self, name: str) -> Arm:
+        (arm,) = (arm for arm in self.arms if arm.name == name)
+        return arm
+
+    def _followed(self, arm: Arm) -> Setting | None:
+        """Return the setting chosen for the arm that this one follows, if there is one yet."""
+        if arm.follows is None:
+            return None
+        chosen = self._choice(self._tried(self._arm(arm.follows), None))
+        return None if chosen is None else chosen.setting
+
+    def _tried(self, arm: Arm, followed: Setting | None) -> list[Run]:
+        return [self._run(arm, setting, 0, followed) for setting in arm.settings]
+
+    def _later(self, arm: Arm, setting: Setting, followed: Setting | None) -> list[Run]:
+        seeds = range(1, self.seeds if arm.many_seeds else 1)
+        return [self._run(arm, setting, seed, followed) for seed in seeds]
 
     def _run(self, arm: Arm, setting: Setting, seed: int, followed: Setting | None) -> Run:
         return make_run(self.base, arm, setting, seed, self.output, followed)
 
-    def _train(self, runs: Sequence[Run], advance: Advance) -> list[Outcome]:
-        return [trained(run, self.splits, self._device, advance) for run in runs]
+    def _choice(self, tried: Sequence[Run]) -> Run | None:
+        """Return the first of the best validation accuracy.
 
-    def _later_seeds(self, arm: Arm) -> range:
-        return range(1, self.seeds if arm.many_seeds else 1)
-
-    def _followed_so_far(self, arm: Arm) -> Setting | None:
-        """Return the setting of the arm that this one follows: the first until one is chosen."""
-        if arm.follows is None:
-            return None
-        (original,) = (other for other in self.arms if other.name == arm.follows)
-        tried = [self._run(original, setting, 0, None) for setting in original.settings]
-        return self._best_so_far(tried).setting
-
-    def _best_so_far(self, tried: Sequence[Run]) -> Run:
-        """Return what validation chose, or the first run until all are trained."""
+        None until all are trained, or if all diverged.
+        """
         if not all(is_trained(run, self.splits) for run in tried):
-            return tried[0]
-        return _best([read_outcome(run) for run in tried]).run
+            return None
+        accuracies = {run.name: read_outcome(run).validation_accuracy for run in tried}
+        known = [run for run in tried if accuracies[run.name] is not None]
+        return max(known, key=lambda run: accuracies[run.name] or 0.0, default=None)
+
+    def _evaluated(self, run: Run, advance: Advance) -> Outcome:
+        device = choose_device(self._device)
+        return evaluated(read_outcome(run), self.splits, self.steps, self.limit, device, advance)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """To train a run, or to evaluate it."""
+
+    run: Run
+    evaluates: bool
 
 
 def without_missing_votes(base: Recipe, splits: Splits) -> Recipe:
@@ -207,13 +266,6 @@ def without_missing_votes(base: Recipe, splits: Splits) -> Recipe:
     if base.soft_labels and splits.training.votes is None:
         return base.model_copy(update={"soft_labels": False})
     return base
-
-
-def _best(tried: Sequence[Outcome]) -> Outcome:
-    """Return the first of the best validation accuracy; one that diverged only if all did."""
-    accuracies = [outcome.validation_accuracy for outcome in tried]
-    known = [-1.0 if accuracy is None else accuracy for accuracy in accuracies]
-    return tried[known.index(max(known))]
 
 
 def _tell(result: ArmResult, tell: Callable[[str], None]) -> None:

@@ -2,12 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from emodc.checkpoint import load_model
@@ -126,6 +128,25 @@ def is_trained(run: Run, splits: Splits) -> bool:
 def is_evaluated(run: Run) -> bool:
     """Tell whether the run needs no evaluation: it has one, or no model."""
     return (run.folder / TEST / REPORT).exists() or (run.folder / DIVERGED).exists()
+
+
+@contextmanager
+def claimed(run: Run) -> Iterator[bool]:
+    """Tell whether no other process is at a run, and keep others off it within the block.
+
+    However the process ends, the run is free again.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        claim = FileLock(run.folder.with_name(f"{run.name}.lock")).acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    with claim:
+        yield True
 
 
 def trained(run: Run, splits: Splits, device: str, advance: Advance) -> Outcome:
