@@ -16,7 +16,7 @@ from emodc.classifier import class_errors, posterior
 from emodc.codecs import PixelCodec
 from emodc.crop_geometry import FER2013_GEOMETRY
 from emodc.data import FaceData, open_data
-from emodc.decision import Decision
+from emodc.decision import Decision, NoiseFloor
 from emodc.draws import draw_bank
 from emodc.evaluate import EVALUATION_STEPS, evaluate
 from emodc.labels import BASIC7, LabelSet
@@ -197,6 +197,16 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     )
     assert again["accuracy"] == resumed["accuracy"]
     assert again["nll"] != resumed["nll"]
+
+
+def test_d_p_is_an_error_however_much_it_counts() -> None:
+    plain = make_model().with_noise_floor(NoiseFloor(texture=0.0, least=0.0))  # all are noisy
+    counting = plain.with_noise_floor(NoiseFloor(texture=0.0, least=0.0, gain=30.0))
+    expected, found = (evaluate(model, faces(), steps=STEPS) for model in (plain, counting))
+    assert found["nll"] != expected["nll"]
+    assert [entry["d_p"] for entry in found["error_by_timestep"]] == pytest.approx(
+        [entry["d_p"] for entry in expected["error_by_timestep"]], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(

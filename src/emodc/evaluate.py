@@ -128,7 +128,8 @@ def evaluate(
     if delta is None:
         errors = scores.values["errors"][:, shared]  # (N, K', S)
         answers = plain_answers(model, errors, t)
-        d_p = errors[torch.arange(len(labels)), labels].double().mean(dim=0)  # (S,)
+        counted = errors[torch.arange(len(labels)), labels].double()  # (N, S)
+        d_p = (counted / model.noise_gain(scores.values["sigma"]).unsqueeze(1)).mean(dim=0)  # (S,)
     else:
         answers = sequential_answers(model, Outcome(**scores.values), delta)
     probabilities = answers.probabilities

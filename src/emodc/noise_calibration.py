@@ -6,7 +6,7 @@ it is kept only if it does. The same pictures tell how much their errors must co
 temperature of clean pictures to suit them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from emodc.draws import spaced_timesteps
 from emodc.metrics import accuracy
 from emodc.model import Model
 from emodc.noise_level import diagonal_detail
-from emodc.scoring import Progress, Score, Scores, score_errors, score_images
+from emodc.scoring import Progress, Scores, score_errors, score_images
 from emodc.world import ALONE, World
 
 NOISE = "gaussian_noise"
@@ -84,7 +84,7 @@ def account_for_noise(
             scores = score_images(
                 candidate,
                 pictures,
-                _score(candidate, seed),
+                score_errors(candidate, steps=_STEPS, seed=seed),
                 {"steps": _STEPS, "seed": seed},
                 folder=None if folder is None else folder / f"noise-{severity}-{name}",
                 progress=progress,
@@ -104,15 +104,6 @@ def account_for_noise(
     gain = min(losses, key=losses.__getitem__)
     figures |= {"loss_without_gain": losses[0.0], "loss": losses[gain]}
     return model.with_noise_floor(floor.model_copy(update={"gain": gain})), figures
-
-
-def _score(model: Model, seed: int) -> Score:
-    errors = score_errors(model, steps=_STEPS, seed=seed)
-
-    def score(x0: Tensor) -> Mapping[str, Tensor]:
-        return {**errors(x0), "sigma": model.observe(x0)[1].cpu()}
-
-    return score
 
 
 def _losses(clean: tuple[Scores, Tensor], *noisy: tuple[Scores, Tensor]) -> dict[float, float]:

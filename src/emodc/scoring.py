@@ -46,7 +46,10 @@ class Scores:
 
 
 def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAULT_PAIRS) -> Score:
-    """Return a `Score` of all classes' errors with all draws: ``errors`` (B, K, S) float32.
+    """Return a `Score` of all classes' errors with all draws.
+
+    It keeps ``errors`` (B, K, S) float32, of `Model.class_errors`, and ``sigma`` (B,) float32, the
+    levels of the noise that was accounted for.
 
     Args:
         model: what predicts the noise.
@@ -60,7 +63,7 @@ def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAUL
     bank = model.draws(steps, seed)
 
     def score(x0: Tensor) -> Mapping[str, Tensor]:
-        return {"errors": model.class_errors(x0, bank, pairs)}
+        return {"errors": model.class_errors(x0, bank, pairs), "sigma": model.observe(x0)[1].cpu()}
 
     return score
 
