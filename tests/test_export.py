@@ -36,6 +36,20 @@ def test_a_card_takes_the_recipe_from_the_facts(tiny_model: Model, tmp_path: Pat
     assert "trunk_weight: 0.5" in (tmp_path / CARD).read_text()
 
 
+def test_a_card_tells_what_accounting_for_noise_gave(tiny_model: Model, tmp_path: Path) -> None:
+    trial = {"severity": 3, "images": 14, "plain": 0.25, "noise_aware": 0.5}
+    noise = {"noise": "gaussian_noise", "steps": 2, "trials": [trial], "kept": True}
+    noise |= {"loss_without_gain": 1.75, "loss": 0.625}
+    fitted = {"data": "drawn", "split": "validation", "seed": 0, "date": "today", "noise": noise}
+    export_model(replace(tiny_model, facts={"calibration": fitted}), tmp_path)
+    card = (tmp_path / CARD).read_text()
+    assert "| 3 | 0.2500 | 0.5000 |" in card
+    assert "0.625 nats; 1.750 if" in card
+    del noise["loss"]  # calibrated before that was fitted
+    export_model(replace(tiny_model, facts={"calibration": fitted}), tmp_path)
+    assert "nats" not in (tmp_path / CARD).read_text()
+
+
 def test_a_report_of_these_weights_is_on_the_card(tiny_model: Model, tmp_path: Path) -> None:
     export_model(tiny_model, tmp_path, half=True)
     report = evaluate(load_model(tmp_path), open_data("synthetic:count=14", "test"), steps=2)

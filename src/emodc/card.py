@@ -165,6 +165,18 @@ def _noise(found: Mapping[str, Any]) -> list[str]:
         f"images with {found['noise'].replace('_', ' ')} added, {found['steps']} draws:",
         "",
         *markdown_table(["severity", "plain", "noise-aware"], rows),
+        *_noisy_losses(found),
+    ]
+
+
+def _noisy_losses(found: Mapping[str, Any]) -> list[str]:
+    """Return what it gave that errors of noisy images count more, where that was fitted."""
+    if "loss" not in found:
+        return []
+    return [
+        "",
+        f"Loss on the noisy ones: {found['loss']:.3f} nats; {found['loss_without_gain']:.3f} if "
+        "their errors counted for no more than those of clean ones.",
     ]
 
 
