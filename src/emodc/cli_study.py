@@ -46,7 +46,8 @@ def study(
 ) -> None:
     """Train by every objective, choose on validation, and compare on the test images.
 
-    Every run is kept as it goes: the same command goes on where it stopped.
+    Every run is kept as it goes: the same command goes on where it stopped. Given again beside the
+    first, it shares the work.
     """
     import logging
 
@@ -63,7 +64,9 @@ def study(
     if device not in ("auto", "cpu"):
         raise ValueError(f"--device is auto or cpu in training, not '{device}'")
     if join(device).size > 1:
-        raise ValueError("a study is done by one process: start it without a launcher")
+        raise ValueError(
+            "a run is trained by one process: start the command several times, without a launcher"
+        )
     require_matplotlib()
     release = open_release(data)
     splits = Splits(*(release.split(name) for name in ("train", "validation", "test")))

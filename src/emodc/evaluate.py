@@ -129,7 +129,8 @@ def evaluate(
         errors = scores.values["errors"][:, shared]  # (N, K', S)
         answers = plain_answers(model, errors, t)
         counted = errors[torch.arange(len(labels)), labels].double()  # (N, S)
-        d_p = (counted / model.noise_gain(scores.values["sigma"]).unsqueeze(1)).mean(dim=0)  # (S,)
+        sigma = scores.values.get("sigma", torch.zeros(len(labels)))
+        d_p = (counted / model.noise_gain(sigma).unsqueeze(1)).mean(dim=0)  # (S,)
     else:
         answers = sequential_answers(model, Outcome(**scores.values), delta)
     probabilities = answers.probabilities

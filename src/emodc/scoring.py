@@ -48,8 +48,8 @@ class Scores:
 def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAULT_PAIRS) -> Score:
     """Return a `Score` of all classes' errors with all draws.
 
-    It keeps ``errors`` (B, K, S) float32, of `Model.class_errors`, and ``sigma`` (B,) float32, the
-    levels of the noise that was accounted for.
+    It keeps ``errors`` (B, K, S) float32, of `Model.class_errors`, and, if the model accounts for
+    noise, ``sigma`` (B,) float32, the levels that it found.
 
     Args:
         model: what predicts the noise.
@@ -63,7 +63,10 @@ def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAUL
     bank = model.draws(steps, seed)
 
     def score(x0: Tensor) -> Mapping[str, Tensor]:
-        return {"errors": model.class_errors(x0, bank, pairs), "sigma": model.observe(x0)[1].cpu()}
+        errors = {"errors": model.class_errors(x0, bank, pairs)}
+        if model.decision.noise_floor is None:
+            return errors
+        return errors | {"sigma": model.observe(x0)[1].cpu()}
 
     return score
 

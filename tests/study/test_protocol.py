@@ -1,8 +1,10 @@
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -41,6 +43,21 @@ def stamps(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
 
 
+@contextmanager
+def another_process(run: Run) -> Iterator[None]:
+    """Another process is at a run within the block."""
+    code = (
+        "import sys\nfrom filelock import FileLock\n"
+        "with FileLock(sys.argv[1]):\n    print('there', flush=True)\n    sys.stdin.read()"
+    )
+    lock = run.folder.with_name(f"{run.name}.lock")
+    with Popen([sys.executable, "-c", code, str(lock)], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        yield
+        process.kill()
+
+
 def by_name(results: list[ArmResult]) -> dict[str, ArmResult]:
     return {result.arm.name: result for result in results}
 
@@ -56,7 +73,6 @@ def test_tried_and_chosen_is_the_first_run(splits: Splits, done: Path) -> None:
     assert list(results) == [arm.name for arm in FEW]
     for result in results.values():
         best = max(outcome.validation_accuracy or 0 for outcome in result.tried)
-        assert result.outcomes[0] is not None
         assert result.outcomes[0].validation_accuracy == best
         assert result.outcomes[0].run in [outcome.run for outcome in result.tried]
         assert len(result.outcomes) == (2 if result.arm.many_seeds else 1)
@@ -126,20 +142,31 @@ def test_other_data_samples_or_draws_are_refused(splits: Splits, done: Path) -> 
         finish(make_study(splits, done, steps=3))
 
 
-def test_what_another_process_is_at_is_left_to_it(
-    splits: Splits, folder: Path, trainings: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["", TEST], ids=["training", "evaluation"])
+def test_what_another_process_is_at_is_left_to_it_until_it_is_killed(
+    part: str,
+    splits: Splits,
+    folder: Path,
+    trainings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study = make_study(splits, folder)
     theirs = by_name(finish(study))["base"].outcomes[1].run
-    shutil.rmtree(theirs.folder)
+    shutil.rmtree(theirs.folder / part)
     shutil.rmtree(folder / RUNS / "rival-cnn-seed0")
     told: list[str] = []
-    with ExitStack() as other_process:
-        other_process.enter_context(claimed(theirs))
-        monkeypatch.setattr("time.sleep", lambda seconds: other_process.close())
-        *_, results = study.run(lambda done, total, note: None, told.append)
-    assert trainings == ["rival-cnn-seed0", theirs.name]
-    assert told[0] == "base: another process is at the rest"
+    with ExitStack() as stack:
+        stack.enter_context(another_process(theirs))
+
+        def sleep(seconds: float) -> None:
+            assert (folder / RUNS / "rival-cnn-seed0" / TEST / "report.json").exists()
+            assert not (theirs.folder / part).exists()
+            stack.close()
+
+        monkeypatch.setattr("emodc.study.protocol.time.sleep", sleep)
+        *_, results = make_study(splits, folder).run(lambda *_: None, told.append)
+    assert trainings == ["rival-cnn-seed0", *([] if part else [theirs.name])]
+    assert told[0] == f"another process is at {theirs.name}: waiting for it"
     assert len(results) == len(FEW)
 
 
@@ -147,28 +174,40 @@ def test_what_another_process_has_done_is_not_done_again(
     splits: Splits, folder: Path, trainings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may finish between a look at what is left and the claim."""
-    study = make_study(splits, folder)
-    finish(study)
     run = folder / RUNS / "margin-mf-0.1-seed0"
     run.rename(folder / "done")
 
     @contextmanager
-    def too_late(claimed_run: Run) -> Iterator[bool]:
+    def too_late(claimed_run: Run, *, wait: bool = False) -> Iterator[bool]:
         if claimed_run.folder == run and not run.exists():
             (folder / "done").rename(run)
-        with claimed(claimed_run) as free:
+        with claimed(claimed_run, wait=wait) as free:
             yield free
 
     monkeypatch.setattr("emodc.study.protocol.claimed", too_late)
-    finish(study)
+    finish(make_study(splits, folder))
     assert trainings == []
+
+
+def test_a_finished_study_is_told_whole_at_once(splits: Splits, folder: Path) -> None:
+    """A process that is behind must not put a shorter report in the place of a whole one."""
+    (results,) = make_study(splits, folder).run(lambda *_: None, lambda line: None)
+    assert [result.arm.name for result in results] == [arm.name for arm in FEW]
+
+
+def test_of_equals_the_first_is_chosen(splits: Splits, folder: Path) -> None:
+    for setting in ("mf-0.05", "mf-0.1"):
+        file = folder / RUNS / f"margin-{setting}-seed0" / "report.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"accuracy": 0.5}))
+    margin = by_name(finish(make_study(splits, folder)))["margin"]
+    assert margin.chosen == FEW[1].settings[0]
 
 
 HUGE = Setting("huge", {"margin": 1e3, "weight": 1e38})  # their product is no float32
 
 
 def diverging(*settings: Setting) -> tuple[Arm, ...]:
-    margin = Arm("margin", "fixed margin", {"kind": "margin"}, settings)
+    margin = Arm("margin", "fixed margin", {"kind": "margin"}, settings, many_seeds=True)
     follower = Arm("follower", "of margin", {"kind": "margin"}, follows="margin")
     return (FEW[0], margin, follower, FEW[2])
 
@@ -194,6 +233,8 @@ def test_a_diverged_arm_is_reported_and_the_rest_goes_on(
     json.dumps(report, allow_nan=False)
     report_of(make_study(splits, folder))  # and it is not tried again
     assert trainings == ["margin-huge-seed0"]
+    for cost in make_study(splits, folder).costs():  # nor counted as work
+        assert cost.runs == cost.evaluations == cost.seconds == 0
     monkeypatch.setattr(arms, "ARMS", diverging(HUGE, FEW[1].settings[0]))
     results = by_name(finish(make_study(splits, folder)))
     assert results["margin"].chosen == FEW[1].settings[0]  # what diverged is never chosen

@@ -11,6 +11,8 @@ from emodc.robustness.conditions import CLEAN
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PICTURE, _LINE = 1.3, 0.13  # heights in inches, of a picture and of an answer
+
 
 def face_chart(comparison: Comparison) -> "Figure":
     """Draw one face: corruptions down, severities across, the models' answers below each picture.
@@ -31,37 +33,42 @@ def face_chart(comparison: Comparison) -> "Figure":
     names = list(dict.fromkeys(condition.name for condition in corruptions))
     severities = sorted({condition.severity for condition in corruptions})
     columns = [0, *severities]
-    below = 0.16 * len(comparison.subjects)
-    figure = new_figure(1.35 * len(columns) + 0.6, (1.3 + below) * len(names) + 0.7)
-    grid = figure.subplots(len(names), len(columns), squeeze=False)
+    models = len(comparison.subjects)
+    heights = [_PICTURE, models * _LINE] * len(names)
+    figure = new_figure(1.35 * len(columns) + 0.6, sum(heights) + 1.0)
+    grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
     known = {(c.name, c.severity): c for c in corruptions}
-    for line, name in zip(grid, names, strict=True):
-        for axes, severity in zip(line, columns, strict=True):
+    for name, pictures, answers in zip(names, grid[::2], grid[1::2], strict=True):
+        for axes, below, severity in zip(pictures, answers, columns, strict=True):
             condition = known[name, severity] if severity else CLEAN
             image = sample.data.image(row)
             picture = condition.show(image, seed, int(sample.index[row]), sample.geometry)[0]
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_xlabel("\n" * len(comparison.subjects), fontsize=7)  # keeps room for answers
+            below.set_axis_off()
             for number, subject in enumerate(comparison.subjects):
                 answer = int(comparison.probabilities(subject, condition, seed)[row, 0].argmax())
-                axes.text(
-                    *(0.5, -0.03 - 0.13 * number),
+                below.text(
+                    *(0.5, 1 - (number + 0.5) / models),
                     sample.classes[answer],
-                    transform=axes.transAxes,
                     ha="center",
-                    va="top",
+                    va="center",
                     fontsize=7,
                     color=f"C{number}",
                     fontweight="normal" if answer == truth else "bold",
                     fontstyle="normal" if answer == truth else "italic",
                 )
-        line[0].set_ylabel(name.replace("_", " "), fontsize=7)
+        pictures[0].set_ylabel(name.replace("_", " "), fontsize=7)
     for axes, severity in zip(grid[0], columns, strict=True):
         axes.set_title(f"severity {severity}" if severity else "clean", fontsize=8)
-    figure.suptitle(f"truth: {sample.classes[truth]}; bold italics: wrong", fontsize=9)
     for number, subject in enumerate(comparison.subjects):
         grid[0, 0].plot([], [], color=f"C{number}", lw=4, label=subject.name)
-    figure.legend(loc="outside lower center", ncols=min(len(comparison.subjects), 4), fontsize=8)
+    figure.legend(
+        loc="outside lower center",
+        ncols=min(models, 4),
+        fontsize=8,
+        title=f"truth: {sample.classes[truth]}; bold italics: wrong",
+        title_fontsize=8,
+    )
     return figure

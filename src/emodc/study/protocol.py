@@ -7,7 +7,7 @@ folder, so several processes can share a study: each takes what is next and free
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,11 @@ from emodc.study.runs import (
     claimed,
     evaluated,
     is_evaluated,
-    is_trained,
-    make_run,
     read_outcome,
     samples_left,
-    trained,
+    train_rest,
 )
+from emodc.study.standing import Standings, Task
 
 SEEDS, QUICK_SEEDS = 3, 1
 """Trainings of the main arms, if their number is not chosen."""
@@ -114,6 +113,7 @@ class Study:
         if limit is not None:
             self.images = len(stratified_subset(splits.test.labels, limit, seed=0))
         self._device = device
+        self._standings = Standings(self.base, self.arms, splits, output, self.seeds)
 
     def costs(self) -> Iterator[Cost]:
         """Measure how fast the arms are here, and tell what is still to be done for each.
@@ -128,19 +128,17 @@ class Study:
         """
         device, label_set = choose_device(self._device), self.splits.training.label_set
         for arm in self.arms:
-            followed = self._followed(arm)
-            if arm.follows is not None and followed is None:
-                followed = self._arm(arm.follows).settings[0]
-            tried = self._tried(arm, followed)
-            chosen = self._choice(tried) or tried[0]
-            later = self._later(arm, chosen.setting, followed)
-            left = [samples_left(run, self.splits) for run in (*tried, *later)]
-            evaluations = sum(not is_evaluated(run) for run in (chosen, *later))
+            standing = self._standings.of(arm)
+            runs = [] if standing is None else standing.runs
+            left = [samples_left(run, self.splits) for run in runs]
+            evaluations = 0
+            if standing is not None:
+                evaluations = sum(not is_evaluated(run) for run in standing.chosen)
             if not any(left) and not evaluations:
                 yield Cost(arm.name, 0, 0, 0, 0.0)
                 continue
-            pace = measured_pace(chosen.recipe, label_set, self.steps, device)
-            yield arm_cost(arm.name, chosen.recipe, pace, left, evaluations, self.images)
+            pace = measured_pace(runs[0].recipe, label_set, self.steps, device)
+            yield arm_cost(arm.name, runs[0].recipe, pace, left, evaluations, self.images)
 
     def run(self, advance: Advance, tell: Callable[[str], None]) -> Iterator[list[ArmResult]]:
         """Train and evaluate what is missing.
@@ -150,7 +148,7 @@ class Study:
             tell: is told in a line what was chosen and what diverged.
 
         Yields:
-            The results so far, after every arm.
+            The results so far, before every arm at which there is something to do, and at the end.
 
         Raises:
             ValueError: the folder holds runs or evaluations of something else.
@@ -159,22 +157,22 @@ class Study:
         """
         results: dict[str, ArmResult] = {}
         for arm in self.arms:
+            if results and self._standings.left(arm):
+                yield list(results.values())
             self._finish(arm, advance, tell)
-            followed = self._followed(arm)
-            if arm.follows is not None and followed is None:
+            standing = self._standings.of(arm)
+            if standing is None:
                 reason = f"{arm.follows}, which it follows, diverged in every setting"
                 self.left_out.append({"arm": arm.name, "reason": reason})
                 continue
-            tried = self._tried(arm, followed)
-            chosen = self._choice(tried)
-            runs = [] if chosen is None else [chosen, *self._later(arm, chosen.setting, followed)]
-            results[arm.name] = ArmResult(
-                arm,
-                tuple(read_outcome(run) for run in tried),
-                tuple(self._evaluated(run, advance) for run in runs),
-            )
+            outcomes = []
+            for run in standing.chosen:
+                with claimed(run, wait=True):
+                    outcomes.append(self._evaluated(run, advance))
+            tried = tuple(read_outcome(run) for run in standing.tried)
+            results[arm.name] = ArmResult(arm, tried, tuple(outcomes))
             _tell(results[arm.name], tell)
-            yield list(results.values())
+        yield list(results.values())
 
     def _finish(self, arm: Arm, advance: Advance, tell: Callable[[str], None]) -> None:
         """Return when nothing of an arm is left.
@@ -182,83 +180,29 @@ class Study:
         What another process is at is left to it; meanwhile a later arm is worked at.
         """
         waits = False
-        while self._left(arm):
+        while left := self._standings.left(arm):
             for later in self.arms[self.arms.index(arm) :]:
-                if any(self._do(task, advance) for task in self._left(later)):
+                if any(self._do(task, advance) for task in self._standings.left(later)):
                     break
             else:
                 if not waits:
-                    tell(f"{arm.name}: another process is at the rest")
+                    names = ", ".join(task.run.name for task in left)
+                    tell(f"another process is at {names}: waiting for it")
                 waits = True
                 time.sleep(_POLL)
 
-    def _do(self, task: "_Task", advance: Advance) -> bool:
+    def _do(self, task: Task, advance: Advance) -> bool:
         """Do a task, unless another process is at it; return whether it was free."""
         with claimed(task.run) as free:
             if free and task.evaluates:
                 self._evaluated(task.run, advance)
             elif free:
-                trained(task.run, self.splits, self._device, advance)
+                train_rest(task.run, self.splits, self._device, advance)
         return free
-
-    def _left(self, arm: Arm) -> list["_Task"]:
-        """Return what can be done for an arm now; other tasks may follow from it."""
-        followed = self._followed(arm)
-        if arm.follows is not None and followed is None:
-            return []
-        tried = self._tried(arm, followed)
-        if untrained := [run for run in tried if not is_trained(run, self.splits)]:
-            return [_Task(run, evaluates=False) for run in untrained]
-        chosen = self._choice(tried)
-        if chosen is None:
-            return []
-        runs = [chosen, *self._later(arm, chosen.setting, followed)]
-        tasks = [_Task(run, evaluates=is_trained(run, self.splits)) for run in runs]
-        return [task for task in tasks if not (task.evaluates and is_evaluated(task.run))]
-
-    def _arm(self, name: str) -> Arm:
-        (arm,) = (arm for arm in self.arms if arm.name == name)
-        return arm
-
-    def _followed(self, arm: Arm) -> Setting | None:
-        """Return the setting chosen for the arm that this one follows, if there is one yet."""
-        if arm.follows is None:
-            return None
-        chosen = self._choice(self._tried(self._arm(arm.follows), None))
-        return None if chosen is None else chosen.setting
-
-    def _tried(self, arm: Arm, followed: Setting | None) -> list[Run]:
-        return [self._run(arm, setting, 0, followed) for setting in arm.settings]
-
-    def _later(self, arm: Arm, setting: Setting, followed: Setting | None) -> list[Run]:
-        seeds = range(1, self.seeds if arm.many_seeds else 1)
-        return [self._run(arm, setting, seed, followed) for seed in seeds]
-
-    def _run(self, arm: Arm, setting: Setting, seed: int, followed: Setting | None) -> Run:
-        return make_run(self.base, arm, setting, seed, self.output, followed)
-
-    def _choice(self, tried: Sequence[Run]) -> Run | None:
-        """Return the first of the best validation accuracy.
-
-        None until all are trained, or if all diverged.
-        """
-        if not all(is_trained(run, self.splits) for run in tried):
-            return None
-        accuracies = {run.name: read_outcome(run).validation_accuracy for run in tried}
-        known = [run for run in tried if accuracies[run.name] is not None]
-        return max(known, key=lambda run: accuracies[run.name] or 0.0, default=None)
 
     def _evaluated(self, run: Run, advance: Advance) -> Outcome:
         device = choose_device(self._device)
         return evaluated(read_outcome(run), self.splits, self.steps, self.limit, device, advance)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """To train a run, or to evaluate it."""
-
-    run: Run
-    evaluates: bool
 
 
 def without_missing_votes(base: Recipe, splits: Splits) -> Recipe:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,52 +131,56 @@ def is_evaluated(run: Run) -> bool:
 
 
 @contextmanager
-def claimed(run: Run) -> Iterator[bool]:
+def claimed(run: Run, *, wait: bool = False) -> Iterator[bool]:
     """Tell whether no other process is at a run, and keep others off it within the block.
 
     However the process ends, the run is free again.
+
+    Args:
+        run: which.
+        wait: until it is free.
 
     Raises:
         OSError: the folder cannot be written.
     """
     run.folder.parent.mkdir(parents=True, exist_ok=True)
+    claim = FileLock(run.folder.with_name(f"{run.name}.lock"))
+    with suppress(Timeout):
+        claim.acquire(blocking=wait)
     try:
-        claim = FileLock(run.folder.with_name(f"{run.name}.lock")).acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    with claim:
-        yield True
+        yield claim.is_locked
+    finally:
+        claim.release()
 
 
-def trained(run: Run, splits: Splits, device: str, advance: Advance) -> Outcome:
-    """Train what is missing of a run, and return what its validations gave.
+def train_rest(run: Run, splits: Splits, device: str, advance: Advance) -> None:
+    """Train what is missing of a run.
 
     Raises:
         ValueError: see `emodc.train.train`.
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
-    if not is_trained(run, splits):
+    if is_trained(run, splits):
+        return
 
-        def report(samples: int, metrics: dict[str, float]) -> None:
-            shown = "validation_accuracy" in metrics
-            accuracy = f", validation {metrics['validation_accuracy']:.3f}" if shown else ""
-            advance(samples, run.recipe.samples, f"samples of {run.name}{accuracy}")
+    def report(samples: int, metrics: dict[str, float]) -> None:
+        shown = "validation_accuracy" in metrics
+        accuracy = f", validation {metrics['validation_accuracy']:.3f}" if shown else ""
+        advance(samples, run.recipe.samples, f"samples of {run.name}{accuracy}")
 
-        try:
-            train(
-                run.recipe,
-                splits.training,
-                splits.validation,
-                run.folder,
-                device=device,
-                progress=report,
-            )
-        except TrainingDiverged as error:
-            text = json.dumps({"reason": str(error)}) + "\n"
-            write_atomically(run.folder / DIVERGED, text.encode())
-    return read_outcome(run)
+    try:
+        train(
+            run.recipe,
+            splits.training,
+            splits.validation,
+            run.folder,
+            device=device,
+            progress=report,
+        )
+    except TrainingDiverged as error:
+        text = json.dumps({"reason": str(error)}) + "\n"
+        write_atomically(run.folder / DIVERGED, text.encode())
 
 
 def evaluated(
