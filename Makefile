@@ -1,7 +1,6 @@
 # Every target sets up what it needs in .venv; `make demo` and `make test` work on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
-DATA ?= fer2013plus:../shared/data/fer2013
 READY := .venv/.ready
 
 .PHONY: help setup demo test test-slow lint format bench bench-scoring bench-sd clean
@@ -44,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/speed.py
 
 bench-scoring: $(READY)
+	@test -n "$(DATA)" || { echo "say which data: make $@ DATA=NAME:PATH"; exit 2; }
 	$(BIN)/python benchmarks/scoring.py --data $(DATA)
 
 bench-sd: $(READY)

@@ -44,8 +44,13 @@ shows, as annotators would; it does not tell what a person feels, thinks or inte
 be used as if it did, least of all to decide about people. Annotators disagree about expressions:
 expect lower accuracy on other cameras, poses, ages, skin tones and cultures than those of the
 training data, and measure it on your own data first. A class with few pictures is known less
-well than the totals say. Probabilities are calibrated on validation data of the training set's
-kind and on no other."""
+well than the totals say. {probabilities}"""
+
+_CALIBRATED = (
+    "Probabilities are calibrated on validation data of the training set's kind and on no other."
+)
+
+_NOT_CALIBRATED = "Probabilities have a temperature from training alone."
 
 
 def model_card(
@@ -69,13 +74,21 @@ def model_card(
     """
     parameters = sum(p.numel() for p in model.backbone.parameters())
     height, width = model.settings.codec.shape[1:]
+    steps = f", {model.schedule.timesteps} timesteps" if model.sees_noise else ""
+    mirror = "every other draw shows the mirror image"
+    if not model.sees_noise:
+        mirror = "the answer is the mean over the face and its mirror image"
+    rival = isinstance(model.backbone, Classifier)
+    error = "cross-entropy" if rival else "error under the true class"
+    calibrated = "held_out" in model.facts.get("calibration", {})
+    limits = _LIMITS.format(probabilities=_CALIBRATED if calibrated else _NOT_CALIBRATED)
     about = [
-        _ABOUT_RIVAL if isinstance(model.backbone, Classifier) else _ABOUT,
+        _ABOUT_RIVAL if rival else _ABOUT,
         "",
         f"- classes, in order: {', '.join(model.label_set.classes)}",
         f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
-        f"pictures of {height}x{width} pixels, {model.schedule.timesteps} timesteps",
-        *["- every other draw shows the mirror image"][: model.decision.mirror],
+        f"pictures of {height}x{width} pixels{steps}",
+        *[f"- {mirror}"][: model.decision.mirror],
     ]
     named = model.name if model.name in BUNDLED else "path/to/this/folder"
     use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
@@ -85,11 +98,11 @@ def model_card(
         ("Training data", _training_data(model.facts)),
         ("Training", _training(model.facts, recipe)),
         ("Calibration", _calibration(model.facts)),
-        ("Results", _results(model.facts, evaluation)),
+        ("Results", _results(model.facts, evaluation, error)),
         *([("Samples", _samples(samples))] if samples else []),
-        ("Limits and intended use", [_LIMITS]),
+        ("Limits and intended use", [limits]),
     ]
-    tag = "discriminative" if isinstance(model.backbone, Classifier) else "diffusion-classifier"
+    tag = "discriminative" if rival else "diffusion-classifier"
     text = [_HEADER.format(tag=tag), f"# {model.name}"]
     for heading, lines in sections:
         text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
@@ -180,9 +193,11 @@ def _noisy_losses(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None) -> list[str]:
-    validation = facts.get("validation", {})
-    watched = [[name.replace("_", " "), f"{value:.4f}"] for name, value in validation.items()]
+def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: str) -> list[str]:
+    watched = [
+        [name.replace("d_p", error).replace("_", " "), f"{value:.4f}"]
+        for name, value in facts.get("validation", {}).items()
+    ]
     lines = []
     if watched:
         lines += ["While training, on the validation subset that chose the weights:", ""]
