@@ -102,7 +102,7 @@ def _others(model: Measured) -> dict[str, Tensor]:
 def _draw(
     measured: Sequence[Measured], statistics: dict[str, dict[str, dict[str, Any]]]
 ) -> "Figure":
-    figure = new_figure(9.0, 0.4 + 2.9 * len(measured))
+    figure = new_figure(9.0, 0.4 + 3.05 * len(measured))
     grid = figure.subplots(len(measured), len(_SYMBOLS), squeeze=False)
     for line, model in zip(grid, measured, strict=True):
         d_p = model.d_p.mean(dim=1)
@@ -112,7 +112,7 @@ def _draw(
             axes.scatter(d_p, other, s=9, color="C0", alpha=0.6, linewidths=0)
             found = statistics[model.name][key]["images"]
             axes.set_title(
-                f"{model.name}: r = {found['pearson']:.3f}, rho = {found['spearman']:.3f}",
+                f"{model.name}\nr = {found['pearson']:.3f}, rho = {found['spearman']:.3f}",
                 fontsize=9,
             )
             axes.set_xlabel("$d_p$", fontsize=9)

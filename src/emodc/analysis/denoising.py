@@ -137,5 +137,5 @@ def _draw(first: Measured, curves: Mapping[str, Tensor], ratios: Mapping[str, Te
     lower.set_xlabel("timestep t", fontsize=9)
     for axes in (upper, lower):
         axes.tick_params(labelsize=8)
-    figure.legend(loc="outside upper center", ncols=4, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     return figure
