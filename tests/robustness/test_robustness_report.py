@@ -158,7 +158,7 @@ def test_the_face_shown_is_one_that_all_know(tmp_path: Path) -> None:
     telling = right * (labels != labels.bincount().argmax())
     chosen = int(telling.argmax())
     assert chosen != int(right.argmax())  # the first face is of the commonest class
-    title = face_chart(comparison).get_suptitle()
+    title = face_chart(comparison).legends[0].get_title().get_text()
     assert comparison.sample.classes[int(comparison.sample.labels[chosen])] in title
     assert chosen > 0 or right[0] == 1
 
