@@ -74,10 +74,11 @@ def model_card(
     """
     parameters = sum(p.numel() for p in model.backbone.parameters())
     height, width = model.settings.codec.shape[1:]
-    steps = f", {model.schedule.timesteps} timesteps" if model.sees_noise else ""
-    mirror = "every other draw shows the mirror image"
-    if not model.sees_noise:
-        mirror = "the answer is the mean over the face and its mirror image"
+    if model.sees_noise:
+        steps = f", {model.schedule.timesteps} timesteps"
+        mirror = "every other draw shows the mirror image"
+    else:
+        steps, mirror = "", "the answer is the mean over the face and its mirror image"
     rival = isinstance(model.backbone, Classifier)
     error = "cross-entropy" if rival else "error under the true class"
     calibrated = "held_out" in model.facts.get("calibration", {})

@@ -79,6 +79,7 @@ def test_a_quick_study_has_the_main_arms_and_fewer_samples() -> None:
     base = load_recipe("study")
     short = quick_recipe(base)
     assert base.validation.every < short.samples < base.samples
+    assert 3 * short.samples == 2 * base.samples
     assert short.model_copy(update={"samples": base.samples}) == base
 
 

@@ -129,11 +129,9 @@ class Study:
         device, label_set = choose_device(self._device), self.splits.training.label_set
         for arm in self.arms:
             standing = self._standings.of(arm)
-            runs = [] if standing is None else standing.runs
+            runs, chosen = ([], ()) if standing is None else (standing.runs, standing.chosen)
             left = [samples_left(run, self.splits) for run in runs]
-            evaluations = 0
-            if standing is not None:
-                evaluations = sum(not is_evaluated(run) for run in standing.chosen)
+            evaluations = sum(not is_evaluated(run) for run in chosen)
             if not any(left) and not evaluations:
                 yield Cost(arm.name, 0, 0, 0, 0.0)
                 continue
