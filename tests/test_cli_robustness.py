@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from emodc.checkpoint import save_model
 from emodc.decision import NoiseFloor
 from emodc.model import Model
+from test_calibrate import DECISION
 from test_cli import Answer, failure
 
 DATA = "synthetic:count=7,size=16"
@@ -70,6 +72,44 @@ def test_plain_scoring_is_tested_beside_noise_aware_scoring(
     )
     noticed, ignored = Answer(*evaluated), Answer(*evaluated, "--ignore-noise")
     assert json.loads(noticed.out)["nll"] != json.loads(ignored.out)["nll"]
+
+
+def test_sequential_scoring_is_tested_beside_plain_scoring(
+    tiny_model: Model, tiny_folder: Path, tmp_path: Path
+) -> None:
+    save_model(replace(tiny_model, decision=DECISION), tmp_path / "model")
+    models = ["--model", str(tiny_folder), "--model", str(tmp_path / "model")]
+    common = ["robustness", *models, "--data", DATA, "--steps", "2", "--severities", "5"]
+    common += ["--no-figures", "--json"]
+    for number, delta in enumerate((["--adaptive"], ["--adaptive", "0.05"])):
+        answer = Answer(*common, *delta, "--output", tmp_path / str(number))
+        assert answer.code == 0
+        report = json.loads(answer.out)
+        names = [tiny_folder, f"{tmp_path / 'model'} (sequential)", tmp_path / "model"]
+        assert [model["name"] for model in report["models"]] == list(map(str, names))
+        assert report["baseline"] == str(tmp_path / "model")
+    assert "no stopping threshold" in failure(*common, "--adaptive", "0.001")
+
+
+def test_pictures_made_on_one_model_are_shown_to_the_others(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(tiny_folder, tmp_path / "other")
+    common = ["robustness", "--model", str(tiny_folder), "--model", str(other), "--data", DATA]
+    common += ["--steps", "1", "--no-figures", "--transfer-from", str(other)]
+    attack = ["--attack", "pgd", "--iterations", "1", "--checked", "2"]
+    answer = Answer(*common, *attack, "--json", "--output", tmp_path / "out")
+    assert answer.code == 0
+    report = json.loads(answer.out)
+    carried = f"{tiny_folder} (from {other})"
+    assert [row["model"] for row in report["attacks"]] == [carried, str(tiny_folder), str(other)]
+    assert report["attacks"][0]["stand_in"] == str(other)
+    assert report["baseline"] == str(other)
+    assert carried not in {finding["model"] for finding in report["findings"]}
+    assert f"on {other}" in (tmp_path / "out" / "report.md").read_text()
+    assert "belong to an attack" in failure(*common)
+    wrong = [*common[:-1], "stranger", *attack]
+    assert "--transfer-from stranger is none of the models" in failure(*wrong)
 
 
 def test_unreadable_faces_are_told(tiny_folder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ app = typer.Typer(
 
 app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
-app.command(epilog=EPILOG)(robustness)
+app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
 app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)

@@ -1,12 +1,13 @@
 """The command ``emodc robustness``: models side by side on corrupted and attacked faces."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from emodc.cli_options import Device, Limit, Precision, names_to_show
+from emodc.cli_options import Device, Limit, Precision, chosen_delta, names_to_show
 from emodc.console import complain, duration, note, print_json, progress
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def robustness(
             help="Test models that account for noise with plain scoring as well, as NAME (plain).",
         ),
     ] = False,
+    adaptive: Annotated[
+        float | None,
+        typer.Option(
+            metavar="[DELTA]",
+            help="Test calibrated models with sequential scoring as well, as NAME (sequential); "
+            "see predict. [default DELTA: 0.02]",
+        ),
+    ] = None,
     frames: Annotated[int, typer.Option(help="Of each sequence, 2 to 60.")] = 30,
     baseline: Annotated[
         str | None,
@@ -70,6 +79,13 @@ def robustness(
         int | None,
         typer.Option(
             help="Attack the defence by fresh draws, too, averaging over so many banks of draws."
+        ),
+    ] = None,
+    transfer_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Attack the other models by pictures made on this one as well, as NAME (from "
+            "THIS)."
         ),
     ] = None,
     least: Annotated[
@@ -102,12 +118,18 @@ def robustness(
 
     if figures and not dry_run:
         require_matplotlib()
-    plan = _attack_plan(attack, eps, norm, loss, iterations, restarts, targets, eot, least, checked)
+    plan = _attack_plan(
+        *(attack, eps, norm, loss, iterations, restarts, targets, eot, least, checked),
+        transfer_from,
+    )
     folder = output or Path("runs") / "robustness"
     levels = _numbers(severities)
     images = open_data(data, split)
     comparison = Comparison(
-        _subjects(model, steps, device, precision, baseline, plain_too),
+        _subjects(
+            *(model, steps, device, precision, baseline, plain_too),
+            *(chosen_delta(adaptive), transfer_from),
+        ),
         images,
         folder,
         suites=suite if suite is not None else ([] if attack else ["noise-blur"]),
@@ -145,24 +167,39 @@ def _subjects(
     precision: str,
     baseline: str | None,
     plain_too: bool,
+    delta: float | None,
+    transfer_from: str | None,
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.predict import choose_device
     from emodc.rivals import load_any
-    from emodc.robustness import ModelSubject
+    from emodc.robustness import ModelSubject, SequentialSubject
 
     chosen = choose_device(device)
     models = [load_any(name, chosen, precision) for name in names]
     shown = names_to_show([model.name for model in models], names)
-    subjects = {}
+    subjects: dict[str, Subject] = {}
     for model, name in zip(models, shown, strict=True):
         if plain_too and model.decision.noise_floor is not None:
             plain = f"{name} (plain)"
             subjects[plain] = ModelSubject(model.ignoring_noise(), steps, plain)
+        if delta is not None and model.decision.adaptive is not None:
+            sequential = f"{name} (sequential)"
+            subjects[sequential] = SequentialSubject(model, delta, sequential)
         subjects[name] = ModelSubject(model, steps, name)
-    if baseline is not None and baseline not in subjects:
-        raise ValueError(f"--baseline {baseline} is none of the models: {', '.join(subjects)}")
-    return list(subjects.values())
+    for option, wanted in (("--baseline", baseline), ("--transfer-from", transfer_from)):
+        if wanted is not None and wanted not in subjects:
+            raise ValueError(f"{option} {wanted} is none of the models: {', '.join(subjects)}")
+    if transfer_from is None:
+        return list(subjects.values())
+    source = subjects[transfer_from]
+    others = [subject for name, subject in subjects.items() if name != transfer_from]
+    attacked = [
+        replace(subject, name=f"{subject.name} (from {source.name})", stand_in=source)
+        for subject in others
+        if isinstance(subject, ModelSubject)
+    ]
+    return [*attacked, *subjects.values()]
 
 
 def _attack_plan(
@@ -176,10 +213,13 @@ def _attack_plan(
     eot: int | None,
     least: bool,
     checked: int,
+    transfer_from: str | None,
 ) -> "AttackPlan | None":
     if attack is None:
-        if eps or eot is not None or least:
-            raise ValueError("--eps, --eot and --least belong to an attack: give --attack apgd")
+        if eps or eot is not None or least or transfer_from is not None:
+            raise ValueError(
+                "--eps, --eot, --least and --transfer-from belong to an attack: give --attack apgd"
+            )
         return None
     from emodc.robustness import AttackPlan
 

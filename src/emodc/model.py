@@ -17,7 +17,7 @@ from emodc.discriminative import class_log_losses, log_losses
 from emodc.draws import DrawBank, Shown, draw_bank, spaced_timesteps
 from emodc.labels import LabelSet, prompt_texts
 from emodc.model_settings import ModelSettings
-from emodc.noise_level import observe
+from emodc.noise_level import error_gain, observe
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Model:
     def noise_gain(self, sigma: Tensor) -> Tensor:
         """Return how many times the errors of pictures with noise of levels sigma (B,) count."""
         floor = self.decision.noise_floor
-        return 1 + (0.0 if floor is None else floor.gain) * sigma.square()
+        return error_gain(0.0 if floor is None else floor.gain, sigma)
 
     def ignoring_noise(self) -> "Model":
         """Return the model with plain scoring, which takes all pictures for clean ones."""

@@ -26,7 +26,7 @@ from emodc.decision import NoiseFloor
 from emodc.draws import spaced_timesteps
 from emodc.metrics import accuracy
 from emodc.model import Model
-from emodc.noise_level import diagonal_detail
+from emodc.noise_level import diagonal_detail, error_gain
 from emodc.scoring import Progress, Scores, score_errors, score_images
 from emodc.world import ALONE, World
 
@@ -113,7 +113,7 @@ def _losses(clean: tuple[Scores, Tensor], *noisy: tuple[Scores, Tensor]) -> dict
     gaps = means - means.min(dim=1, keepdim=True).values
     sigma = torch.cat([scores.values["sigma"] for scores, _ in noisy]).double().unsqueeze(1)
     return {
-        gain: float(F.cross_entropy(-scale * ((1 + gain * sigma.square()) * gaps) ** power, labels))
+        gain: float(F.cross_entropy(-scale * (error_gain(gain, sigma) * gaps) ** power, labels))
         for gain in _GAINS
     }
 

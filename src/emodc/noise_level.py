@@ -31,6 +31,14 @@ def diagonal_detail(x0: Tensor) -> Tensor:
     return coefficients.float().square().mean(dim=(1, 2, 3)).sqrt()
 
 
+def error_gain(gain: float, sigma: Tensor) -> Tensor:
+    """Return how many times errors of pictures with noise of levels sigma, of any shape, count.
+
+    Accounting for noise shrinks what errors differ by; see `emodc.noise_calibration`.
+    """
+    return 1 + gain * sigma.square()
+
+
 def observe(x0: Tensor, texture: float, least: float) -> tuple[Tensor, Tensor]:
     """Tell pictures of unit variance and the noise in them apart.
 

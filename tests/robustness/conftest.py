@@ -14,7 +14,8 @@ from emodc.attacks.victims import Victim, network_victim
 from emodc.data import FaceData, open_data
 from emodc.labels import BASIC7, LabelSet
 from emodc.model import Model
-from emodc.robustness import Comparison, ModelSubject
+from emodc.robustness import Comparison, ModelSubject, SequentialSubject, Subject
+from test_calibrate import DECISION
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,19 @@ class Memory:
     label_set: LabelSet = BASIC7
     draws: int = 0
     differentiable: bool = True
+    stand_in: Subject | None = None
     shown: list[int] = field(default_factory=list)
 
     @property
     def identity(self) -> Mapping[str, str]:
         return {"weights": f"{len(self.known)} faces"}
 
-    def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> Tensor:
+    def answers(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> tuple[Tensor, Tensor]:
         self.shown.append(len(crops))
         neutral = self.label_set.index("neutral")
         answers = torch.tensor([self.known.get(crop.tobytes(), neutral) for crop in crops])
-        return 0.01 + 0.93 * F.one_hot(answers, len(self.label_set)).double()
+        probabilities = 0.01 + 0.93 * F.one_hot(answers, len(self.label_set)).double()
+        return probabilities, torch.full((len(crops),), self.draws)
 
     def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
         return torch.from_numpy(np.stack(crops)).unsqueeze(1) / 255
@@ -64,6 +67,11 @@ def remembering(name: str, data: FaceData, **changes: Any) -> Memory:
 @pytest.fixture(scope="session")
 def subject(tiny_model: Model) -> ModelSubject:
     return ModelSubject(tiny_model, steps=2, name="tiny")
+
+
+@pytest.fixture(scope="session")
+def sequential(tiny_model: Model) -> SequentialSubject:
+    return SequentialSubject(replace(tiny_model, decision=DECISION), 0.05, "tiny (sequential)")
 
 
 @pytest.fixture

@@ -7,23 +7,24 @@ import torch
 from emodc.attacks.gradient import GradientAttack
 from emodc.attacks.hunt import FixedDraws, FreshDraws
 from emodc.attacks.threat import Images
-from emodc.attacks.victims import network_victim, predictions
+from emodc.attacks.victims import Victim, network_victim, predictions
 from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.codecs import PixelCodec
 from emodc.decision import Decision
 from emodc.labels import BASIC7, LabelSet
 from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
-from emodc.robustness import AttackPlan, Comparison, ModelSubject
-from emodc.robustness.attacked import tasks_of
+from emodc.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
+from emodc.robustness.attacked import tasks_of, victim_of
 from emodc.robustness.summary import summarise_comparison
+from emodc.robustness.tables import attack_text
 from robustness.conftest import Memory, faces
 
 PLAN = AttackPlan(eps=(0.02, 0.1), iterations=2, checked=0)
 
 
 def compare(
-    subjects: list[ModelSubject | Memory], folder: Path, plan: AttackPlan = PLAN
+    subjects: list[ModelSubject | SequentialSubject | Memory], folder: Path, plan: AttackPlan = PLAN
 ) -> Comparison:
     comparison = Comparison(subjects, faces(), folder, suites=(), attack=plan)
     comparison.run()
@@ -47,7 +48,7 @@ def test_the_numbers_are_those_of_the_attack(subject: ModelSubject, tmp_path: Pa
 
 def test_what_the_attacker_sees_is_what_is_deployed(subject: ModelSubject) -> None:
     crops = [faces().image(i) for i in range(14)]
-    expected = subject.probabilities(crops, seed=5).argmax(dim=1)
+    expected = subject.answers(crops, seed=5)[0].argmax(dim=1)
     assert torch.equal(predictions(subject.victim(), subject.pixels(crops), [5])[:, 0], expected)
 
 
@@ -67,7 +68,7 @@ def test_rivals_are_attacked_by_the_same_code(sees_noise: bool, tmp_path: Path) 
     rival = ModelSubject(model, steps=3, name="rival")
     assert rival.draws == (3 if sees_noise else 0)
     crops = [faces().image(i) for i in range(14)]
-    first, second = (rival.probabilities(crops, seed) for seed in (0, 1))
+    first, second = (rival.answers(crops, seed)[0] for seed in (0, 1))
     assert torch.equal(first, second) is not sees_noise
     answers = predictions(rival.victim(), rival.pixels(crops), [0])[:, 0]
     assert torch.equal(answers, first.argmax(dim=1))
@@ -129,6 +130,63 @@ def test_a_masked_gradient_is_flagged(tmp_path: Path) -> None:
     plan = AttackPlan(eps=(0.05,), iterations=3, checked=14)
     report = summarise_comparison(compare([Masked("masked")], tmp_path, plan))
     assert not all(finding["passed"] for finding in report["findings"])
+
+
+def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
+    sequential: SequentialSubject, tmp_path: Path
+) -> None:
+    crops = [faces().image(i) for i in range(14)]
+    victim, plain = victim_of(sequential), ModelSubject(sequential.model, 12, "plain").victim()
+    pixels = sequential.pixels(crops)
+    assert torch.equal(victim.answer(pixels, 5), plain.answer(pixels, 5))
+    expected = sequential.answers(crops, 5)[0].argmax(dim=1)
+    assert torch.equal(predictions(victim, pixels, [5])[:, 0], expected)
+
+    plan = replace(PLAN, checked=14, least=True)
+    report = summarise_comparison(compare([sequential], tmp_path, plan))
+    assert [row["stand_in"] for row in report["attacks"]] == ["plain scoring"] * 2
+    assert not any(row["stop_when_fooled"] for row in report["attacks"])
+    assert attack_text(report["attacks"][0]) == "apgd-dlr, 2 steps, on plain scoring"
+    assert report["least"] == report["findings"] == []
+
+
+def test_pictures_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> None:
+    class Knowing(Memory):
+        def victim(self) -> Victim:
+            truth = iter(faces().labels.tolist() * 2)
+            return Victim(lambda pixels, seed: torch.eye(7)[[next(truth) for _ in pixels]])
+
+    bright = Memory("bright")
+    knowing = Knowing("knowing", stand_in=bright, differentiable=False)
+    report = summarise_comparison(compare([knowing, bright], tmp_path))
+    made, own = (
+        [row for row in report["attacks"] if row["model"] == name] for name in ("knowing", "bright")
+    )
+    assert [row["accuracy"] for row in made] == [1, 1]
+    assert all(row["accuracy"] < 1 for row in own)
+    assert [row["stand_in"] for row in made] == ["bright"] * 2
+    assert not report["not_attacked"]
+    other = replace(bright, known={b"": 0})
+    with pytest.raises(ValueError, match="another stand-in's weights"):
+        compare([replace(knowing, stand_in=other), bright], tmp_path)
+
+
+def test_a_model_is_attacked_by_pictures_made_on_another(
+    subject: ModelSubject, tmp_path: Path
+) -> None:
+    """Made on itself, they are as strong as an attack on it; made for another size, refused."""
+    itself = replace(subject, name="copy", stand_in=subject)
+    rows = summarise_comparison(compare([itself, subject], tmp_path))["attacks"]
+    copy, own = ([row["accuracy"] for row in rows if row["model"] == n] for n in ("copy", "tiny"))
+    assert copy == own
+    large = type("Large", (Memory,), {"pixels": lambda self, crops: torch.zeros(1, 1, 9, 9)})(
+        "large"
+    )
+    with pytest.raises(ValueError, match=r"made on large cannot be shown to tiny: it sees \(1, 16"):
+        replace(subject, stand_in=large)
+    six = Memory("six", label_set=LabelSet("six", BASIC7.classes[:-1]))
+    with pytest.raises(ValueError, match="six and tiny have other classes"):
+        replace(subject, stand_in=six)
 
 
 def test_square_asks_for_answers_only(tmp_path: Path) -> None:

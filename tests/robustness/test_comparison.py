@@ -11,9 +11,11 @@ from emodc.answers import Scorer
 from emodc.corruptions import CORRUPTIONS, SUITES, corrupt
 from emodc.data import open_data
 from emodc.labels import BASIC7, LabelSet
-from emodc.robustness import AttackPlan, Comparison, ModelSubject
+from emodc.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
 from emodc.robustness.attacked import tasks_of
 from emodc.robustness.conditions import CLEAN, conditions_of
+from emodc.robustness.summary import summarise_comparison
+from emodc.robustness.tables import summary_table
 from robustness.conftest import Memory, faces, remembering
 
 EVERY = len(SUITES["noise-blur"])
@@ -36,14 +38,36 @@ def test_a_cell_holds_the_answers_to_corrupted_crops(subject: ModelSubject, tmp_
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_sequential_scoring_tells_the_draws_it_took(
+    sequential: SequentialSubject, tmp_path: Path
+) -> None:
+    data = faces()
+    comparison = Comparison([sequential], data, tmp_path, severities=(5,), seeds=(3,))
+    comparison.run()
+    x0 = sequential.model.settings.codec.encode([data.image(i) for i in range(14)])
+    expected = Scorer(sequential.model, delta=0.05, seed=3)(x0)
+    found = comparison.probabilities(sequential, CLEAN, 3)[:, 0]
+    assert torch.allclose(found, expected.probabilities, atol=1e-5)
+    mean = float(expected.draws.double().mean())
+    assert comparison.mean_draws(sequential, CLEAN) == mean < sequential.draws
+    (model,) = summarise_comparison(comparison)["models"]
+    assert (model["draws"], model["clean"]["draws"]) == (12, mean)
+    shown = f"{mean:.1f} / {model['corrupted']['draws']:.1f}"
+    assert shown in summary_table(summarise_comparison(comparison))[2]
+    with pytest.raises(ValueError, match="no stopping threshold for delta"):
+        replace(sequential, delta=0.001)
+
+
 def test_corruption_comes_before_resizing(subject: ModelSubject, tmp_path: Path) -> None:
     """The codec takes 16 pixels; faces of 24 must be corrupted at 24."""
     sizes: list[tuple[int, ...]] = []
 
     class Watching(Memory):
-        def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> torch.Tensor:
+        def answers(
+            self, crops: Sequence[NDArray[np.uint8]], seed: int
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             sizes.extend(crop.shape for crop in crops)
-            return super().probabilities(crops, seed)
+            return super().answers(crops, seed)
 
     data = open_data("synthetic:count=7,size=24", "test")
     Comparison([Watching("watching"), subject], data, tmp_path, severities=(1,)).run()
@@ -54,9 +78,11 @@ def test_a_face_is_corrupted_alike_whatever_other_faces_are_chosen(tmp_path: Pat
     seen: dict[str, set[bytes]] = {}
 
     class Watching(Memory):
-        def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> torch.Tensor:
+        def answers(
+            self, crops: Sequence[NDArray[np.uint8]], seed: int
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             seen.setdefault(self.name, set()).update(crop.tobytes() for crop in crops)
-            return super().probabilities(crops, seed)
+            return super().answers(crops, seed)
 
     for name, limit in (("all", None), ("some", 5)):
         subjects = [Watching(name)]
@@ -198,8 +224,10 @@ def test_unreadable_faces_are_left_out_for_all(tmp_path: Path) -> None:
 
 def test_a_diverged_model_is_named(tmp_path: Path) -> None:
     class Diverged(Memory):
-        def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> torch.Tensor:
-            return torch.full((len(crops), 7), torch.nan)
+        def answers(
+            self, crops: Sequence[NDArray[np.uint8]], seed: int
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.full((len(crops), 7), torch.nan), torch.zeros(len(crops))
 
     with pytest.raises(ValueError, match="model 'broken' answers NaN or infinity under clean"):
         Comparison([Diverged("broken")], faces(), tmp_path).run()

@@ -17,6 +17,9 @@ from emodc.classifier import DEFAULT_PAIRS
 from emodc.draws import show
 from emodc.model import Model
 
+Rule = Callable[[Tensor, int], Tensor]
+"""Pixels (B, C, H, W) in [0, 1] and the seed of the draws -> logits (B, K)."""
+
 
 @dataclass(frozen=True)
 class Victim:
@@ -28,13 +31,16 @@ class Victim:
             functions of the pixels; the black-box attack does not. An image's logits must not
             depend on the images beside it.
         batch: most images shown at once.
+        deployed: what answers in the end, if ``answer`` is only a stand-in for it that has
+            gradients; called alike.
 
     Raises:
         ValueError: ``batch`` is not positive.
     """
 
-    answer: Callable[[Tensor, int], Tensor]
+    answer: Rule
     batch: int = 64
+    deployed: Rule | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -97,15 +103,15 @@ def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Vi
 
 @torch.no_grad()
 def predictions(victim: Victim, pixels: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Return the classes that the victim answers, (B, R) int64, for each of R seeds of its draws.
+    """Return the deployed rule's answers, (B, R) int64, for each of R seeds of its draws.
 
     Args:
         victim: what answers.
         pixels: (B, C, H, W) in [0, 1].
         seeds: one for every evaluation.
     """
-    parts = torch.split(pixels, victim.batch)
-    rows = [torch.cat([victim.answer(x, seed).argmax(dim=1) for x in parts]) for seed in seeds]
+    parts, answer = torch.split(pixels, victim.batch), victim.deployed or victim.answer
+    rows = [torch.cat([answer(x, seed).argmax(dim=1) for x in parts]) for seed in seeds]
     return torch.stack(rows, dim=1)
 
 

@@ -3,6 +3,13 @@
 from emodc.robustness.attacked import AttackPlan
 from emodc.robustness.comparison import Comparison
 from emodc.robustness.conditions import SUITE_NAMES
-from emodc.robustness.subjects import ModelSubject, Subject
+from emodc.robustness.subjects import ModelSubject, SequentialSubject, Subject
 
-__all__ = ["AttackPlan", "Comparison", "SUITE_NAMES", "ModelSubject", "Subject"]
+__all__ = [
+    "AttackPlan",
+    "Comparison",
+    "ModelSubject",
+    "SUITE_NAMES",
+    "SequentialSubject",
+    "Subject",
+]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -17,7 +17,7 @@ from emodc.attacks.minimal import least_perturbation
 from emodc.attacks.sanity import check_attack
 from emodc.attacks.square import Square
 from emodc.attacks.threat import NORMS, Images, Norm
-from emodc.attacks.victims import Victim, predictions
+from emodc.attacks.victims import Rule, Victim, predictions
 from emodc.robustness.cells import Cell
 from emodc.robustness.subjects import Subject
 
@@ -127,19 +127,26 @@ class Task:
 def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
     """Return what is to be measured of one subject: nothing if the attack cannot be made on it.
 
+    A stand-in is attacked to the end, for a picture that only just fools it may not fool the
+    subject. Checks and least perturbations would be its own, so there are none.
+
     Args:
         plan: the attack.
         subject: what is attacked.
         seed: of the deployed rule's fixed draws and of what is random in the attack.
     """
     attack = plan.attack()
-    if not (subject.differentiable or isinstance(attack, Square)):
+    if not ((subject.stand_in or subject).differentiable or isinstance(attack, Square)):
         return []
-    attacker = {"attack": plan.method, "seed": seed, "draws": subject.draws}
+    attacker: dict[str, Any] = {"attack": plan.method, "seed": seed, "draws": subject.draws}
+    if subject.stand_in is not None:
+        attack = replace(attack, stop_when_fooled=False)
+        attacker |= {"stand_in": subject.stand_in.name}
     if isinstance(attack, GradientAttack):
         attacker |= {name: value for name, value in asdict(attack).items() if name != "method"}
     else:
         attacker |= {"queries": attack.queries}
+    exact = subject.stand_in is None
     answer = max(subject.draws, 1)
     cost = answer * plan.iterations * plan.restarts * max(plan.targets, 1)
     if isinstance(attack, GradientAttack):
@@ -158,13 +165,13 @@ def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
         for eps in plan.eps:
             robust = partial(_robust, attack, eps, plan.norm, draws, evaluations, seed)
             tasks.append(Task("robust", shared | {"eps": eps}, each, robust))
-        if plan.checked and isinstance(attack, GradientAttack):
+        if plan.checked and exact and isinstance(attack, GradientAttack):
             eps = sorted(plan.eps)[len(plan.eps) // 2]
             checks = partial(_checks, attack, eps, plan.norm, draws, evaluations, seed)
             known = shared | {"eps": eps, "faces": plan.checked}
             passes = _CHECKS * each + eot * _QUERIES * answer
             tasks.append(Task("checks", known, passes, checks))
-    if plan.least and isinstance(attack, GradientAttack):
+    if plan.least and exact and isinstance(attack, GradientAttack):
         for norm in NORMS:
             defence, draws, _ = _defences(plan, subject, seed)[0]
             search = partial(_least, attack, norm, seed)
@@ -183,14 +190,22 @@ def _defences(plan: AttackPlan, subject: Subject, seed: int) -> list[tuple[str, 
     return known
 
 
+def victim_of(subject: Subject) -> Victim:
+    """Return what is attacked, and judged by the subject's answers: itself or its stand-in."""
+    own = subject.victim()
+    if subject.stand_in is None:
+        return own
+    return replace(subject.stand_in.victim(), deployed=own.answer)
+
+
 def restricted(victim: Victim, columns: Tensor) -> Victim:
     """Return a victim that answers with some of its classes only, in this order (K',)."""
 
-    def answer(pixels: Tensor, seed: int) -> Tensor:
-        logits = victim.answer(pixels, seed)
-        return logits[:, columns.to(logits.device)]
+    def among(answer: Rule) -> Rule:
+        return lambda pixels, seed: answer(pixels, seed)[:, columns.to(pixels.device)]
 
-    return Victim(answer, victim.batch)
+    deployed = None if victim.deployed is None else among(victim.deployed)
+    return Victim(among(victim.answer), victim.batch, deployed)
 
 
 def _robust(

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from emodc.attacks.threat import Images
 from emodc.corruptions.sequences import FRAMES
 from emodc.data.base import FaceData
-from emodc.robustness.attacked import AttackPlan, Task, restricted, tasks_of
+from emodc.robustness.attacked import AttackPlan, Task, restricted, tasks_of, victim_of
 from emodc.robustness.cells import Cell, load_cell, save_cell
 from emodc.robustness.conditions import Condition, conditions_of
 from emodc.robustness.sample import choose_sample, shared_columns
@@ -150,11 +150,8 @@ class Comparison:
         Raises:
             ValueError: it is not finished.
         """
-        cell = self._cell(subject, condition, seed)
-        if cell is None:
-            raise ValueError(f"{subject.name}: {condition.name} was not measured yet")
         columns = shared_columns(subject.label_set, self.sample.classes)
-        kept = cell.tensors["probabilities"][..., columns].double()
+        kept = self._finished(subject, condition, seed)["probabilities"][..., columns].double()
         # Answers that are certain of a class left out have no say between the others.
         return kept / kept.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -171,6 +168,19 @@ class Comparison:
         ]
         return torch.stack(rows).double().mean(dim=0)
 
+    def mean_draws(self, subject: Subject, condition: Condition) -> float:
+        """Return how many draws an answer of finished cells took on average.
+
+        Args:
+            subject: who answered.
+            condition: to what.
+
+        Raises:
+            ValueError: a cell is not finished.
+        """
+        draws = [self._finished(subject, condition, seed)["draws"] for seed in self.seeds]
+        return float(torch.stack(draws).double().mean())
+
     def attacked(self, subject: Subject) -> list[tuple[Task, list[Cell]]]:
         """Return the finished attacks on a subject, in parts."""
         if self.attack is None:
@@ -183,7 +193,7 @@ class Comparison:
 
     def _show(self, condition: Condition, seed: int, waiting: Sequence[Subject]) -> Iterator[int]:
         """Show all faces to the subjects that wait, keep their answers, yield how many came."""
-        answers: dict[str, list[Tensor]] = {subject.name: [] for subject in waiting}
+        given: dict[str, list[tuple[Tensor, Tensor]]] = {subject.name: [] for subject in waiting}
         sample = self.sample
         chunk = max(1, _CHUNK // condition.frames)
         for start in range(0, len(sample.labels), chunk):
@@ -196,16 +206,20 @@ class Comparison:
                 )
             ]
             for subject in waiting:
-                found = subject.probabilities(crops, seed)
-                if not bool(found.isfinite().all()):
+                probabilities, draws = subject.answers(crops, seed)
+                if not bool(probabilities.isfinite().all()):
                     raise ValueError(
                         f"model '{subject.name}' answers NaN or infinity under {condition.name}: "
                         "its weights diverged"
                     )
-                answers[subject.name].append(found.float().view(len(rows), condition.frames, -1))
+                shape = (len(rows), condition.frames)
+                given[subject.name].append(
+                    (probabilities.float().view(*shape, -1), draws.view(shape))
+                )
                 yield len(crops)
         for subject in waiting:
-            cell = Cell({"probabilities": torch.cat(answers[subject.name])}, {})
+            probabilities, draws = map(torch.cat, zip(*given[subject.name], strict=True))
+            cell = Cell({"probabilities": probabilities, "draws": draws}, {})
             save_cell(
                 self._file(subject, condition, seed), cell, self._identity(subject, condition, seed)
             )
@@ -219,7 +233,7 @@ class Comparison:
         missing = [part for part in parts if self._attack_cell(subject, *part) is None]
         if not missing:
             return
-        victim = restricted(subject.victim(), columns)
+        victim = restricted(victim_of(subject), columns)
         for done, (task, rows) in enumerate(missing):
             at = f"{task.kind}, {task.settings['norm']}, {task.settings['defence']}"
             progress(done, len(missing), f"{subject.name} under attack: {at}")
@@ -241,6 +255,12 @@ class Comparison:
             return [range(min(faces, task.settings["faces"]))]
         return [range(n, min(n + _ATTACKED, faces)) for n in range(0, faces, _ATTACKED)]
 
+    def _finished(self, subject: Subject, condition: Condition, seed: int) -> Mapping[str, Tensor]:
+        cell = self._cell(subject, condition, seed)
+        if cell is None:
+            raise ValueError(f"{subject.name}: {condition.name} was not measured yet")
+        return cell.tensors
+
     def _cell(self, subject: Subject, condition: Condition, seed: int) -> Cell | None:
         identity = self._identity(subject, condition, seed)
         return load_cell(self._file(subject, condition, seed), identity)
@@ -257,7 +277,9 @@ class Comparison:
         file = self._folder / _slug(subject.name) / f"{task.file}-{rows.start:05d}.safetensors"
         settings = {name: str(value) for name, value in task.settings.items()}
         classes = {"choice of classes": ", ".join(self.sample.classes)}
-        return file, {**subject.identity, **self._faces, **classes, **settings}
+        made_on = {} if subject.stand_in is None else subject.stand_in.identity
+        others = {f"stand-in's {name}": value for name, value in made_on.items()}
+        return file, {**subject.identity, **others, **self._faces, **classes, **settings}
 
     def _identity(self, subject: Subject, condition: Condition, seed: int) -> dict[str, str]:
         return {**subject.identity, **self._faces, **condition.identity, "seed": str(seed)}
@@ -286,9 +308,9 @@ class Comparison:
     def _seconds_per_picture(self, subject: Subject) -> float:
         sample = self.sample
         crops = [sample.data.image(row) for row in range(min(_PROBED, len(sample.labels)))]
-        subject.probabilities(crops, self.seeds[0])  # the first call sets things up
+        subject.answers(crops, self.seeds[0])  # the first call sets things up
         started = time.perf_counter()
-        subject.probabilities(crops, self.seeds[0])
+        subject.answers(crops, self.seeds[0])
         return (time.perf_counter() - started) / len(crops)
 
 

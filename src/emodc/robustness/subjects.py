@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.answers import Scorer
+from emodc.answers import Scorer, require_adaptive
 from emodc.attacks.victims import Victim, diffusion_victim
 from emodc.backbones.base import Classifier
 from emodc.draws import spaced_timesteps
@@ -32,22 +32,29 @@ class Subject(Protocol):
 
     @property
     def draws(self) -> int:
-        """Draws for each answer; 0 where the classifier has none."""
+        """Most draws for an answer; 0 where the classifier has none."""
 
     @property
     def differentiable(self) -> bool:
         """Whether its victim's logits have gradients; otherwise only `square` can attack it."""
 
     @property
+    def stand_in(self) -> "Subject | None":
+        """On whom pictures that attack it are made, if not on itself."""
+
+    @property
     def identity(self) -> Mapping[str, str]:
         """What decides its answers (weights, settings), by the name that an error message uses."""
 
-    def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> Tensor:
-        """Return the answers, (B, K) float64 on the CPU, rows sum to 1.
+    def answers(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> tuple[Tensor, Tensor]:
+        """Return probabilities and the draws they took, on the CPU.
 
         Args:
             crops: B face crops at their native resolution, uint8 gray or RGB.
             seed: of the draws.
+
+        Returns:
+            (B, K) float64, rows sum to 1; (B,) int64, at most `draws`.
         """
 
     def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
@@ -65,17 +72,21 @@ class ModelSubject:
         model: what answers.
         steps: S, the draws for each answer, where it has draws.
         name: what it is called in the report.
+        stand_in: attack it by pictures that are made on this subject, of the same classes.
 
     Raises:
-        ValueError: ``steps`` is out of range.
+        ValueError: ``steps`` is out of range, or the stand-in has other classes or pixels.
     """
 
     model: Model
     steps: int
     name: str
+    stand_in: Subject | None = None
 
     def __post_init__(self) -> None:
         spaced_timesteps(self.model.schedule.timesteps, self.steps)  # complains
+        if self.stand_in is not None:
+            _check_exchange(self, self.stand_in)
 
     @property
     def draws(self) -> int:
@@ -99,11 +110,11 @@ class ModelSubject:
         decision = self.model.decision.model_dump_json()
         return model_identity(self.model) | {"decision": decision, "steps": str(self.draws)}
 
-    def probabilities(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> Tensor:
-        """Return the answers of the deployed rule, (B, K) float64."""
+    def answers(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> tuple[Tensor, Tensor]:
+        """Return the answers of the deployed rule."""
         scorer = Scorer(self.model, steps=self.steps, seed=seed)
         x0 = self.model.settings.codec.encode(crops, self.model.device)
-        return scorer(x0).probabilities
+        return scorer(x0).probabilities, torch.full((len(crops),), self.draws)
 
     def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return crops at the codec's size and colours, (B, C, H, W) in [0, 1]."""
@@ -113,3 +124,87 @@ class ModelSubject:
     def victim(self) -> Victim:
         """Return the deployed rule with plain scoring; every term of it has its gradient."""
         return diffusion_victim(self.model, self.steps)
+
+
+@dataclass(frozen=True)
+class SequentialSubject:
+    """A calibrated model that takes as many draws as it needs; see `Subject`.
+
+    Where it stops has no gradient. Pictures that attack it are made on plain scoring with all of
+    its draws, whose answer it nearly always gives.
+
+    Attributes:
+        model: what answers.
+        delta: share of answers that may differ from those of all draws.
+        name: what it is called in the report.
+
+    Raises:
+        ValueError: the model was not calibrated, or not for such a delta.
+    """
+
+    model: Model
+    delta: float
+    name: str
+
+    def __post_init__(self) -> None:
+        self._scorer(0)  # complains
+
+    @property
+    def draws(self) -> int:
+        """All the draws there are."""
+        return require_adaptive(self.model).steps
+
+    @property
+    def differentiable(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def stand_in(self) -> ModelSubject:
+        """Plain scoring with all draws."""
+        return ModelSubject(self.model, self.draws, "plain scoring")
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The model's classes."""
+        return self.model.label_set
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """Weights, settings, precision, and the promise."""
+        return {**self.stand_in.identity, "delta": str(self.delta)}
+
+    def answers(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> tuple[Tensor, Tensor]:
+        """Return the answers of the deployed rule."""
+        x0 = self.model.settings.codec.encode(crops, self.model.device)
+        answers = self._scorer(seed)(x0)
+        return answers.probabilities, answers.draws
+
+    def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return crops at the codec's size and colours, (B, C, H, W) in [0, 1]."""
+        return self.stand_in.pixels(crops)
+
+    def victim(self) -> Victim:
+        """Return the deployed rule, without gradients."""
+
+        def answer(pixels: Tensor, seed: int) -> Tensor:
+            x0 = self.model.settings.codec.to_x0(255 * pixels)
+            return self._scorer(seed)(x0).probabilities.to(pixels.device)
+
+        return Victim(answer)
+
+    def _scorer(self, seed: int) -> Scorer:
+        return Scorer(self.model, delta=self.delta, seed=seed)
+
+
+def _check_exchange(subject: Subject, stand_in: Subject) -> None:
+    """Refuse a stand-in whose pictures or classes are not the subject's."""
+    if subject.label_set.classes != stand_in.label_set.classes:
+        raise ValueError(f"{stand_in.name} and {subject.name} have other classes")
+    blank = [np.zeros((8, 8), np.uint8)]
+    ours, theirs = (tuple(s.pixels(blank).shape[1:]) for s in (subject, stand_in))
+    if ours != theirs:
+        raise ValueError(
+            f"pictures made on {stand_in.name} cannot be shown to {subject.name}: it sees "
+            f"{ours}, the other {theirs} (channels, height, width)"
+        )

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def _model(comparison: Comparison, subject: Subject, reference: Subject) -> dict
         "name": subject.name,
         "draws": subject.draws,
         "identity": {name: _short(value) for name, value in subject.identity.items()},
-        "clean": _figures(clean, labels),
+        "clean": {**_figures(clean, labels), "draws": comparison.mean_draws(subject, CLEAN)},
         "corrupted": None,
         "flip_rate": None,
     }
@@ -150,6 +150,7 @@ def _model(comparison: Comparison, subject: Subject, reference: Subject) -> dict
         "accuracy": accuracy,
         "accuracy_ci95": mean_interval(right),
         "mean_class_accuracy": mean_class_share(right, labels),
+        "draws": fmean(comparison.mean_draws(subject, condition) for condition in corruptions),
         "relative_drop": None if clean_error == 1 else 1 - accuracy / (1 - clean_error),
         "mce": corruption_error(errors, others) if len(comparison.subjects) > 1 else None,
         "relative_mce": relative_corruption_error(errors, clean_error, others, other_clean)
@@ -215,6 +216,7 @@ def _cell(comparison: Comparison, subject: Subject, condition: Condition) -> dic
         "severity": condition.severity,
         **_figures(comparison.right(subject, condition), labels),
         "ece": sum(ece) / len(ece),
+        "draws": comparison.mean_draws(subject, condition),
     }
 
 

@@ -11,13 +11,19 @@ _READING = """\
 Accuracies are shares of the faces; in brackets the 95 % interval (Wilson; for differences and means
 over corruptions the normal interval over faces, each of which counts once). A difference is to the
 baseline, on the same faces. mCE and relative mCE: errors, and errors added by corruption, in units
-of the baseline's (1 = as many; Hendrycks and Dietterich, ICLR 2019)."""
+of the baseline's (1 = as many; Hendrycks and Dietterich, ICLR 2019). Draws are those of one answer,
+of sequential scoring their mean on clean and on corrupted faces."""
 
 _THREAT = """\
 eps is in units of the full range of a pixel. The attacker knows the weights and the rule; with
 fixed draws it knows the draws as well, with fresh draws it averages over `eot` banks of its own in
 every query, and the defender answers with others. All classes and images share the noise of a bank.
 An accuracy here holds for this attack at this budget: it bounds the true one from above."""
+
+_STAND_IN = """\
+"On" another rule or model: pictures are made against that stand-in, whose margin is raised to the
+last step, and judged by the model's own answers. Sequential scoring has no gradients where it
+stops; its stand-in is plain scoring with all draws."""
 
 
 def robustness_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
@@ -60,7 +66,7 @@ def summary_table(report: Mapping[str, Any]) -> list[str]:
     rows = []
     for model in report["models"]:
         clean, under = model["clean"], model["corrupted"]
-        row = [model["name"], str(model["draws"] or "none"), _share(clean)]
+        row = [model["name"], _draws(model), _share(clean)]
         row.append(f"{clean['mean_class_accuracy']:.3f}")
         if corrupted:
             row += [_share(under), f"{under['mean_class_accuracy']:.3f}"]
@@ -91,6 +97,8 @@ def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
             for row in report["attacks"]
         ]
         lines += [f"{'#' * level} Under attack", "", _THREAT, ""]
+        if any("stand_in" in row for row in report["attacks"]):
+            lines += [_STAND_IN, ""]
         lines += [*markdown_table([*header, "faces", "robust accuracy"], rows), ""]
     for left in report["not_attacked"]:
         lines += [f"{left['model']} was not attacked: {left['reason']}.", ""]
@@ -208,6 +216,8 @@ def attack_text(row: Mapping[str, Any]) -> str:
     if "queries" in row:
         return f"{row['attack']}, {row['queries']:,} queries"
     text = f"{row['attack']}-{row['loss']}, {row['steps']} steps"
+    if "stand_in" in row:
+        text += f", on {row['stand_in']}"
     if row["restarts"] > 1:
         text += f", {row['restarts']} restarts"
     return text + (f", {row['targets']} targets" if row["targets"] else "")
@@ -219,6 +229,14 @@ def eps_text(eps: float, norm: str) -> str:
     if norm == "linf" and abs(levels - round(levels, 1)) < 1e-6:
         return f"{levels:g}/255"
     return f"{eps:.3g}"
+
+
+def _draws(model: Mapping[str, Any]) -> str:
+    """Return an answer's draws; of sequential scoring the means on clean and corrupted faces."""
+    known = [figures["draws"] for figures in (model["clean"], model["corrupted"]) if figures]
+    if all(draws == model["draws"] for draws in known):
+        return str(model["draws"] or "none")
+    return " / ".join(f"{draws:.1f}" for draws in known)
 
 
 def _share(figures: Mapping[str, Any]) -> str:
