@@ -18,6 +18,7 @@ from emodc.robustness.tables import attack_tables, summary_table
 from marked import with_part
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "robustness.md"
 
 
 def section(name: str, report: dict[str, Any]) -> list[str]:
@@ -89,12 +90,16 @@ def marked(page: str, lines: list[str]) -> str:
     return with_part(page, "robustness", text)
 
 
+def kept_reports() -> dict[str, dict[str, Any]]:
+    """Return the reports by name."""
+    files = sorted((ROOT / "docs" / "results" / "robustness").glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
 def main() -> None:
     """Rewrite the marked parts."""
-    files = sorted((ROOT / "docs" / "results" / "robustness").glob("*.json"))
-    reports = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-    page = ROOT / "docs" / "robustness.md"
-    page.write_text(rewritten(page.read_text(encoding="utf-8"), reports), encoding="utf-8")
+    reports = kept_reports()
+    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8"), reports), encoding="utf-8")
     if "noise-blur" in reports:
         readme = ROOT / "README.md"
         text = marked(readme.read_text(encoding="utf-8"), headline(reports["noise-blur"]))

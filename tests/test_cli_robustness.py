@@ -89,6 +89,8 @@ def test_sequential_scoring_is_tested_beside_plain_scoring(
         assert [model["name"] for model in report["models"]] == list(map(str, names))
         assert report["baseline"] == str(tmp_path / "model")
     assert "no stopping threshold" in failure(*common, "--adaptive", "0.001")
+    uncalibrated = failure("robustness", *models[:2], "--data", DATA, "--adaptive")
+    assert "takes a calibrated model" in uncalibrated
 
 
 def test_pictures_made_on_one_model_are_shown_to_the_others(
@@ -101,15 +103,15 @@ def test_pictures_made_on_one_model_are_shown_to_the_others(
     answer = Answer(*common, *attack, "--json", "--output", tmp_path / "out")
     assert answer.code == 0
     report = json.loads(answer.out)
-    carried = f"{tiny_folder} (from {other})"
-    assert [row["model"] for row in report["attacks"]] == [carried, str(tiny_folder), str(other)]
-    assert report["attacks"][0]["stand_in"] == str(other)
-    assert report["baseline"] == str(other)
-    assert carried not in {finding["model"] for finding in report["findings"]}
+    assert [(row["model"], row.get("made_on")) for row in report["attacks"]] == [
+        (str(tiny_folder), None),
+        (str(tiny_folder), str(other)),
+        (str(other), None),
+    ]
     assert f"on {other}" in (tmp_path / "out" / "report.md").read_text()
     assert "belong to an attack" in failure(*common)
     wrong = [*common[:-1], "stranger", *attack]
-    assert "--transfer-from stranger is none of the models" in failure(*wrong)
+    assert "--transfer-from stranger is none of several models" in failure(*wrong)
 
 
 def test_unreadable_faces_are_told(tiny_folder: Path, tmp_path: Path) -> None:

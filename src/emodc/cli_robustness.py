@@ -1,6 +1,5 @@
 """The command ``emodc robustness``: models side by side on corrupted and attacked faces."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -11,6 +10,8 @@ from emodc.cli_options import Device, Limit, Precision, chosen_delta, names_to_s
 from emodc.console import complain, duration, note, print_json, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from emodc.attacks.losses import LossName
     from emodc.attacks.threat import Norm
     from emodc.robustness import AttackPlan, Comparison, Subject
@@ -83,10 +84,7 @@ def robustness(
     ] = None,
     transfer_from: Annotated[
         str | None,
-        typer.Option(
-            help="Attack the other models by pictures made on this one as well, as NAME (from "
-            "THIS)."
-        ),
+        typer.Option(help="Show the other models pictures that were made on this one, too."),
     ] = None,
     least: Annotated[
         bool, typer.Option("--least", help="Search the least perturbations, linf and l2, too.")
@@ -118,18 +116,18 @@ def robustness(
 
     if figures and not dry_run:
         require_matplotlib()
+    subjects = _subjects(
+        model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive)
+    )
     plan = _attack_plan(
         *(attack, eps, norm, loss, iterations, restarts, targets, eot, least, checked),
-        transfer_from,
+        _source(transfer_from, subjects),
     )
     folder = output or Path("runs") / "robustness"
     levels = _numbers(severities)
     images = open_data(data, split)
     comparison = Comparison(
-        _subjects(
-            *(model, steps, device, precision, baseline, plain_too),
-            *(chosen_delta(adaptive), transfer_from),
-        ),
+        subjects,
         images,
         folder,
         suites=suite if suite is not None else ([] if attack else ["noise-blur"]),
@@ -168,7 +166,6 @@ def _subjects(
     baseline: str | None,
     plain_too: bool,
     delta: float | None,
-    transfer_from: str | None,
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.predict import choose_device
@@ -177,6 +174,8 @@ def _subjects(
 
     chosen = choose_device(device)
     models = [load_any(name, chosen, precision) for name in names]
+    if delta is not None and all(model.decision.adaptive is None for model in models):
+        raise ValueError("--adaptive takes a calibrated model: run emodc calibrate on one")
     shown = names_to_show([model.name for model in models], names)
     subjects: dict[str, Subject] = {}
     for model, name in zip(models, shown, strict=True):
@@ -187,19 +186,19 @@ def _subjects(
             sequential = f"{name} (sequential)"
             subjects[sequential] = SequentialSubject(model, delta, sequential)
         subjects[name] = ModelSubject(model, steps, name)
-    for option, wanted in (("--baseline", baseline), ("--transfer-from", transfer_from)):
-        if wanted is not None and wanted not in subjects:
-            raise ValueError(f"{option} {wanted} is none of the models: {', '.join(subjects)}")
-    if transfer_from is None:
-        return list(subjects.values())
-    source = subjects[transfer_from]
-    others = [subject for name, subject in subjects.items() if name != transfer_from]
-    attacked = [
-        replace(subject, name=f"{subject.name} (from {source.name})", stand_in=source)
-        for subject in others
-        if isinstance(subject, ModelSubject)
-    ]
-    return [*attacked, *subjects.values()]
+    if baseline is not None and baseline not in subjects:
+        raise ValueError(f"--baseline {baseline} is none of the models: {', '.join(subjects)}")
+    return list(subjects.values())
+
+
+def _source(name: str | None, subjects: "Sequence[Subject]") -> "Subject | None":
+    """Return the subject of a name."""
+    if name is None:
+        return None
+    known = {subject.name: subject for subject in subjects}
+    if name not in known or len(known) == 1:
+        raise ValueError(f"--transfer-from {name} is none of several models: {', '.join(known)}")
+    return known[name]
 
 
 def _attack_plan(
@@ -213,10 +212,10 @@ def _attack_plan(
     eot: int | None,
     least: bool,
     checked: int,
-    transfer_from: str | None,
+    source: "Subject | None",
 ) -> "AttackPlan | None":
     if attack is None:
-        if eps or eot is not None or least or transfer_from is not None:
+        if eps or eot is not None or least or source is not None:
             raise ValueError(
                 "--eps, --eot, --least and --transfer-from belong to an attack: give --attack apgd"
             )
@@ -235,6 +234,7 @@ def _attack_plan(
         eot=eot,
         least=least,
         checked=checked,
+        transfer_from=source,
     )
 
 

@@ -136,57 +136,92 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     sequential: SequentialSubject, tmp_path: Path
 ) -> None:
     crops = [faces().image(i) for i in range(14)]
-    victim, plain = victim_of(sequential), ModelSubject(sequential.model, 12, "plain").victim()
-    pixels = sequential.pixels(crops)
-    assert torch.equal(victim.answer(pixels, 5), plain.answer(pixels, 5))
+    plan = replace(PLAN, checked=14, least=True, eot=2)
+    tasks = tasks_of(plan, sequential, 0)
+    assert {task.kind for task in tasks} == {"robust"}
+    victim = victim_of(tasks[0], sequential, BASIC7.classes)
+    plain, pixels = ModelSubject(sequential.model, 12, "plain"), sequential.pixels(crops)
+    assert torch.equal(victim.answer(pixels, 5), plain.victim().answer(pixels, 5))
     expected = sequential.answers(crops, 5)[0].argmax(dim=1)
     assert torch.equal(predictions(victim, pixels, [5])[:, 0], expected)
 
-    plan = replace(PLAN, checked=14, least=True)
-    report = summarise_comparison(compare([sequential], tmp_path, plan))
-    assert [row["stand_in"] for row in report["attacks"]] == ["plain scoring"] * 2
+    report = summarise_comparison(compare([sequential], tmp_path, PLAN))
     assert not any(row["stop_when_fooled"] for row in report["attacks"])
-    assert attack_text(report["attacks"][0]) == "apgd-dlr, 2 steps, on plain scoring"
-    assert report["least"] == report["findings"] == []
+    text = attack_text(report["attacks"][0])
+    assert text == "apgd-dlr, 2 steps, on plain scoring, 12 draws"
+    square = replace(plan, method="square", least=False)
+    assert all(task.made_on is sequential for task in tasks_of(square, sequential, 0))
 
 
 def test_pictures_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> None:
+    truth = iter(faces().labels.tolist() * 2)
+
     class Knowing(Memory):
         def victim(self) -> Victim:
-            truth = iter(faces().labels.tolist() * 2)
             return Victim(lambda pixels, seed: torch.eye(7)[[next(truth) for _ in pixels]])
 
     bright = Memory("bright")
-    knowing = Knowing("knowing", stand_in=bright, differentiable=False)
-    report = summarise_comparison(compare([knowing, bright], tmp_path))
+    knowing = Knowing("knowing", differentiable=False)
+    plan = replace(PLAN, transfer_from=bright)
+    report = summarise_comparison(compare([knowing, bright], tmp_path, plan))
     made, own = (
         [row for row in report["attacks"] if row["model"] == name] for name in ("knowing", "bright")
     )
     assert [row["accuracy"] for row in made] == [1, 1]
     assert all(row["accuracy"] < 1 for row in own)
-    assert [row["stand_in"] for row in made] == ["bright"] * 2
-    assert not report["not_attacked"]
-    other = replace(bright, known={b"": 0})
-    with pytest.raises(ValueError, match="another stand-in's weights"):
-        compare([replace(knowing, stand_in=other), bright], tmp_path)
+    assert [row["made_on"] for row in made] == ["bright"] * 2
+    assert not any("made_on" in row for row in own)
+    other = replace(plan, transfer_from=replace(bright, known={b"": 0}))
+    with pytest.raises(ValueError, match="another source of pictures, weights"):
+        compare([knowing, bright], tmp_path, other)
 
 
-def test_a_model_is_attacked_by_pictures_made_on_another(
+def test_pictures_carried_over_are_those_of_the_attack(
     subject: ModelSubject, tmp_path: Path
 ) -> None:
-    """Made on itself, they are as strong as an attack on it; made for another size, refused."""
-    itself = replace(subject, name="copy", stand_in=subject)
-    rows = summarise_comparison(compare([itself, subject], tmp_path))["attacks"]
-    copy, own = ([row["accuracy"] for row in rows if row["model"] == n] for n in ("copy", "tiny"))
-    assert copy == own
-    large = type("Large", (Memory,), {"pixels": lambda self, crops: torch.zeros(1, 1, 9, 9)})(
-        "large"
-    )
-    with pytest.raises(ValueError, match=r"made on large cannot be shown to tiny: it sees \(1, 16"):
-        replace(subject, stand_in=large)
-    six = Memory("six", label_set=LabelSet("six", BASIC7.classes[:-1]))
-    with pytest.raises(ValueError, match="six and tiny have other classes"):
-        replace(subject, stand_in=six)
+    """Judged by a twin with the same draws, they do what they did to the one they are made on."""
+    twin = replace(subject, name="twin")
+    plan = replace(PLAN, transfer_from=subject, eot=2)
+    assert compare([twin], tmp_path, plan).cost()[0].cells == 0
+    rows = summarise_comparison(compare([twin], tmp_path, plan))["attacks"]
+    own, carried = rows[:4], rows[4:]
+    assert [row["accuracy"] for row in carried[:2]] == [row["accuracy"] for row in own[:2]]
+    assert [(row["defence"], row["eot"]) for row in carried] == [
+        *([("fixed draws", 1)] * 2),
+        *([("fresh draws", 2)] * 2),
+    ]
+    drawless = tasks_of(replace(plan, transfer_from=Memory("m")), twin, 0)[-1]
+    assert (drawless.settings["defence"], drawless.settings["eot"]) == ("fresh draws", 1)
+
+
+def test_each_judges_among_its_own_columns(tmp_path: Path) -> None:
+    """Two subjects whose classes are in another order, one with a class less."""
+    bright, back = Memory("bright"), LabelSet("back", BASIC7.classes[:0:-1])
+    reversed_ = Memory("reversed", label_set=back)
+    plan = replace(PLAN, transfer_from=bright)
+    task = tasks_of(plan, reversed_, 0)[-1]
+    victim = victim_of(task, reversed_, BASIC7.classes[1:])
+    pixels = torch.linspace(0, 1, 8).view(8, 1, 1, 1)
+    assert task.made_on is bright
+    assert torch.equal(victim.answer(pixels, 0), bright.victim().answer(pixels, 0)[:, 1:])
+    assert victim.deployed is not None
+    expected = reversed_.victim().answer(pixels, 0).flip(1)
+    assert torch.equal(victim.deployed(pixels, 0), expected)
+
+
+def test_who_cannot_give_pictures_is_refused(subject: ModelSubject, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not by square on tiny"):
+        AttackPlan(method="square", transfer_from=subject)
+    with pytest.raises(ValueError, match="not by apgd on onnx"):
+        AttackPlan(transfer_from=Memory("onnx", differentiable=False))
+
+    class Large(Memory):
+        def pixels(self, crops: object) -> torch.Tensor:
+            return torch.zeros(1, 1, 9, 9)
+
+    plan = replace(PLAN, transfer_from=Large("large"))
+    with pytest.raises(ValueError, match=r"made on large, \(1, 9, 9\), cannot be shown to tiny"):
+        compare([subject], tmp_path, plan)
 
 
 def test_square_asks_for_answers_only(tmp_path: Path) -> None:

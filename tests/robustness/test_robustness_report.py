@@ -17,7 +17,7 @@ from emodc.robustness.output import write_report
 from emodc.robustness.summary import summarise_comparison
 from emodc.robustness.tables import attack_text, eps_text, robustness_markdown
 from robustness.conftest import Memory, faces, remembering
-from write_robustness import rewritten
+from write_robustness import PAGE, kept_reports, rewritten
 
 
 def model(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -133,6 +133,11 @@ def test_the_page_of_results_is_written_from_reports(compared: Comparison) -> No
     assert text.endswith("<!-- end of robustness -->\nafter\n")
     assert "| knows | none | 1.000" in text
     assert rewritten(text, {}) == page.replace("old", "None yet.")
+
+
+def test_the_page_holds_the_reports_that_are_kept() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert rewritten(page, kept_reports()) == page
 
 
 def test_without_matplotlib_the_figures_alone_are_missing(

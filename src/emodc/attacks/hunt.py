@@ -81,7 +81,7 @@ class Found:
     Attributes:
         pixels: (B, C, H, W) in [0, 1], the strongest picture found for each image.
         margin: (B,) float64, by how much the best wrong class leads on it, under the draws that
-            the attacker tried: with fixed draws, positive exactly if the deployed rule is fooled.
+            the attacker tried: with fixed draws, positive exactly if what it asked is fooled.
     """
 
     pixels: Tensor

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
 
 from emodc.attacks.gradient import GradientAttack
 from emodc.attacks.hunt import Attack, Draws, FixedDraws, FreshDraws
@@ -19,6 +18,7 @@ from emodc.attacks.square import Square
 from emodc.attacks.threat import NORMS, Images, Norm
 from emodc.attacks.victims import Rule, Victim, predictions
 from emodc.robustness.cells import Cell
+from emodc.robustness.sample import shared_columns
 from emodc.robustness.subjects import Subject
 
 Method = Literal["apgd", "pgd", "square"]
@@ -50,9 +50,11 @@ class AttackPlan:
         evaluations: answers of that defence to each attacked picture.
         least: search the least perturbation of each face, in both norms, too.
         checked: faces that the sanity checks are made on; 0 makes none.
+        transfer_from: show pictures that are made on this subject to all others, too.
 
     Raises:
-        ValueError: a value is not known or out of range.
+        ValueError: a value is not known or out of range, or no gradient attack can be made on
+            ``transfer_from``.
     """
 
     method: Method = "apgd"
@@ -66,6 +68,7 @@ class AttackPlan:
     evaluations: int = 5
     least: bool = False
     checked: int = 16
+    transfer_from: Subject | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -82,6 +85,13 @@ class AttackPlan:
         if self.method == "square" and (self.least or self.targets):
             raise ValueError(
                 "square aims at no class and searches no least perturbation: use apgd or pgd"
+            )
+        if self.transfer_from is not None and (
+            self.method == "square" or not self.transfer_from.differentiable
+        ):
+            raise ValueError(
+                "pictures that are carried over are made by apgd or pgd, on a model that has "
+                f"gradients: not by {self.method} on {self.transfer_from.name}"
             )
         self.attack()
         FreshDraws(eot=1 if self.eot is None else self.eot)
@@ -107,13 +117,17 @@ class Task:
         kind: what is measured: ``robust`` accuracy, ``least`` perturbation, or the ``checks``.
         settings: JSON values: everything that decides the result, beside subject and faces; they
             stand beside it in the report.
-        passes: passes of the network for each face, at most; one with its gradient counts three.
+        made_on: on whom the pictures are made: the subject itself, its stand-in, or another.
+        passes: of its network for each face, at most; one with its gradient counts three.
+        answers: of the subject to the pictures of each face.
         run: measures.
     """
 
     kind: Literal["robust", "least", "checks"]
     settings: dict[str, Any]
+    made_on: Subject
     passes: int
+    answers: int
     run: Callable[[Victim, Images], Cell]
 
     @property
@@ -127,32 +141,40 @@ class Task:
 def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
     """Return what is to be measured of one subject: nothing if the attack cannot be made on it.
 
-    A stand-in is attacked to the end, for a picture that only just fools it may not fool the
-    subject. Checks and least perturbations would be its own, so there are none.
-
     Args:
         plan: the attack.
         subject: what is attacked.
         seed: of the deployed rule's fixed draws and of what is random in the attack.
     """
-    attack = plan.attack()
-    if not ((subject.stand_in or subject).differentiable or isinstance(attack, Square)):
-        return []
+    square = plan.method == "square"
+    sources = [subject if square else subject.stand_in or subject]
+    if plan.transfer_from is not None and plan.transfer_from is not subject:
+        sources.append(plan.transfer_from)
+    able = [source for source in sources if square or source.differentiable]
+    return [task for source in able for task in _tasks_on(plan, subject, source, seed)]
+
+
+def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) -> list[Task]:
+    """Return what is measured with pictures that are made on a source.
+
+    Another source than the subject is attacked to the end, for a picture that only just fools it
+    may not fool the subject. Checks and least perturbations would be its own, so there are none.
+    """
+    attack, exact = plan.attack(), source is subject
     attacker: dict[str, Any] = {"attack": plan.method, "seed": seed, "draws": subject.draws}
-    if subject.stand_in is not None:
+    if not exact:
         attack = replace(attack, stop_when_fooled=False)
-        attacker |= {"stand_in": subject.stand_in.name}
+        attacker |= {"made_on": source.name, "draws_there": source.draws}
     if isinstance(attack, GradientAttack):
         attacker |= {name: value for name, value in asdict(attack).items() if name != "method"}
     else:
         attacker |= {"queries": attack.queries}
-    exact = subject.stand_in is None
-    answer = max(subject.draws, 1)
+    answer = max(source.draws, 1)
     cost = answer * plan.iterations * plan.restarts * max(plan.targets, 1)
     if isinstance(attack, GradientAttack):
         cost *= _GRADIENT
     tasks = []
-    for defence, draws, evaluations in _defences(plan, subject, seed):
+    for defence, draws, evaluations in _defences(plan, subject, source, seed):
         # At which eps, with which draws, against whom: what "robust" means is nothing without it.
         eot = draws.eot if isinstance(draws, FreshDraws) else 1
         shared = attacker | {
@@ -161,51 +183,54 @@ def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
             "eot": eot,
             "evaluations": evaluations,
         }
-        each = eot * cost + evaluations * answer
+        each = eot * cost
         for eps in plan.eps:
             robust = partial(_robust, attack, eps, plan.norm, draws, evaluations, seed)
-            tasks.append(Task("robust", shared | {"eps": eps}, each, robust))
+            settings = shared | {"eps": eps}
+            tasks.append(Task("robust", settings, source, each, evaluations, robust))
         if plan.checked and exact and isinstance(attack, GradientAttack):
             eps = sorted(plan.eps)[len(plan.eps) // 2]
             checks = partial(_checks, attack, eps, plan.norm, draws, evaluations, seed)
             known = shared | {"eps": eps, "faces": plan.checked}
             passes = _CHECKS * each + eot * _QUERIES * answer
-            tasks.append(Task("checks", known, passes, checks))
+            tasks.append(Task("checks", known, source, passes, _CHECKS * evaluations, checks))
     if plan.least and exact and isinstance(attack, GradientAttack):
         for norm in NORMS:
-            defence, draws, _ = _defences(plan, subject, seed)[0]
+            defence, draws, _ = _defences(plan, subject, source, seed)[0]
             search = partial(_least, attack, norm, seed)
             settings = attacker | {"norm": norm, "defence": defence}
-            tasks.append(Task("least", settings, _ROUNDS * cost, search))
+            tasks.append(Task("least", settings, source, _ROUNDS * cost, 0, search))
     return tasks
 
 
-def _defences(plan: AttackPlan, subject: Subject, seed: int) -> list[tuple[str, Draws, int]]:
+def _defences(
+    plan: AttackPlan, subject: Subject, source: Subject, seed: int
+) -> list[tuple[str, Draws, int]]:
     """Return the defences by name, their draws, and how often each is asked."""
     if subject.draws == 0:
         return [("no draws", FixedDraws(seed), 1)]
     known: list[tuple[str, Draws, int]] = [("fixed draws", FixedDraws(seed), 1)]
     if plan.eot is not None:
-        known.append(("fresh draws", FreshDraws(plan.eot, seed), plan.evaluations))
+        eot = plan.eot if source.draws else 1  # without draws all queries are alike
+        known.append(("fresh draws", FreshDraws(eot, seed), plan.evaluations))
     return known
 
 
-def victim_of(subject: Subject) -> Victim:
-    """Return what is attacked, and judged by the subject's answers: itself or its stand-in."""
-    own = subject.victim()
-    if subject.stand_in is None:
-        return own
-    return replace(subject.stand_in.victim(), deployed=own.answer)
+def victim_of(task: Task, subject: Subject, classes: Sequence[str]) -> Victim:
+    """Return whose answers an attack raises, and whose answers judge it, among some classes.
 
+    Args:
+        task: says on whom pictures are made.
+        subject: who judges.
+        classes: K', which both have.
+    """
 
-def restricted(victim: Victim, columns: Tensor) -> Victim:
-    """Return a victim that answers with some of its classes only, in this order (K',)."""
-
-    def among(answer: Rule) -> Rule:
+    def rule(asked: Subject) -> Rule:
+        answer, columns = asked.victim().answer, shared_columns(asked.label_set, classes)
         return lambda pixels, seed: answer(pixels, seed)[:, columns.to(pixels.device)]
 
-    deployed = None if victim.deployed is None else among(victim.deployed)
-    return Victim(among(victim.answer), victim.batch, deployed)
+    deployed = None if task.made_on is subject else rule(subject)
+    return Victim(rule(task.made_on), task.made_on.victim().batch, deployed)
 
 
 def _robust(

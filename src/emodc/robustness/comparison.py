@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from emodc.attacks.threat import Images
 from emodc.corruptions.sequences import FRAMES
 from emodc.data.base import FaceData
-from emodc.robustness.attacked import AttackPlan, Task, restricted, tasks_of, victim_of
+from emodc.robustness.attacked import AttackPlan, Task, tasks_of, victim_of
 from emodc.robustness.cells import Cell, load_cell, save_cell
 from emodc.robustness.conditions import Condition, conditions_of
 from emodc.robustness.sample import choose_sample, shared_columns
@@ -71,8 +72,8 @@ class Comparison:
         attack: as given.
 
     Raises:
-        ValueError: no subject, two of one name, no face, too few common classes, or an option
-            that is not known.
+        ValueError: no subject, two of one name, no face, too few common classes, an option
+            that is not known, or pictures that are to be carried over are not of one size.
     """
 
     def __init__(
@@ -96,6 +97,9 @@ class Comparison:
         self.subjects, self.seeds, self.attack = tuple(subjects), tuple(seeds), attack
         self.conditions = conditions_of(suites, severities, frames)
         self.sample = choose_sample(data, [s.label_set for s in subjects], limit, seeds[0])
+        if attack is not None and attack.transfer_from is not None:
+            for subject in subjects:
+                _check_pixels(attack.transfer_from, subject)
         self._folder = output / CELLS
         self._faces = {
             "data": self.sample.data.fingerprint(),
@@ -227,13 +231,11 @@ class Comparison:
     def _attack(self, subject: Subject, progress: Progress) -> None:
         if self.attack is None:
             return
-        columns = shared_columns(subject.label_set, self.sample.classes)
         tasks = tasks_of(self.attack, subject, self.seeds[0])
         parts = [(task, rows) for task in tasks for rows in self._parts(task)]
         missing = [part for part in parts if self._attack_cell(subject, *part) is None]
         if not missing:
             return
-        victim = restricted(victim_of(subject), columns)
         for done, (task, rows) in enumerate(missing):
             at = f"{task.kind}, {task.settings['norm']}, {task.settings['defence']}"
             progress(done, len(missing), f"{subject.name} under attack: {at}")
@@ -245,6 +247,7 @@ class Comparison:
                 torch.from_numpy(self.sample.index[rows.start : rows.stop]).to(pixels.device),
             )
             file, identity = self._attack_file(subject, task, rows)
+            victim = victim_of(task, subject, self.sample.classes)
             save_cell(file, task.run(victim, images), identity)
         progress(len(missing), len(missing), subject.name)
 
@@ -277,9 +280,9 @@ class Comparison:
         file = self._folder / _slug(subject.name) / f"{task.file}-{rows.start:05d}.safetensors"
         settings = {name: str(value) for name, value in task.settings.items()}
         classes = {"choice of classes": ", ".join(self.sample.classes)}
-        made_on = {} if subject.stand_in is None else subject.stand_in.identity
-        others = {f"stand-in's {name}": value for name, value in made_on.items()}
-        return file, {**subject.identity, **others, **self._faces, **classes, **settings}
+        made_on = {} if task.made_on is subject else task.made_on.identity
+        source = {f"source of pictures, {name}": value for name, value in made_on.items()}
+        return file, {**subject.identity, **source, **self._faces, **classes, **settings}
 
     def _identity(self, subject: Subject, condition: Condition, seed: int) -> dict[str, str]:
         return {**subject.identity, **self._faces, **condition.identity, "seed": str(seed)}
@@ -293,25 +296,36 @@ class Comparison:
             if self._cell(subject, condition, seed) is None
         ]
         pictures = faces * sum(condition.frames for condition in missing)
-        cells, draws = len(missing), max(subject.draws, 1)
-        passes = pictures * draws
-        if self.attack is not None:
-            for task in tasks_of(self.attack, subject, self.seeds[0]):
-                parts = [
-                    p for p in self._parts(task) if self._attack_cell(subject, task, p) is None
-                ]
-                cells += len(parts)
-                passes += task.passes * sum(map(len, parts))
-        seconds = self._seconds_per_picture(subject) if passes else 0.0
-        return Cost(subject.name, cells, pictures, passes, seconds * passes / draws)
+        cells, work = len(missing), [(subject, pictures * max(subject.draws, 1))]
+        for task in [] if self.attack is None else tasks_of(self.attack, subject, self.seeds[0]):
+            parts = [p for p in self._parts(task) if self._attack_cell(subject, task, p) is None]
+            cells, attacked = cells + len(parts), sum(map(len, parts))
+            work.append((subject, attacked * task.answers * max(subject.draws, 1)))
+            work.append((task.made_on, attacked * task.passes))
+        sources = {source.name: source for source, passes in work if passes}
+        each = {name: self._seconds_per_pass(source) for name, source in sources.items()}
+        seconds = sum(passes * each[source.name] for source, passes in work if passes)
+        return Cost(subject.name, cells, pictures, sum(passes for _, passes in work), seconds)
 
-    def _seconds_per_picture(self, subject: Subject) -> float:
+    def _seconds_per_pass(self, subject: Subject) -> float:
+        """Return how long an answer takes, for each of the most draws that it may have."""
         sample = self.sample
         crops = [sample.data.image(row) for row in range(min(_PROBED, len(sample.labels)))]
         subject.answers(crops, self.seeds[0])  # the first call sets things up
         started = time.perf_counter()
         subject.answers(crops, self.seeds[0])
-        return (time.perf_counter() - started) / len(crops)
+        return (time.perf_counter() - started) / (len(crops) * max(subject.draws, 1))
+
+
+def _check_pixels(source: Subject, subject: Subject) -> None:
+    """Refuse to carry pictures over to a subject that takes others."""
+    blank = [np.zeros((8, 8), np.uint8)]
+    made, taken = (tuple(s.pixels(blank).shape[1:]) for s in (source, subject))
+    if made != taken:
+        raise ValueError(
+            f"pictures made on {source.name}, {made}, cannot be shown to {subject.name}, which "
+            f"takes {taken} (channels, height, width)"
+        )
 
 
 def _slug(name: str) -> str:

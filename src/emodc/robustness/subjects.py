@@ -40,7 +40,7 @@ class Subject(Protocol):
 
     @property
     def stand_in(self) -> "Subject | None":
-        """On whom pictures that attack it are made, if not on itself."""
+        """Whose gradients an attack on it follows, if it has none of its own."""
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -72,21 +72,17 @@ class ModelSubject:
         model: what answers.
         steps: S, the draws for each answer, where it has draws.
         name: what it is called in the report.
-        stand_in: attack it by pictures that are made on this subject, of the same classes.
 
     Raises:
-        ValueError: ``steps`` is out of range, or the stand-in has other classes or pixels.
+        ValueError: ``steps`` is out of range.
     """
 
     model: Model
     steps: int
     name: str
-    stand_in: Subject | None = None
 
     def __post_init__(self) -> None:
         spaced_timesteps(self.model.schedule.timesteps, self.steps)  # complains
-        if self.stand_in is not None:
-            _check_exchange(self, self.stand_in)
 
     @property
     def draws(self) -> int:
@@ -98,6 +94,11 @@ class ModelSubject:
         """Whether gradients reach the picture: not through an ONNX file."""
         backbone = self.model.backbone
         return not isinstance(backbone, Classifier) or backbone.differentiable
+
+    @property
+    def stand_in(self) -> None:
+        """None: it has its own gradients, or none that stand for them."""
+        return None
 
     @property
     def label_set(self) -> LabelSet:
@@ -130,8 +131,8 @@ class ModelSubject:
 class SequentialSubject:
     """A calibrated model that takes as many draws as it needs; see `Subject`.
 
-    Where it stops has no gradient. Pictures that attack it are made on plain scoring with all of
-    its draws, whose answer it nearly always gives.
+    Where it stops has no gradient. Attacks follow those of plain scoring with all of its draws,
+    whose answer it gives to nearly all clean pictures.
 
     Attributes:
         model: what answers.
@@ -159,7 +160,7 @@ class SequentialSubject:
         """False."""
         return False
 
-    @property
+    @cached_property
     def stand_in(self) -> ModelSubject:
         """Plain scoring with all draws."""
         return ModelSubject(self.model, self.draws, "plain scoring")
@@ -195,16 +196,3 @@ class SequentialSubject:
 
     def _scorer(self, seed: int) -> Scorer:
         return Scorer(self.model, delta=self.delta, seed=seed)
-
-
-def _check_exchange(subject: Subject, stand_in: Subject) -> None:
-    """Refuse a stand-in whose pictures or classes are not the subject's."""
-    if subject.label_set.classes != stand_in.label_set.classes:
-        raise ValueError(f"{stand_in.name} and {subject.name} have other classes")
-    blank = [np.zeros((8, 8), np.uint8)]
-    ours, theirs = (tuple(s.pixels(blank).shape[1:]) for s in (subject, stand_in))
-    if ours != theirs:
-        raise ValueError(
-            f"pictures made on {stand_in.name} cannot be shown to {subject.name}: it sees "
-            f"{ours}, the other {theirs} (channels, height, width)"
-        )

@@ -20,10 +20,11 @@ fixed draws it knows the draws as well, with fresh draws it averages over `eot` 
 every query, and the defender answers with others. All classes and images share the noise of a bank.
 An accuracy here holds for this attack at this budget: it bounds the true one from above."""
 
-_STAND_IN = """\
-"On" another rule or model: pictures are made against that stand-in, whose margin is raised to the
-last step, and judged by the model's own answers. Sequential scoring has no gradients where it
-stops; its stand-in is plain scoring with all draws."""
+_MADE_ON = """\
+"On" another rule or model: the attacker knows that one instead; pictures are made against it, its
+margin raised to the last step, and judged by the model's own answers. Fixed draws of both come from
+the same seed. Sequential scoring has no gradients: pictures are made on plain scoring with all
+draws. Neither has checks of its own."""
 
 
 def robustness_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
@@ -97,8 +98,8 @@ def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
             for row in report["attacks"]
         ]
         lines += [f"{'#' * level} Under attack", "", _THREAT, ""]
-        if any("stand_in" in row for row in report["attacks"]):
-            lines += [_STAND_IN, ""]
+        if any("made_on" in row for row in report["attacks"]):
+            lines += [_MADE_ON, ""]
         lines += [*markdown_table([*header, "faces", "robust accuracy"], rows), ""]
     for left in report["not_attacked"]:
         lines += [f"{left['model']} was not attacked: {left['reason']}.", ""]
@@ -216,8 +217,9 @@ def attack_text(row: Mapping[str, Any]) -> str:
     if "queries" in row:
         return f"{row['attack']}, {row['queries']:,} queries"
     text = f"{row['attack']}-{row['loss']}, {row['steps']} steps"
-    if "stand_in" in row:
-        text += f", on {row['stand_in']}"
+    if "made_on" in row:
+        draws = f", {row['draws_there']} draws" if row["draws_there"] else ""
+        text += f", on {row['made_on']}{draws}"
     if row["restarts"] > 1:
         text += f", {row['restarts']} restarts"
     return text + (f", {row['targets']} targets" if row["targets"] else "")
