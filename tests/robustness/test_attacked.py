@@ -16,6 +16,7 @@ from emodc.model import Model, build_backbone
 from emodc.model_settings import ModelSettings
 from emodc.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
 from emodc.robustness.attacked import tasks_of, victim_of
+from emodc.robustness.charts import epsilon_curves
 from emodc.robustness.summary import summarise_comparison
 from emodc.robustness.tables import attack_text
 from robustness.conftest import Memory, faces
@@ -189,6 +190,12 @@ def test_pictures_carried_over_are_those_of_the_attack(
     assert [(row["defence"], row["eot"]) for row in carried] == [
         *([("fixed draws", 1)] * 2),
         *([("fresh draws", 2)] * 2),
+    ]
+    (axes,) = epsilon_curves(summarise_comparison(compare([twin], tmp_path, plan))).axes
+    assert [line.get_label() for line in axes.lines] == [
+        f"twin, {defence} draws{source}"
+        for source in ("", ", on tiny")
+        for defence in ("fixed", "fresh")
     ]
     drawless = tasks_of(replace(plan, transfer_from=Memory("m")), twin, 0)[-1]
     assert (drawless.settings["defence"], drawless.settings["eot"]) == ("fresh draws", 1)

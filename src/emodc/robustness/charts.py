@@ -53,23 +53,25 @@ def severity_curves(report: Mapping[str, Any]) -> "Figure":
 
 
 def epsilon_curves(report: Mapping[str, Any]) -> "Figure":
-    """Draw robust accuracy against epsilon, one line for each model and defence.
+    """Draw robust accuracy against epsilon, a line for each model, defence and source of pictures.
 
     Args:
         report: of `emodc.robustness.summary.summarise_comparison`, with attacks.
     """
     clean = {model["name"]: model["clean"]["accuracy"] for model in report["models"]}
-    series: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    series: dict[str, list[Mapping[str, Any]]] = {}
     for row in report["attacks"]:
-        series.setdefault((row["model"], row["defence"]), []).append(row)
+        defence = "" if row["defence"] == "no draws" else f", {row['defence']}"
+        source = f", on {row['made_on']}" if "made_on" in row else ""
+        series.setdefault(f"{row['model']}{defence}{source}", []).append(row)
     first = report["attacks"][0]
     figure = new_figure(6.0, 4.0)
     axes = figure.subplots()
-    for number, ((model, defence), rows) in enumerate(series.items()):
+    for number, (label, rows) in enumerate(series.items()):
         rows = sorted(rows, key=lambda row: float(row["eps"]))
         eps = [0.0, *(row["eps"] for row in rows)]
-        label = model if defence == "no draws" else f"{model}, {defence}"
-        _line(axes, eps, [clean[model], *(row["accuracy"] for row in rows)], number, label)
+        start = clean[rows[0]["model"]]
+        _line(axes, eps, [start, *(row["accuracy"] for row in rows)], number, label)
         low, high = zip(*(row["accuracy_ci95"] for row in rows), strict=True)
         axes.fill_between(eps[1:], low, high, color=f"C{number}", alpha=0.15, lw=0)
     ticks = sorted({row["eps"] for row in report["attacks"]})
