@@ -199,6 +199,10 @@ def test_pictures_carried_over_are_those_of_the_attack(
     ]
     drawless = tasks_of(replace(plan, transfer_from=Memory("m")), twin, 0)[-1]
     assert (drawless.settings["defence"], drawless.settings["eot"]) == ("fresh draws", 1)
+    # Two steps, of which one with its gradient counts three passes, through the source's draws.
+    assert (drawless.passes, drawless.answers) == (6, plan.evaluations)
+    (onto, *_) = tasks_of(replace(plan, eot=None), Memory("m"), 0)[2:]
+    assert (onto.passes, onto.answers) == (6 * subject.draws, 1)
 
 
 def test_each_judges_among_its_own_columns(tmp_path: Path) -> None:
