@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 4  # of panels
 _PANEL = (3.0, 2.4)  # inches
+_LETTER, _SAMPLE = 0.062, 0.5  # inches that a letter and a line's sample take in a legend
 
 
 def severity_curves(report: Mapping[str, Any]) -> "Figure":
@@ -137,5 +138,6 @@ def _line(axes: "Axes", x: Sequence[float], y: Sequence[float], number: int, lab
 
 def _legend(figure: "Figure", axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
-    columns = min(len(labels), 3)
+    room = figure.get_figwidth() / (_LETTER * max(map(len, labels)) + _SAMPLE)
+    columns = max(1, min(len(labels), 3, int(room)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8)
