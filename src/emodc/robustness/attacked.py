@@ -16,7 +16,7 @@ from emodc.attacks.minimal import least_perturbation
 from emodc.attacks.sanity import check_attack
 from emodc.attacks.square import Square
 from emodc.attacks.threat import NORMS, Images, Norm
-from emodc.attacks.victims import Rule, Victim, predictions
+from emodc.attacks.victims import Victim, predictions
 from emodc.robustness.cells import Cell
 from emodc.robustness.sample import shared_columns
 from emodc.robustness.subjects import Subject
@@ -225,12 +225,14 @@ def victim_of(task: Task, subject: Subject, classes: Sequence[str]) -> Victim:
         classes: K', which both have.
     """
 
-    def rule(asked: Subject) -> Rule:
-        answer, columns = asked.victim().answer, shared_columns(asked.label_set, classes)
-        return lambda pixels, seed: answer(pixels, seed)[:, columns.to(pixels.device)]
+    def restricted(asked: Subject) -> Victim:
+        own, columns = asked.victim(), shared_columns(asked.label_set, classes)
+        return replace(own, answer=lambda x, seed: own.answer(x, seed)[:, columns.to(x.device)])
 
-    deployed = None if task.made_on is subject else rule(subject)
-    return Victim(rule(task.made_on), task.made_on.victim().batch, deployed)
+    victim = restricted(task.made_on)
+    if task.made_on is subject:
+        return victim
+    return replace(victim, deployed=restricted(subject).answer)
 
 
 def _robust(

@@ -296,12 +296,13 @@ class Comparison:
             if self._cell(subject, condition, seed) is None
         ]
         pictures = faces * sum(condition.frames for condition in missing)
-        cells, work = len(missing), [(subject, pictures * max(subject.draws, 1))]
+        cells, answers, work = len(missing), pictures, []
         for task in [] if self.attack is None else tasks_of(self.attack, subject, self.seeds[0]):
             parts = [p for p in self._parts(task) if self._attack_cell(subject, task, p) is None]
             cells, attacked = cells + len(parts), sum(map(len, parts))
-            work.append((subject, attacked * task.answers * max(subject.draws, 1)))
+            answers += attacked * task.answers
             work.append((task.made_on, attacked * task.passes))
+        work.append((subject, answers * max(subject.draws, 1)))
         sources = {source.name: source for source, passes in work if passes}
         each = {name: self._seconds_per_pass(source) for name, source in sources.items()}
         seconds = sum(passes * each[source.name] for source, passes in work if passes)
