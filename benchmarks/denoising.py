@@ -14,14 +14,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from emodc.analysis.comparable import require_comparable
-from emodc.checkpoint import load_model
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
-from emodc.diffusion import add_noise, noise_error, standard_normal
-from emodc.draws import draw_bank
-from emodc.model import Model
-from emodc.wiener import wiener_errors
+from emodc.experiments.analysis.comparable import require_comparable
+from emodc.method.draws import draw_bank
+from emodc.method.linear_denoiser import wiener_errors
+from emodc.method.schedule import add_noise, noise_error, standard_normal
+from emodc.model.model import Model
+from emodc.model.store import load_model
 
 _STREAM = 0xDE0  # of `counter_rng`
 

@@ -27,20 +27,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.answers import plain_answers, require_adaptive, sequential_answers, sequential_outcome
-from emodc.checkpoint import load_model
-from emodc.classifier import class_errors, measure_errors
-from emodc.console import progress
+from emodc.calibration.stopping import simulate
+from emodc.cli.console import progress
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
-from emodc.diffusion import add_noise, noise_error
-from emodc.draws import DrawBank, draw_bank, spaced_timesteps
-from emodc.metrics import calibration_error, calibration_error_interval, negative_log_likelihood
-from emodc.model import Model
-from emodc.predict import EmotionClassifier
-from emodc.scoring import score_errors, score_images
-from emodc.sequential import KeepBest, draw_order, score_sequentially
-from emodc.stopping import simulate
+from emodc.evaluation.metrics import (
+    calibration_error,
+    calibration_error_interval,
+    negative_log_likelihood,
+)
+from emodc.inference.classifier import EmotionClassifier
+from emodc.inference.dataset_scores import score_errors, score_images
+from emodc.inference.scorer import (
+    plain_answers,
+    require_adaptive,
+    sequential_answers,
+    sequential_outcome,
+)
+from emodc.method.draws import DrawBank, draw_bank, spaced_timesteps
+from emodc.method.errors import class_errors, measure_errors
+from emodc.method.schedule import add_noise, noise_error
+from emodc.method.sequential import KeepBest, draw_order, score_sequentially
+from emodc.model.model import Model
+from emodc.model.store import load_model
 from scoring_report import draw, tables
 
 STEPS, BLOCK, PARITY_IMAGES = 100, 2, 500

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from emodc.backbones.base import Backbone
-from emodc.classifier import class_errors
-from emodc.config import Recipe, load_recipe
 from emodc.data import FaceData
-from emodc.draws import draw_bank
 from emodc.labels import BASIC7
-from emodc.model import build_backbone
-from emodc.sampling import Sampler
-from emodc.state import RunState
-from emodc.train import sample_loss
+from emodc.method.draws import draw_bank
+from emodc.method.errors import class_errors
+from emodc.model.model import build_backbone
+from emodc.training.batches import Sampler
+from emodc.training.loop import sample_loss
+from emodc.training.recipe import Recipe, load_recipe
+from emodc.training.state import RunState
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:

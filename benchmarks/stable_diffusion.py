@@ -24,14 +24,14 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from emodc.backbones.base import Backbone
-from emodc.classifier import class_errors
-from emodc.config import Recipe, parse_recipe
-from emodc.draws import draw_bank
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
-from emodc.model import build_backbone
-from emodc.sampling import Batch
-from emodc.state import RunState
-from emodc.train import sample_loss
+from emodc.method.draws import draw_bank
+from emodc.method.errors import class_errors
+from emodc.model.model import build_backbone
+from emodc.training.batches import Batch
+from emodc.training.loop import sample_loss
+from emodc.training.recipe import Recipe, parse_recipe
+from emodc.training.state import RunState
 
 _BATCH, _ROUNDS, _IMAGES, _STEPS = 4, 7, 2, 2
 _AMDIT = {"kind": "amdit", "negatives": "one"}

@@ -1,6 +1,6 @@
 """Measure where FER2013's training pictures show the landmarks, and check crops aligned to that.
 
-The positions printed are the constant `emodc.crop_geometry.FER2013_GEOMETRY`:
+The positions printed are the constant `emodc.faces.geometry.FER2013_GEOMETRY`:
 
     python scripts/fit_crop_geometry.py path/to/fer2013.csv.gz --images 4000 --sheet sheet.png
 
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.aligned import NO_FACE, aligned, measured_geometry
-from emodc.crop_geometry import CropGeometry
-from emodc.data.base import FaceData
-from emodc.data.fer2013_rows import FER2013_CODES, SIDE
-from emodc.faces import Face, FaceDetector
+from emodc.data.alignment import NO_FACE, aligned, measured_geometry
+from emodc.data.face_data import FaceData
+from emodc.data.readers.fer2013_rows import FER2013_CODES, SIDE
+from emodc.faces.detector import Face, FaceDetector
+from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)

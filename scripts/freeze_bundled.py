@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from emodc.checkpoint import load_model
 from emodc.data import open_data
-from emodc.model_files import BUNDLED
+from emodc.model.files import BUNDLED
+from emodc.model.store import load_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "frozen"
 DATA, STEPS = "synthetic:count=7,size=48", 10

@@ -29,7 +29,8 @@ _CARDS = {"A100": 312 / 3, "RTX 4090": 165 / 3}
 _TOKENS = 77
 _SAMPLES, _CLASSES, _STEPS = 120_000, 7, 100  # the recipes', RAF-DB's, the paper's
 _SCORED = {"evaluation": 3_068, "calibration": 1_226}
-"""RAF-DB's test pictures, and a tenth of each class of its training pictures (emodc.data.carve)."""
+"""RAF-DB's test pictures, and a tenth of each class of its training pictures
+(emodc.data.validation_split)."""
 
 _GIB = 2**30
 

@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from emodc.corruptions import CORRUPTIONS
-from emodc.report import markdown_table
-from emodc.robustness.tables import attack_tables, summary_table
+from emodc.experiments.robustness.tables import attack_tables, summary_table
+from emodc.reports.evaluation import markdown_table
 from marked import with_part
 
 ROOT = Path(__file__).resolve().parent.parent

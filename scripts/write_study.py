@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emodc.study.output import ACCURACY, REPORT, VALIDATION
-from emodc.study.tables import study_headline, study_section
+from emodc.experiments.study.output import ACCURACY, REPORT, VALIDATION
+from emodc.experiments.study.tables import study_headline, study_section
 from marked import has_part, with_part
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from emodc.backbones.face_unet import FaceUNetConfig
-from emodc.checkpoint import save_model
 from emodc.codecs import PixelCodec
-from emodc.crop_geometry import FER2013_GEOMETRY
-from emodc.decision import Decision
+from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.labels import BASIC7
-from emodc.model import Model, build_backbone
-from emodc.model_settings import ModelSettings
+from emodc.model.decision import Decision
+from emodc.model.model import Model, build_backbone
+from emodc.model.settings import ModelSettings
+from emodc.model.store import save_model
 
 # The networks here are small; and tests of several processes fork this one, which a pool of threads
 # would not survive.

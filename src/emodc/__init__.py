@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emodc.checkpoint import load_model
     from emodc.data import FaceData, open_data
-    from emodc.model import Model
-    from emodc.predict import EmotionClassifier
-    from emodc.prediction import Prediction
+    from emodc.inference.classifier import EmotionClassifier
+    from emodc.inference.prediction import Prediction
+    from emodc.model.model import Model
+    from emodc.model.store import load_model
 
     __version__: str
 
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "EmotionClassifier": "emodc.predict",
-    "Prediction": "emodc.prediction",
-    "Model": "emodc.model",
-    "load_model": "emodc.checkpoint",
+    "EmotionClassifier": "emodc.inference.classifier",
+    "Prediction": "emodc.inference.prediction",
+    "Model": "emodc.model.model",
+    "load_model": "emodc.model.store",
     "FaceData": "emodc.data",
     "open_data": "emodc.data",
 }

@@ -1,5 +1,5 @@
 """``python -m emodc`` is ``emodc``."""
 
-from emodc.cli import main
+from emodc.cli.app import main
 
 main()

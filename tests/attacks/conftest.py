@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.attacks.threat import Images
+from emodc.attacks.threat_model import Images
 from emodc.attacks.victims import Victim, network_victim
 
 CLASSES, SIDE = 5, 8

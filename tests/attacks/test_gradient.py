@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.conftest import gray, linear_victim, noisy
 from emodc.attacks.gradient import GradientAttack, ball_around, checkpoints
-from emodc.attacks.hunt import Draws, FixedDraws, FreshDraws, Hunt
 from emodc.attacks.losses import LossName, attack_loss, margin
-from emodc.attacks.threat import NORMS, Images, Norm, distances
+from emodc.attacks.search import Draws, FixedDraws, FreshDraws, Hunt
+from emodc.attacks.threat_model import NORMS, Images, Norm, distances
 from emodc.attacks.victims import Victim, network_victim, predictions
+from tests.attacks.conftest import gray, linear_victim, noisy
 
 EPS: dict[Norm, float] = {"linf": 0.25, "l2": 2.0}
 ATTACKS = [

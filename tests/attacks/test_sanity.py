@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.conftest import noisy
 from emodc.attacks.gradient import GradientAttack
-from emodc.attacks.hunt import FixedDraws, FreshDraws
 from emodc.attacks.sanity import (
     Finding,
     agree,
@@ -16,8 +14,10 @@ from emodc.attacks.sanity import (
     never_helps,
     unbounded_attack_wins,
 )
-from emodc.attacks.threat import NORMS, Images, Norm
+from emodc.attacks.search import FixedDraws, FreshDraws
+from emodc.attacks.threat_model import NORMS, Images, Norm
 from emodc.attacks.victims import Victim, network_victim
+from tests.attacks.conftest import noisy
 
 EPS: dict[Norm, float] = {"linf": 0.11, "l2": 0.72}
 ATTACK = GradientAttack(loss="ce", steps=10)

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from emodc.attacks.victims import Deployed, diffusion_victim, network_victim, predictions
 from emodc.backbones.face_unet import FaceUNet
-from emodc.classifier import posterior
-from emodc.decision import Decision, NoiseFloor
-from emodc.model import Model
+from emodc.method.errors import posterior
+from emodc.model.decision import Decision, NoiseFloor
+from emodc.model.model import Model
 
 STEPS = 5
 

@@ -5,7 +5,7 @@ import pytest
 
 from emodc.corruptions.obstruction import Liquid, cover_eyes, cover_mouth, drops, splash
 from emodc.corruptions.pixels import Pixels
-from emodc.crop_geometry import FER2013_GEOMETRY, CropGeometry
+from emodc.faces.geometry import FER2013_GEOMETRY, CropGeometry
 
 Cover = Callable[[Pixels, float, CropGeometry], Pixels]
 

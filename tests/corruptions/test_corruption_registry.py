@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from emodc.corruptions import CORRUPTIONS, SUITES, corrupt
-from emodc.crop_geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY
-from emodc.data.synthetic import read_synthetic
+from emodc.data.synthetic.dataset import read_synthetic
+from emodc.faces.geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY
 
 Picture = NDArray[np.uint8]
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from emodc.corruptions import SEQUENCES, flip_rate, sequence
-from emodc.data.synthetic import read_synthetic
+from emodc.data.synthetic.dataset import read_synthetic
 
 CENTRED = ("brightness", "translate", "rotate", "scale", "shear")
 FRESH = ("gaussian_noise", "shot_noise")

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from emodc.cli import app
+from emodc.cli.app import app
 from emodc.data import Release, open_release
-from emodc.data.base import OnDemand
 from emodc.data.check import check as check_release
 from emodc.data.contact_sheet import contact_sheet
+from emodc.data.face_data import OnDemand
 from emodc.data.registry import data_set_names
 from emodc.labels import BASIC7
 

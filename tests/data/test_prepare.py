@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from emodc.cli import app
-from emodc.crop_geometry import ARCFACE_GEOMETRY
+from emodc.cli.app import app
 from emodc.data import Release, open_data, open_release
-from emodc.data.base import OnDemand
+from emodc.data.face_data import OnDemand
 from emodc.data.journal import digest_of
 from emodc.data.prepare import prepare
+from emodc.faces.geometry import ARCFACE_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodc.data.carve import carve
 from emodc.data.release import Release
+from emodc.data.validation_split import carve
 from emodc.labels import BASIC7
 
 

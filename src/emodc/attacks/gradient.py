@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emodc.attacks.hunt import Draws, Found, Hunt
 from emodc.attacks.losses import LossName
-from emodc.attacks.threat import Ball, Images, Norm
+from emodc.attacks.search import Draws, Found, Hunt
+from emodc.attacks.threat_model import Ball, Images, Norm
 from emodc.attacks.victims import Victim
 
 _START_STREAM = 0x57A27  # of `counter_rng`
@@ -34,7 +34,7 @@ class GradientAttack:
         restarts: random starting points, each tried on the images that are not fooled yet.
         targets: how many wrong classes are aimed at, one after the other, beginning with the
             most likely; 0 aims at none in particular.
-        stop_when_fooled: see :class:`emodc.attacks.hunt.Hunt`.
+        stop_when_fooled: see :class:`emodc.attacks.search.Hunt`.
 
     Raises:
         ValueError: a number is out of range.

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from emodc.attacks.gradient import GradientAttack, ball_around
-from emodc.attacks.hunt import Attack, Draws, FreshDraws, loss_gradient
 from emodc.attacks.losses import attack_loss, margin
+from emodc.attacks.search import Attack, Draws, FreshDraws, loss_gradient
 from emodc.attacks.square import Square
-from emodc.attacks.threat import Images, Norm, distances, full_range
+from emodc.attacks.threat_model import Images, Norm, distances, full_range
 from emodc.attacks.victims import Victim, predictions
 
 _STREAM = 0x5A17E  # of `counter_rng`

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.attacks.gradient import ball_around
-from emodc.attacks.hunt import Draws, Found, FreshDraws, Hunt
-from emodc.attacks.threat import Images, Norm
+from emodc.attacks.search import Draws, Found, FreshDraws, Hunt
+from emodc.attacks.threat_model import Images, Norm
 from emodc.attacks.victims import Victim
-from emodc.diffusion import counter_rng
+from emodc.method.schedule import counter_rng
 
 _STREAM = 0x5C0A2E  # of `counter_rng`
 _MOST_QUERIES = 2**24
@@ -33,7 +33,7 @@ class Square:
     Attributes:
         queries: how often the victim is asked about an image.
         share: of the pixels in the first squares.
-        stop_when_fooled: see :class:`emodc.attacks.hunt.Hunt`.
+        stop_when_fooled: see :class:`emodc.attacks.search.Hunt`.
 
     Raises:
         ValueError: a number is out of range.

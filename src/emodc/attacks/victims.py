@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from emodc.classifier import DEFAULT_PAIRS
-from emodc.draws import show
-from emodc.model import Model
+from emodc.method.draws import show
+from emodc.method.errors import DEFAULT_PAIRS
+from emodc.model.model import Model
 
 Rule = Callable[[Tensor, int], Tensor]
 """Pixels (B, C, H, W) in [0, 1] and the seed of the draws -> logits (B, K)."""
@@ -61,7 +61,7 @@ def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Vi
     """Return a diffusion classifier as a victim.
 
     Its pixels are those that the codec standardises, so x0 is a differentiable function of them.
-    The logits order the classes as :func:`emodc.classifier.posterior` does; its power, which
+    The logits order the classes as :func:`emodc.method.errors.posterior` does; its power, which
     changes no order, is left out because its gradient is infinite at the leading class.
 
     Memory is that of one call of the network, forward and backward, whatever the number of

@@ -51,7 +51,7 @@ class Network(nn.Module, ABC):
         return self.state_dict()
 
     def split(self) -> None:
-        """Split the weights over all processes (see `emodc.sharding`).
+        """Split the weights over all processes (see `emodc.support.fsdp`).
 
         Raises:
             ValueError: it cannot be split.
@@ -70,7 +70,7 @@ class Backbone(Network):
     """A network that predicts noise under several prompts at once.
 
     Prompt ids are classes 0..K-1 in label order, null = K, non-class = K + 1 (see
-    :mod:`emodc.prompts`). Predictions are of the noise eps, whatever the network predicts
+    :mod:`emodc.method.prompts`). Predictions are of the noise eps, whatever the network predicts
     inside.
     """
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier
-from emodc.diffusion import Schedule
 from emodc.labels import BASIC8, LabelSet, canonical_name, label_set_of
+from emodc.method.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

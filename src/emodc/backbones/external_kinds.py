@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emodc.backbones.external import External, ExternalClassifier, one_line
-from emodc.extras import importing
+from emodc.support.optional import importing
 
 
 @dataclass(frozen=True, kw_only=True)

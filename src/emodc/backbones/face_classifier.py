@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier, load_weights
 from emodc.backbones.face_trunk import FaceTrunk, TrunkSizes
-from emodc.diffusion import Schedule, add_noise
+from emodc.method.schedule import Schedule, add_noise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodc.backbones.base import Network
-from emodc.diffusion import Schedule
+from emodc.method.schedule import Schedule
 
 GROUPS = 8
 """Of group normalisation; every width is a multiple of it."""

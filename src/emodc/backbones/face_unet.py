@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from emodc.backbones.base import Backbone, load_weights
 from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
-from emodc.diffusion import Schedule
+from emodc.method.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

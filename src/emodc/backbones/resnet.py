@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier, load_weights
-from emodc.diffusion import Schedule
-from emodc.extras import importing
+from emodc.method.schedule import Schedule
+from emodc.support.optional import importing
 
 _GROUPS = 8
 

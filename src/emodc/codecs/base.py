@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.faces import whole_image_crop
-from emodc.images import as_rgb
+from emodc.faces.detector import whole_image_crop
+from emodc.faces.reading import as_rgb
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ class Codec(Protocol):
 
         Args:
             crops: B pictures, uint8, each (H, W) gray or (H, W, 3) RGB, of any size; see
-                :func:`emodc.faces.whole_image_crop` for how they become square.
+                :func:`emodc.faces.detector.whole_image_crop` for how they become square.
             device: where to compute.
 
         Returns:

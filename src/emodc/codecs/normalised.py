@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from emodc.codecs.base import CPU, square
-from emodc.images import as_rgb
+from emodc.faces.reading import as_rgb
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.backbones.stable_diffusion.checkpoint import CheckpointSource, SDCheckpoint
 from emodc.codecs.base import CPU, square
-from emodc.extras import importing
-from emodc.images import as_rgb
-from emodc.sd_checkpoint import CheckpointSource, SDCheckpoint
+from emodc.faces.reading import as_rgb
+from emodc.support.optional import importing
 
 _AT_ONCE = 4  # pictures in one call of the autoencoder: bounds memory, hardly costs speed
 

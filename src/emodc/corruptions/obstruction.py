@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from emodc.corruptions.pixels import Pixels
-from emodc.crop_geometry import LANDMARKS, CropGeometry
+from emodc.faces.geometry import LANDMARKS, CropGeometry
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)

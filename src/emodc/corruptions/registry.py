@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emodc.corruptions import blur, digital, noise, obstruction
 from emodc.corruptions.obstruction import MUD, WATER, Liquid
 from emodc.corruptions.pixels import Pixels, Scene, at_100, random_numbers, to_image, to_pixels
-from emodc.crop_geometry import FER2013_GEOMETRY, CropGeometry
+from emodc.faces.geometry import FER2013_GEOMETRY, CropGeometry
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """From mild to severe."""

@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.base import SPLITS, OnDemand
 from emodc.data.duplicates import Prints, Progress, near_pairs, take_prints
+from emodc.data.face_data import SPLITS, OnDemand
 from emodc.data.release import Release
 
 _EXAMPLES = 10

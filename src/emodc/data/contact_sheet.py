@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from emodc.data.base import SPLITS
+from emodc.data.face_data import SPLITS
 from emodc.data.release import Release
 
 _TILE = 72  # side of a picture, in pixels

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emodc.files import PART, explained, write_atomically
+from emodc.support.files import PART, explained, write_atomically
 
 _NAME = "journal.jsonl"
 

@@ -13,9 +13,9 @@ A picture in which no face is found fails; its whole is never taken instead. Of 
 largest is taken.
 
 Splits are honest: training pictures that are also evaluated on, pixel for pixel, are left out, and
-where the owners give no validation split, one is carved out of train (`emodc.data.carve`) that
-parts neither the pictures of a person nor copies and near-copies of one picture
-(`emodc.data.duplicates`).
+where the owners give no validation split, one is carved out of train
+(`emodc.data.validation_split`) that parts neither the pictures of a person nor copies and
+near-copies of one picture (`emodc.data.duplicates`).
 
 While the work goes on, every finished picture is entered in a journal. Running again after an
 interruption, even a ``kill -9``, takes these as they are and ends with the same bytes.
@@ -34,16 +34,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.crop_geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY, CropGeometry, with_margin
-from emodc.data.base import SPLITS
-from emodc.data.carve import carve
-from emodc.data.csv_list import MANIFEST
 from emodc.data.duplicates import Progress, group_keys, near_pairs, take_prints
+from emodc.data.face_data import SPLITS
 from emodc.data.journal import Journal, digest_of
+from emodc.data.readers.csv_list import MANIFEST
 from emodc.data.release import Release
-from emodc.faces import FaceDetector, crop_face, enlarged, whole_image_crop
-from emodc.files import write_atomically
-from emodc.images import as_rgb
+from emodc.data.validation_split import carve
+from emodc.faces.detector import FaceDetector, crop_face, enlarged, whole_image_crop
+from emodc.faces.geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY, CropGeometry, with_margin
+from emodc.faces.reading import as_rgb
+from emodc.support.files import write_atomically
 
 GEOMETRIES: Mapping[str, CropGeometry] = {
     "arcface": ARCFACE_GEOMETRY,
@@ -73,7 +73,7 @@ def prepare(
         size: side of the crops in pixels.
         geometry: where they show the landmarks, one of `GEOMETRIES`; None takes every picture for
             a face crop already and only makes it square and resizes it.
-        margin: see `emodc.crop_geometry.with_margin`.
+        margin: see `emodc.faces.geometry.with_margin`.
         splits: which to write; all that have labelled pictures if not given.
         progress: called as pictures are decoded, then from 0 again as they are written.
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from emodc.data.affectnet import read_affectnet
-from emodc.data.base import SPLITS, FaceData
-from emodc.data.ckplus import read_ckplus
-from emodc.data.csv_list import read_csv_list
-from emodc.data.fer2013 import read_fer2013
-from emodc.data.fer2013plus import read_fer2013plus
-from emodc.data.folder import read_folder
-from emodc.data.hugging_face import read_hugging_face
-from emodc.data.rafdb import read_rafdb, read_rafdb_compound
+from emodc.data.face_data import SPLITS, FaceData
+from emodc.data.readers.affectnet import read_affectnet
+from emodc.data.readers.ckplus import read_ckplus
+from emodc.data.readers.csv_list import read_csv_list
+from emodc.data.readers.fer2013 import read_fer2013
+from emodc.data.readers.fer2013plus import read_fer2013plus
+from emodc.data.readers.folder import read_folder
+from emodc.data.readers.hugging_face import read_hugging_face
+from emodc.data.readers.rafdb import read_rafdb, read_rafdb_compound
+from emodc.data.readers.sfew import read_sfew
 from emodc.data.release import Release
-from emodc.data.sfew import read_sfew
-from emodc.data.synthetic import read_synthetic
+from emodc.data.synthetic.dataset import read_synthetic
 from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
 
 

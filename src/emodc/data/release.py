@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.crop_geometry import CropGeometry
-from emodc.data.base import SPLITS, FaceData
-from emodc.data.carve import VALIDATION_SHARE, carve
-from emodc.images import IMAGE_SUFFIXES, read_image
+from emodc.data.face_data import SPLITS, FaceData
+from emodc.data.validation_split import VALIDATION_SHARE, carve
+from emodc.faces.geometry import CropGeometry
+from emodc.faces.reading import IMAGE_SUFFIXES, read_image
 from emodc.labels import LabelSet
 
 
@@ -94,8 +94,8 @@ class Release:
         """Return the labelled images of one split.
 
         Where the owners give no validation split, a tenth of ``train`` is set aside: stratified,
-        by subject where those are known (`emodc.data.carve`). Training rows that are also
-        evaluated on are left out. The notes count all that.
+        by subject where those are known (`emodc.data.validation_split`). Training rows that are
+        also evaluated on are left out. The notes count all that.
 
         Raises:
             ValueError: there is no such split, or it has no labelled image.

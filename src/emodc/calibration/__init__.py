@@ -1,0 +1,1 @@
+"""Fitting the decision on validation data."""

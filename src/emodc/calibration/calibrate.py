@@ -1,0 +1,164 @@
+"""Calibrating a model: everything of its `Decision` that validation data can tell.
+
+Half of the images fits the weights of the timesteps and the temperatures. The other half, which
+these have not seen, gives the stopping thresholds and prediction sets their guarantees, and the
+figures reported.
+"""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emodc.backbones.base import Classifier
+from emodc.calibration.noise import account_for_noise
+from emodc.calibration.posterior import (
+    best_steps,
+    fit_posterior,
+    fit_scale,
+    fit_weights,
+    least_probability,
+)
+from emodc.calibration.stopping import Half, figures_of, fit_adaptive
+from emodc.data.face_data import FaceData
+from emodc.data.subset import stratified_subset
+from emodc.inference.dataset_scores import Progress, score_errors, score_images
+from emodc.inference.scorer import plain_answers
+from emodc.method.draws import spaced_timesteps
+from emodc.method.errors import posterior
+from emodc.model.decision import Decision, FewSteps
+from emodc.model.model import Model
+from emodc.support.distributed import ALONE, World
+
+FEW = (1, 2, 4, 8, 16)
+"""Numbers of draws for which the best timesteps are sought."""
+
+_LEAST_IMAGES = 50
+
+
+def calibrate(
+    model: Model,
+    data: FaceData,
+    *,
+    steps: int = 100,
+    block: int = 2,
+    seed: int = 0,
+    limit: int | None = None,
+    confidence: float = 0.95,
+    coverage: float = 0.9,
+    folder: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    world: World = ALONE,
+) -> Model:
+    """Fit a model's decision on validation data.
+
+    Args:
+        model: what to calibrate; its weights stay as they are.
+        data: images that it was not trained on, and that will not be reported on.
+        steps: S of the answer that sequential scoring aims at.
+        block: draws that it takes at a time.
+        seed: of the draws.
+        limit: use a stratified subset of this many images.
+        confidence: with which each stopping threshold keeps its promise.
+        coverage: share of images whose true class the prediction set shall hold.
+        folder: where measured errors are kept; an interrupted calibration goes on there.
+        progress: is told how far the measuring is.
+        world: the processes that share the measuring; all of them get the model.
+
+    Returns:
+        The model with its new decision, and ``facts["calibration"]``: data, number of images,
+        date, whether noise is accounted for, and figures on the half that fitted nothing. A rival
+        that sees noise only learns to account for it; its temperature was fitted in training.
+
+    Raises:
+        ValueError: the model is a rival that sees no noise, the data set has other classes than
+            the model, or fewer than 50 readable images; ``folder`` holds other errors.
+        OSError: ``folder`` cannot be written.
+    """
+    if not model.sees_noise:
+        raise ValueError(
+            f"'{model.name}' is a discriminative classifier: its temperature was fitted in "
+            "training, and there is no more to calibrate"
+        )
+    if data.label_set.classes != model.label_set.classes:
+        raise ValueError(
+            f"the model tells {', '.join(model.label_set.classes)} apart, the data set has "
+            f"{', '.join(data.label_set.classes)}; calibrate on data with the model's classes"
+        )
+    if limit is not None:
+        data = data.subset(stratified_subset(data.labels, limit, seed))
+    model, noise = account_for_noise(
+        model, data, seed=seed, folder=folder, progress=progress, world=world
+    )
+    facts: dict[str, Any] = {
+        "data": data.name,
+        "split": data.split,
+        "fingerprint": data.fingerprint(),
+        "seed": seed,
+        "date": date.today().isoformat(),
+        "noise": noise,
+    }
+    if isinstance(model.backbone, Classifier):
+        return replace(model, facts={**model.facts, "calibration": facts})
+    score = score_errors(model, steps=steps, seed=seed)
+    settings = {"steps": steps, "seed": seed}
+    scores = score_images(
+        model, data, score, settings, folder=folder, progress=progress, world=world
+    )
+    if len(scores.index) < _LEAST_IMAGES:
+        raise ValueError(
+            f"{data.name}: {len(scores.index)} images can be read; "
+            f"calibration takes at least {_LEAST_IMAGES}"
+        )
+    errors = scores.values["errors"]
+    labels = torch.from_numpy(data.labels)[scores.index]
+    fit, hold = _halves(errors, labels, seed)
+
+    timesteps = model.schedule.timesteps
+    t = spaced_timesteps(timesteps, steps)
+    weights = fit_weights(fit.errors, fit.labels)
+    scale, power = fit_posterior((fit.errors.double() * weights).mean(dim=2), fit.labels)
+    probabilities = posterior(hold.errors, scale, weights, power)
+    adaptive, stop_figures = fit_adaptive(
+        fit, hold, weights, timesteps, block, confidence, coverage
+    )
+    few = best_steps(fit.errors, fit.labels, [m for m in FEW if m < steps])
+    decision = Decision(
+        mirror=model.decision.mirror,
+        noise_floor=model.decision.noise_floor,
+        scale=scale,
+        power=power,
+        weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
+        adaptive=adaptive,
+        few_steps=tuple(
+            FewSteps(
+                t=tuple(t[list(chosen)].tolist()),
+                scale=fit_scale(fit.errors[:, :, list(chosen)], fit.labels),
+            )
+            for chosen in few.values()
+        ),
+        coverage=coverage,
+        least_probability=least_probability(probabilities, hold.labels, coverage),
+    )
+    facts |= {
+        "images": len(labels),
+        "steps": steps,
+        "held_out": {
+            "images": len(hold.labels),
+            "before": figures_of(plain_answers(model, hold.errors, t).probabilities, hold.labels),
+            "after": figures_of(probabilities, hold.labels),
+            "stops": stop_figures,
+        },
+    }
+    return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
+
+
+def _halves(errors: Tensor, labels: Tensor, seed: int) -> tuple[Half, Half]:
+    chosen = stratified_subset(labels.numpy(), len(labels) // 2, seed)
+    first = torch.zeros(len(labels), dtype=torch.bool)
+    first[torch.from_numpy(np.asarray(chosen))] = True
+    return Half(errors[first], labels[first]), Half(errors[~first], labels[~first])

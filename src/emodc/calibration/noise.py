@@ -1,0 +1,147 @@
+"""Whether a model should account for the noise that pictures carry, told on validation data.
+
+Accounting for noise (`emodc.method.noise_level`, `emodc.method.errors`) should help on noisy
+pictures and cost nothing on clean ones. Whether it does is measured on pictures with Gaussian noise
+added, and it is kept only if it does. The same pictures tell how much their errors must count for
+the temperature of clean pictures to suit them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emodc.calibration.posterior import fit_posterior
+from emodc.codecs import PixelCodec
+from emodc.corruptions import corrupt
+from emodc.data.face_data import FaceData
+from emodc.data.subset import stratified_subset
+from emodc.evaluation.metrics import accuracy
+from emodc.faces.geometry import FER2013_GEOMETRY
+from emodc.inference.dataset_scores import Progress, Scores, score_errors, score_images
+from emodc.inference.scorer import plain_answers
+from emodc.method.draws import spaced_timesteps
+from emodc.method.noise_level import diagonal_detail, error_gain
+from emodc.model.decision import NoiseFloor
+from emodc.model.model import Model
+from emodc.support.distributed import ALONE, World
+
+NOISE = "gaussian_noise"
+"""The corruption that accounting for noise is tried on."""
+
+_SEVERITIES = (1, 3, 5)
+_IMAGES, _STEPS = 500, 20  # of each trial
+_CLEAN = 0.99  # share of clean pictures that count as clean
+_COST = 0.005  # accuracy on clean pictures that accounting for noise may cost
+_GAINS = (0.0, *(2 ** (i / 8) for i in range(-16, 65)))  # 1/4 to 256
+
+
+def account_for_noise(
+    model: Model,
+    data: FaceData,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    world: World = ALONE,
+) -> tuple[Model, dict[str, Any]]:
+    """Fit how clean pictures look, and let the model account for noise where that helps it.
+
+    Args:
+        model: what to decide on; its weights stay as they are.
+        data: clean validation images.
+        seed: of the choice of images, of the draws and of the noise.
+        folder: where measured errors are kept.
+        progress: is told how far each trial is.
+        world: the processes that share the measuring; all of them get the model.
+
+    Returns:
+        The model, with a noise floor or without, and the figures that decided: accuracies on clean
+        and on noisy images (by severity), with and without accounting for noise; and the loss on
+        the noisy ones (nats) without the gain of the floor and with it. Without a floor
+        and figures where noise cannot be told from pixels: a model that sees no noise, or x0 that
+        are latents.
+
+    Raises:
+        ValueError: no image can be read; ``folder`` holds other errors.
+        OSError: ``folder`` cannot be written.
+    """
+    plain = model.ignoring_noise()
+    if not (model.sees_noise and isinstance(model.settings.codec, PixelCodec)):
+        return plain, {}
+    floor = _noise_floor(model, data)
+    aware = model.with_noise_floor(floor)
+    chosen = data.subset(stratified_subset(data.labels, min(_IMAGES, len(data)), seed))
+    trials, measured = [], []
+    for severity in (0, *_SEVERITIES):
+        pictures = _noisy(chosen, severity, seed) if severity else chosen
+        right = {}
+        for name, candidate in (("plain", plain), ("noise_aware", aware)):
+            scores = score_images(
+                candidate,
+                pictures,
+                score_errors(candidate, steps=_STEPS, seed=seed),
+                {"steps": _STEPS, "seed": seed},
+                folder=None if folder is None else folder / f"noise-{severity}-{name}",
+                progress=progress,
+                world=world,
+            )
+            labels = torch.from_numpy(pictures.labels)[scores.index]
+            right[name] = _accuracy(candidate, scores.values["errors"], labels)
+        measured.append((scores, labels))  # of the model that accounts for noise
+        trials.append({"severity": severity, "images": len(labels), **right})
+    clean, *noisy = trials
+    helped = sum(trial["noise_aware"] - trial["plain"] for trial in noisy) / len(noisy)
+    kept = helped > 0 and clean["noise_aware"] >= clean["plain"] - _COST
+    figures = {"noise": NOISE, "steps": _STEPS, "trials": trials, "kept": kept}
+    if not kept:
+        return plain, figures
+    losses = _losses(*measured)
+    gain = min(losses, key=losses.__getitem__)
+    figures |= {"loss_without_gain": losses[0.0], "loss": losses[gain]}
+    return model.with_noise_floor(floor.model_copy(update={"gain": gain})), figures
+
+
+def _losses(clean: tuple[Scores, Tensor], *noisy: tuple[Scores, Tensor]) -> dict[float, float]:
+    """Return by gain the loss on noisy pictures under the posterior that clean ones fit."""
+    scale, power = fit_posterior(_means([clean]), clean[1])
+    means, labels = _means(noisy), torch.cat([labels for _, labels in noisy])
+    gaps = means - means.min(dim=1, keepdim=True).values
+    sigma = torch.cat([scores.values["sigma"] for scores, _ in noisy]).double().unsqueeze(1)
+    return {
+        gain: float(F.cross_entropy(-scale * (error_gain(gain, sigma) * gaps) ** power, labels))
+        for gain in _GAINS
+    }
+
+
+def _means(trials: Sequence[tuple[Scores, Tensor]]) -> Tensor:
+    return torch.cat([scores.values["errors"].double().mean(dim=2) for scores, _ in trials])
+
+
+def _noise_floor(model: Model, data: FaceData) -> NoiseFloor:
+    """Return the typical detail of clean pictures, and the most that counts as clean."""
+    # Images that cannot be read are skipped, and named, when they are scored.
+    details = [diagonal_detail(model.settings.codec.encode([each])) for each in data.readable()]
+    if not details:
+        raise ValueError(f"{data.name}: no image can be read")
+    detail = torch.cat(details)
+    least = float(detail.quantile(_CLEAN))
+    return NoiseFloor(texture=float(detail.median()), least=min(least, 1 - 1e-6))
+
+
+def _noisy(data: FaceData, severity: int, seed: int) -> FaceData:
+    geometry = data.geometry or FER2013_GEOMETRY
+    return replace(
+        data,
+        reader=lambda i: corrupt(data.image(i), NOISE, severity, seed, i, geometry),
+        stamp=lambda i: f"{data.stamp(i)}/{NOISE}/{severity}/{seed}",
+    )
+
+
+def _accuracy(model: Model, errors: Tensor, labels: Tensor) -> float:
+    t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
+    return accuracy(plain_answers(model, errors, t).probabilities.argmax(dim=1), labels)

@@ -1,0 +1,255 @@
+"""Calibration: fitting on validation data how errors become probabilities.
+
+Everything here works on errors that have been measured already, (N, K, S); nothing asks a network.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emodc.method.forecast import FREEDOM, gap_covariance
+
+LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
+"""Bounds of the scale, in units of 1 / error: nearly uniform posteriors, and those in which
+gaps as small as float32 rounding decide."""
+
+_HALVINGS = 60  # of the log-scale bracket: to the precision of float64
+_POWERS = tuple(0.25 + 0.05 * i for i in range(26))  # 0.25 to 1.5
+_FOLDS = 5
+_SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003)
+_ROUNDS = 20  # of the EM algorithm: to three digits
+_LEAST_SHARE = 1e-3  # of a draw's variance that is its own, so that covariances can be inverted
+
+GAP_BINS = 25
+"""Bins of the timesteps in the model of the gaps."""
+
+
+def fit_scale(errors: Tensor, labels: Tensor) -> float:
+    """Return the inverse temperature that makes the posterior most likely on these images.
+
+    It minimises the mean of ``-log softmax_y(-scale * d)``, the temperature scaling of Guo et
+    al. (ICML 2017, section 4.2) for the diffusion classifier. That is convex in the scale, and
+    its slope ``mean(d_y) - mean(E_p d)`` only rises, so bisection finds the minimum.
+
+    Args:
+        errors: (N, K, S) from :func:`emodc.method.errors.class_errors`, or (N, K) their means.
+        labels: (N,) int64, true classes.
+
+    Returns:
+        The scale, within `LEAST_SCALE` and `GREATEST_SCALE`; for images that are all
+        classified correctly the likelihood rises without end, and one pseudo-image without a
+        class (Platt's correction, "Probabilistic Outputs for Support Vector Machines", 1999)
+        keeps the confidence to what N images can support.
+
+    Raises:
+        ValueError: an error is not finite.
+    """
+    d = errors.double().reshape(len(labels), errors.shape[1], -1).mean(dim=2)  # (N, K)
+    if not bool(d.isfinite().all()):
+        raise ValueError("cannot fit the scale: some errors are NaN or infinite")
+    # The pseudo-image: every label is uncertain by 1 / (N + 1), spread over the classes.
+    doubt = 1 / (len(d) + 1)
+    d_y = d.gather(1, labels.unsqueeze(1)).squeeze(1)  # (N,)
+    wanted = (1 - doubt) * d_y.mean() + doubt * d.mean()
+    low, high = math.log(LEAST_SCALE), math.log(GREATEST_SCALE)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        expected = (torch.softmax(-math.exp(middle) * d, dim=1) * d).sum(dim=1).mean()
+        if wanted < expected:  # the truth lies lower than the posterior thinks: sharpen it
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
+def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the scale and the power that make the posterior most likely on these images.
+
+    Errors are quadratic in how far the prompts' predictions lie apart, so a gap grows faster than
+    the evidence behind it; a power below 1 undoes that, where one temperature for small and large
+    gaps is too bold for the ones and too cautious for the others.
+
+    Args:
+        means: (N, K) mean errors, or their gaps to the best class.
+        labels: (N,) int64, true classes.
+
+    Returns:
+        Scale (see `fit_scale`) and power, for :func:`emodc.method.errors.posterior`.
+
+    Raises:
+        ValueError: a mean is not finite.
+    """
+    d = means.double()
+    gaps = d - d.min(dim=1, keepdim=True).values  # (N, K)
+    fits = [(fit_scale(gaps**power, labels), power) for power in _POWERS]
+
+    def loss(fit: tuple[float, float]) -> float:
+        return float(F.cross_entropy(-fit[0] * gaps ** fit[1], labels))
+
+    return min(fits, key=loss)
+
+
+def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
+    """Return weights of the draws that make the posterior most likely on unseen images.
+
+    Timesteps differ in how much they tell. The weights minimise the cross-entropy of
+    ``softmax(-scale * mean_s w_s d_s)`` plus a penalty on ``log w``, which shrinks them towards
+    equal ones; how much is chosen by cross-validation, which may also leave them equal.
+
+    Args:
+        errors: (N, K, S) float32.
+        labels: (N,) int64.
+
+    Returns:
+        (S,) float64, positive, of mean 1.
+    """
+    fold = torch.arange(len(labels)) % _FOLDS
+    equal = torch.ones(errors.shape[2], dtype=torch.float64)
+    d = errors.double()
+
+    def unseen_losses(shrinkage: float | None) -> Tensor:
+        losses = torch.empty(len(labels), dtype=torch.float64)
+        for number in range(_FOLDS):
+            seen, unseen = fold != number, fold == number
+            w = equal if shrinkage is None else _fit(d[seen], labels[seen], shrinkage)
+            logits = -fit_scale(d[seen] * w, labels[seen]) * (d[unseen] * w).mean(dim=2)
+            losses[unseen] = F.cross_entropy(logits, labels[unseen], reduction="none")
+        return losses
+
+    plain = unseen_losses(None)
+    gains = {shrinkage: plain - unseen_losses(shrinkage) for shrinkage in _SHRINKAGES}
+    best = max(gains, key=lambda shrinkage: float(gains[shrinkage].mean()))
+    gain = gains[best]
+    # Equal weights stay unless the gain stands out from its noise.
+    clear = gain.mean() > 2 * gain.std() / len(gain) ** 0.5
+    return _fit(d, labels, best) if bool(clear) else equal
+
+
+def _fit(d: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
+    """Return (S,) weights for the errors d (N, K, S) float64 at one strength of the penalty."""
+    start = math.log(fit_scale(d, labels))
+    parameters = torch.zeros(d.shape[2] + 1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([parameters], max_iter=60, line_search_fn="strong_wolfe")
+    steps = d.shape[2]
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        log_w, log_scale = parameters[:-1], parameters[-1] + start
+        w = torch.softmax(log_w, dim=0)  # of sum 1
+        loss = F.cross_entropy(-log_scale.exp() * (d @ w), labels)
+        loss = loss + shrinkage * log_w.square().mean()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return torch.softmax(parameters.detach()[:-1], dim=0) * steps
+
+
+def fit_gap_model(gaps: Tensor, t: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
+    """Return the covariance over timesteps of the gaps between two close classes.
+
+    The model of `emodc.method.forecast`, over `GAP_BINS` equal bins of 0..T-1, fitted by
+    alternating between the covariance of the gaps, each image's divided by its scale, and the
+    scales (the EM algorithm for the multivariate t, with the step of Kent, Tyler & Vardi, Commun.
+    Stat. 1994).
+
+    Args:
+        gaps: (N, S) gaps of the second-best class to the best.
+        t: (S,) int64, timesteps of the draws.
+        timesteps: T.
+
+    Returns:
+        ``between`` (bins, bins) and ``within`` (bins,), float64, in the units of the errors
+        squared; bins fewer than `GAP_BINS` if S is small.
+    """
+    bins = max(1, min(GAP_BINS, len(t) // 2))
+    member = F.one_hot(t * bins // timesteps, bins).double()  # (S, bins)
+    count = member.sum(dim=0)
+    pairs = (torch.outer(count, count) - torch.diag(count)).clamp_min(1)  # of different draws
+    scale = torch.ones(len(gaps), 1, dtype=torch.float64)
+    for _ in range(_ROUNDS):
+        scaled = gaps.double() / scale.sqrt()
+        sums, squares = (
+            scaled @ member,
+            (scaled.square() @ member).mean(dim=0),
+        )  # (N, bins), (bins,)
+        between = (sums.T @ sums / len(gaps) - torch.diag(squares)) / pairs
+        values, vectors = torch.linalg.eigh(between)
+        between = (vectors * values.clamp_min(0)) @ vectors.T  # as a covariance must be
+        total = squares / count
+        within = (total - between.diag()).maximum(_LEAST_SHARE * total)
+        covariance = gap_covariance(between, within, t, timesteps)
+        solved = torch.linalg.solve(covariance, gaps.double().T).T  # (N, S)
+        distance = (gaps.double() * solved).sum(dim=1, keepdim=True)
+        scale = (distance + FREEDOM) / (len(t) + FREEDOM)
+        scale = scale * scale.reciprocal().mean()  # leaves the fixed point, and hastens to it
+    return between, within
+
+
+def best_steps(errors: Tensor, labels: Tensor, counts: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Return, for each number of draws, those that tell the classes apart best together.
+
+    Draws are added one by one, each time the one after which the likelihood, at its best scale,
+    is highest.
+
+    Args:
+        errors: (N, K, S).
+        labels: (N,) int64.
+        counts: numbers M of draws, 1 <= M <= S.
+
+    Returns:
+        By M, the positions of M draws in ascending order.
+    """
+    d = errors.double()
+    chosen: list[int] = []
+    total = torch.zeros_like(d[:, :, 0])
+    found = {}
+    for size in range(1, max(counts) + 1):
+        candidates = [s for s in range(d.shape[2]) if s not in chosen]
+
+        def loss(s: int, before: Tensor = total) -> float:
+            mean = before + d[:, :, s]
+            return float(F.cross_entropy(-fit_scale(mean, labels) * mean, labels))
+
+        added = min(candidates, key=loss)
+        chosen.append(added)
+        total = total + d[:, :, added]
+        if size in counts:
+            found[size] = tuple(sorted(chosen))
+    return found
+
+
+def least_probability(probabilities: Tensor, labels: Tensor, coverage: float) -> float:
+    """Return the threshold of a prediction set that holds the true class often enough.
+
+    Split conformal prediction with the score ``1 - p_y`` (Sadinle et al., JASA 2019): on
+    exchangeable images the set ``{c: p_c >= threshold}`` holds the true class with a probability
+    of at least ``coverage``. The images must not have been used to fit the probabilities.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) int64.
+        coverage: wanted, in (0, 1).
+
+    Returns:
+        The threshold; 0, which admits every class, if N images are too few to tell.
+    """
+    p_true = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1).sort().values  # (N,) rising
+    allowed = math.floor((1 - coverage) * (len(labels) + 1))  # images that may be left out
+    return float(p_true[allowed - 1]) if allowed else 0.0
+
+
+def binomial_tail(successes: int, trials: int, probability: float) -> float:
+    """Return P(X <= successes) of a binomial variable."""
+    logs = [
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * math.log(probability)
+        + (trials - k) * math.log1p(-probability)
+        for k in range(successes + 1)
+    ]
+    return min(1.0, math.fsum(map(math.exp, logs)))

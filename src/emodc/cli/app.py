@@ -1,0 +1,95 @@
+"""The command line: ``emodc`` and its commands, which `emodc.cli.predict` and the like hold.
+
+Data goes to stdout, everything else to stderr. Heavy modules are imported inside the commands, so
+that help and complaints about arguments come at once.
+"""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from emodc.cli.analyze import analyze, sample
+from emodc.cli.console import complain, speaks
+from emodc.cli.data import data_app
+from emodc.cli.options import EPILOG, OptionalDelta
+from emodc.cli.predict import calibrate, evaluate, predict
+from emodc.cli.robustness import robustness
+from emodc.cli.study import study
+from emodc.cli.train import export, recipes, train
+
+
+class _ErrorBoundary(TyperGroup):
+    """The one place where errors become a line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # who read our output has seen enough; typer ends without a word
+        except KeyboardInterrupt:
+            typer.echo("emodc: interrupted", err=True)
+            raise typer.Exit(130) from None
+        except OSError as error:
+            named = error.filename is not None and error.strerror is not None
+            complain(f"{error.filename}: {error.strerror}" if named else str(error))
+        except (ValueError, ImportError) as error:
+            complain(str(error))
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=_ErrorBoundary,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
+app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
+app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
+app.command(epilog=EPILOG)(analyze)
+app.command(epilog=EPILOG)(calibrate)
+app.command(epilog=EPILOG)(sample)
+app.command(epilog=EPILOG)(train)
+app.command(epilog=EPILOG)(study)
+app.command(epilog=EPILOG)(export)
+app.command()(recipes)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # File names may hold what the terminal's encoding cannot show.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if not speaks():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open until the process ends)
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from emodc import __version__
+
+        typer.echo(f"emodc {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Recognise facial expressions with a conditional diffusion model as the classifier."""
+    # Pillow warns of large pictures and odd metadata; `emodc.faces.reading` decides what is
+    # refused.
+    warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -1,0 +1,143 @@
+"""What the command line shows: rows as a table or CSV, JSON, a progress bar, complaints.
+
+rich is imported on first use; help does without.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from emodc.inference.prediction import Prediction
+
+
+def speaks() -> bool:
+    """Tell whether this process speaks: of several that a launcher started, the first one does."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def note(message: str) -> None:
+    """Print what is worth knowing on stderr."""
+    if speaks():
+        typer.echo(f"emodc: {message}", err=True)
+
+
+def complain(message: str) -> None:
+    """Print an error on stderr, as one line."""
+    typer.echo(f"emodc: error: {' '.join(message.splitlines())}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, indented."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_rich(renderable: "RenderableType") -> None:
+    """Print what rich can render."""
+    from rich.console import Console
+
+    # Where there is no terminal there is no edge at which to wrap.
+    Console(width=None if sys.stdout.isatty() else 240).print(renderable)
+
+
+def prediction_table(rows: Sequence["Prediction"]) -> "RenderableType":
+    """Return a table with a line for each row."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("file", "face", "expression", "probability", "box: left, top, right, bottom")
+    for row in rows:
+        file = Text(row.file or "", overflow="fold")
+        if row.label is None or row.probabilities is None or row.box is None:
+            reason = "no face found" if row.status == "no_face" else "cannot be read"
+            table.add_row(file, "", Text(reason, style="dim"))
+        else:
+            probability = f"{row.probabilities[row.label]:.3f}"
+            box = ", ".join(f"{value:.0f}" for value in row.box)
+            others = [name for name in row.prediction_set or () if name != row.label]
+            label = Text(row.label, style="bold")
+            if others:
+                label.append(f" or {', '.join(others)}", style="dim not bold")
+            table.add_row(file, str(row.face), label, probability, box)
+    return table
+
+
+def csv_writer(classes: Sequence[str]) -> Callable[["Prediction"], None]:
+    """Print the header of a CSV table and return what prints a row of it.
+
+    Args:
+        classes: names of the columns of probabilities.
+    """
+    corners = ("x0", "y0", "x1", "y1")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(
+        [
+            *("file", "face", "status", "label", *classes, *corners),
+            *("detection_score", "prediction_set", "trunk_passes", "error"),
+        ]
+    )
+
+    def write(row: "Prediction") -> None:
+        p, box = row.probabilities or {}, row.box or (None,) * 4
+        numbers = [*(p.get(name) for name in classes), *box, row.detection_score]
+        shown = [None if number is None else round(number, 6) for number in numbers]
+        likely = None if row.prediction_set is None else ";".join(row.prediction_set)
+        facts = [row.file, row.face, row.status, row.label]
+        writer.writerow([*facts, *shown, likely, row.trunk_passes, row.error])
+
+    return write
+
+
+@contextmanager
+def progress(unit: str, show: bool = True) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr, if that is a terminal.
+
+    Args:
+        unit: what is counted.
+        show: False hides the bar on a terminal too.
+
+    Yields:
+        ``advance(done, total, note="")``, to be called as the work goes on.
+    """
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = (
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn(unit),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[note]}"),
+    )
+    # Standard output stays what it is: rich would send it to stderr, above the bar.
+    with bars.Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not (show and speaks() and console.is_terminal),
+    ) as bar:
+        task = bar.add_task("", total=None, rate="", note="")
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            speed = bar.tasks[task].speed
+            rate = f"{speed:.1f}/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate, note=note)
+
+        yield advance
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people would say it: ``2.5 minutes``, ``40 seconds``."""
+    minutes = seconds / 60
+    return f"{minutes:.1f} minutes" if minutes >= 1 else f"{seconds:.0f} seconds"

@@ -1,0 +1,193 @@
+"""The command line's ``emodc data list | check | prepare``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emodc.cli.console import complain, print_json, print_rich, progress
+
+data_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List, check and prepare data sets.",
+)
+
+_Spec = Annotated[
+    str, typer.Argument(metavar="NAME:PATH", help="The data set; see emodc data list")
+]
+_NAMED = 30  # unreadable pictures in a table
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@data_app.command("list")
+def list_data(as_json: _Json = False) -> None:
+    """List the data sets that --data takes."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from emodc.data.registry import REGISTRY, data_set_names
+
+    table = Table("--data", "classes", "what the path is")
+    rows: list[dict[str, str | int | None]] = []
+    for name in data_set_names():
+        entry = REGISTRY[name]
+        classes = None if entry.label_set is None else len(entry.label_set)
+        rows.append(
+            {
+                "name": name,
+                "argument": entry.argument,
+                "classes": classes,
+                "summary": entry.summary,
+            }
+        )
+        table.add_row(Text(f"{name}{entry.argument}"), str(classes or "yours"), Text(entry.summary))
+    if as_json:
+        print_json(rows)
+        return
+    print_rich(table)
+
+
+@data_app.command()
+def check(
+    data: _Spec,
+    official: Annotated[
+        bool, typer.Option("--official", help="Counts must be the published ones.")
+    ] = False,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG with pictures of every class and split.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another one shows other pictures.")] = 0,
+    as_json: _Json = False,
+) -> None:
+    """Decode every picture of a data set and tell what is wrong with it.
+
+    Exit codes: 0 nothing is off; 1 something is; 2 there is no such data set.
+    """
+    from emodc.data.check import check as run
+    from emodc.data.check import refusal
+    from emodc.data.contact_sheet import contact_sheet as draw
+    from emodc.data.registry import find_entry
+
+    entry, argument = find_entry(data)
+    try:
+        release = entry.read(argument)
+    except ValueError as error:
+        report = refusal(data.partition(":")[0], str(error))
+    else:
+        if contact_sheet is not None:
+            draw(release, seed).save(contact_sheet, format="PNG")
+        with progress("pictures") as advance:
+            report = run(release, official=official, progress=advance)
+    if as_json:
+        print_json(report)
+    elif "splits" in report:
+        print_rich(_check_table(report))
+    for finding in report["findings"]:
+        if finding["severity"] == "off":
+            complain(f"{report['data']}: {finding['message']}")
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def prepare(
+    data: _Spec,
+    output: Annotated[Path, typer.Option(help="Folder to write; a preparation there goes on.")],
+    size: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 112,
+    geometry: Annotated[
+        str, typer.Option(help="Where the crops show the landmarks: arcface or fer2013.")
+    ] = "arcface",
+    margin: Annotated[
+        float, typer.Option(help="What a crop gains on each side, as a share of its side.")
+    ] = 0.0,
+    detect: Annotated[
+        bool,
+        typer.Option("--detect/--no-detect", help="Find and align faces, or resize pictures."),
+    ] = True,
+    splits: Annotated[
+        str | None, typer.Option(help="Which to write, such as train,validation. [default: all]")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Find, align and crop the face of every labelled picture, once, into a folder.
+
+    Exit codes: 0 done; 1 some pictures failed (failures.csv names them); 2 nothing could be done.
+    """
+    from emodc.data.prepare import prepare as run
+    from emodc.data.registry import open_release
+
+    release = open_release(data)
+    with progress("pictures") as advance:
+        manifest = run(
+            release,
+            output,
+            size=size,
+            geometry=geometry if detect else None,
+            margin=margin,
+            splits=None if splits is None else splits.split(","),
+            progress=advance,
+        )
+    if as_json:
+        print_json({key: value for key, value in manifest.items() if key != "files"})
+    written, failed = sum(manifest["written"].values()), manifest["failed"]
+    typer.echo(
+        f"emodc: {written:,} crops in {output}; give --data csv:{output / 'data.csv'}", err=True
+    )
+    if failed:
+        pictures, them = ("1 picture", "it") if failed == 1 else (f"{failed:,} pictures", "them")
+        complain(f"{pictures} failed; {output / 'failures.csv'} names {them}")
+        raise typer.Exit(1)
+
+
+def _check_table(report: Mapping[str, Any]) -> Any:
+    """Return the readable form of a report of `emodc.data.check.check`."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    splits = {name: row for name, row in report["splits"].items() if row["total"]}
+    counts = Table("class", title=f"{report['data']}: pictures (published)", title_justify="left")
+    for name, row in splits.items():
+        owners = row["owners_name"]
+        counts.add_column(name if owners == name else f"{name} ({owners})", justify="right")
+    for label in report["classes"]:
+        cells = (_beside(row["classes"][label], row["official"], label) for row in splits.values())
+        counts.add_row(Text(label), *cells)
+    counts.add_row("no label", *(f"{row['unlabelled']:,}" for row in splits.values()))
+    totals = (_beside(row["total"], row["official"], "total") for row in splits.values())
+    counts.add_row("all", *totals, style="bold")
+    parts: list[Any] = [counts]
+    if sizes := report["sizes"]:
+        parts += [_range(sizes, "width"), _range(sizes, "height")]
+        common = (f"{s['width']}x{s['height']} ({s['pictures']:,})" for s in sizes["commonest"])
+        parts.append(f"commonest sizes: {', '.join(common)}")
+    found = Table("", "what", "examples", title="findings", title_justify="left")
+    for finding in report["findings"]:
+        style = "bold red" if finding["severity"] == "off" else "dim"
+        examples = ", ".join(_example(example) for example in finding["examples"][:2])
+        found.add_row(Text(finding["severity"], style), Text(finding["message"]), Text(examples))
+    parts += [found] if report["findings"] else []
+    bad = report["unreadable"]
+    parts += [Text(f"{picture['id']}: {picture['reason']}") for picture in bad[:_NAMED]]
+    if len(bad) > _NAMED:
+        parts.append(f"and {len(bad) - _NAMED:,} more, which --json names")
+    parts.append("nothing is off" if report["ok"] else "something is off")
+    return Group(*parts)
+
+
+def _range(sizes: Mapping[str, Any], side: str) -> str:
+    found = sizes[side]
+    return f"{side}: {found['min']} to {found['max']} pixels, median {found['median']:g}"
+
+
+def _beside(count: int, official: Mapping[str, int], name: str) -> str:
+    if name not in official:
+        return f"{count:,}"
+    return f"{count:,} ({'=' if count == official[name] else f'{official[name]:,}'})"
+
+
+def _example(example: Any) -> str:
+    return example if isinstance(example, str) else " = ".join(example)

@@ -1,0 +1,145 @@
+"""The command ``emodc study``: training objectives side by side."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emodc.cli.console import complain, duration, note, print_json, progress, speaks
+from emodc.cli.options import Limit
+
+if TYPE_CHECKING:
+    from emodc.experiments.study.cost import Cost
+
+_BASE = "study"
+
+
+def study(
+    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The data set: face crops.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Its folder, where it goes on. [default: runs/study; study-quick]"),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Base, margin and AMDiT only, one seed, fewer samples and images."
+        ),
+    ] = False,
+    recipe: Annotated[
+        str, typer.Option(help="What the arms vary: a name (see emodc recipes) or .yaml file.")
+    ] = _BASE,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings of the main arms. [default: 3; 1 with --quick]"),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Draws for each test image.")] = 100,
+    limit: Limit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the cost and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+) -> None:
+    """Train by every objective, choose on validation, and compare on the test images.
+
+    Every run is kept as it goes: the same command goes on where it stopped. Given again beside the
+    first, it shares the work.
+    """
+    import logging
+
+    from emodc.data import open_release
+    from emodc.experiments.study import Study
+    from emodc.experiments.study.output import MARKDOWN, write_study
+    from emodc.experiments.study.runs import Splits
+    from emodc.experiments.study.summary import summarise_study
+    from emodc.experiments.study.tables import arm_table
+    from emodc.reports.figures import require_matplotlib
+    from emodc.support.distributed import join
+    from emodc.training.recipe import load_recipe
+
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"--device is auto or cpu in training, not '{device}'")
+    if join(device).size > 1:
+        raise ValueError(
+            "a run is trained by one process: start the command several times, without a launcher"
+        )
+    require_matplotlib()
+    release = open_release(data)
+    splits = Splits(*(release.split(name) for name in ("train", "validation", "test")))
+    base = load_recipe(recipe, changes or ())
+    folder = output or Path("runs") / ("study-quick" if quick else "study")
+    plan = Study(
+        base,
+        splits,
+        folder,
+        quick=quick,
+        seeds=seeds,
+        steps=steps,
+        limit=limit,
+        device=device,
+    )
+    if plan.base.soft_labels != base.soft_labels:
+        note(f"{release.name} has no annotators' votes: soft_labels is off")
+    for left in plan.left_out:
+        note(f"{left['arm']} is left out: {left['reason']}")
+    seconds = 0.0
+    for cost in plan.costs():
+        note(_told(cost))
+        seconds += cost.seconds
+    note(f"in all about {_time(seconds)}, as measured now")
+    if dry_run:
+        return
+    logging.basicConfig(format="emodc: %(message)s")
+    logging.getLogger("emodc").setLevel(logging.INFO if speaks() else logging.WARNING)
+    command = _command(release.name, quick, recipe, changes or [], seeds, steps, limit)
+    with progress("") as advance:
+        for results in plan.run(advance, note):
+            report = summarise_study(plan, results, command)
+            write_study(report, folder)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo("\n".join(arm_table(report)))
+    note(f"the report is {folder / MARKDOWN}")
+    if report["diverged"]:
+        complain(f"{len(report['diverged'])} runs diverged; the report names them")
+        raise typer.Exit(1)
+
+
+def _command(
+    data: str,
+    quick: bool,
+    recipe: str,
+    changes: list[str],
+    seeds: int | None,
+    steps: int,
+    limit: int | None,
+) -> str:
+    """Return the command as others would give it: paths are theirs."""
+    words = ["emodc", "study", "--data", f"{data}:/path/to/data"]
+    words += ["--quick"] if quick else []
+    words += ["--recipe", Path(recipe).name] if recipe != _BASE else []
+    words += [word for change in changes for word in ("--set", change)]
+    words += ["--seeds", str(seeds)] if seeds is not None else []
+    words += ["--steps", str(steps)]
+    words += ["--limit", str(limit)] if limit is not None else []
+    return shlex.join(words)
+
+
+def _told(cost: "Cost") -> str:
+    """Return a line on what is still to be done for an arm."""
+    if not cost.runs and not cost.evaluations:
+        return f"{cost.arm}: finished"
+    return (
+        f"{cost.arm}: {cost.runs} runs with {cost.samples:,} samples to go, {cost.evaluations} "
+        f"evaluations, about {_time(cost.seconds)}"
+    )
+
+
+def _time(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.1f} hours" if hours >= 1.5 else duration(seconds)

@@ -1,0 +1,128 @@
+"""The commands that make a model: ``emodc train | export | recipes``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emodc.cli.console import complain, note, progress, speaks
+
+if TYPE_CHECKING:
+    from emodc.training.recipe import Recipe
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name (see emodc recipes) or .yaml file.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME:PATH", help="The data set. [default: the recipe's]")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run; a run found there goes on. [default: runs/NAME]"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the settings only; with Stable Diffusion, also the cost."
+        ),
+    ] = False,
+) -> None:
+    """Train a model by a recipe, or go on training it."""
+    from emodc.training.recipe import dump_recipe, load_recipe
+
+    settings = load_recipe(recipe, changes or ())
+    spec = data or settings.data
+    if dry_run:
+        typer.echo(dump_recipe(settings), nl=False)
+        if settings.model.backbone.kind == "stable_diffusion":
+            _print_cost(settings, spec, device)
+        return
+    if spec is None:
+        raise ValueError(f"recipe '{settings.name}' names no data: give --data NAME:PATH")
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"--device is auto or cpu in training, not '{device}'")
+    import logging
+
+    from emodc.data import open_release
+    from emodc.training.loop import train as run
+    from emodc.training.state import TrainingDiverged
+
+    release = open_release(spec)
+    training, validation = release.split("train"), release.split("validation")
+    folder = output or Path("runs") / settings.name
+    logging.basicConfig(format="emodc: %(message)s")
+    logging.getLogger("emodc").setLevel(logging.INFO if speaks() else logging.WARNING)
+    with progress("samples") as advance:
+
+        def report(samples: int, metrics: dict[str, float]) -> None:
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            if "validation_accuracy" in metrics:
+                typer.echo(f"{samples} samples: {shown}", err=True)
+            advance(samples, settings.samples, f"loss {metrics['loss']:.3g}")
+
+        try:
+            run(settings, training, validation, folder, device=device, progress=report)
+        except TrainingDiverged as error:
+            complain(str(error))
+            raise typer.Exit(1) from None
+    note(f"the model is in {folder}")
+
+
+def _print_cost(recipe: "Recipe", spec: str | None, device: str) -> None:
+    """Print the cost as comments below the settings; without data, for seven classes."""
+    from emodc.data import open_release
+    from emodc.inference.classifier import choose_device
+    from emodc.labels import BASIC7
+    from emodc.training.cost import plan
+
+    label_set = BASIC7 if spec is None else open_release(spec).split("train").label_set
+    for heading, text in plan(recipe, label_set, choose_device(device)).items():
+        typer.echo(f"# {heading}: {text}")
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A run's folder, or any other model.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write model and card.")],
+    name: Annotated[str | None, typer.Option(help="What the model is called from now on.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in float16.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="report.json of an evaluation of FOLDER, for the card.")
+    ] = None,
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="Draw faces of every class for the card; see emodc sample."),
+    ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub", metavar="OWNER/NAME", help="Upload it to the hub; private if new."
+        ),
+    ] = None,
+) -> None:
+    """Package a trained model for shipping, with its card.
+
+    For a card with results: export, evaluate the exported folder, and export again with --report.
+    """
+    import json
+
+    from emodc.model.store import load_model
+    from emodc.publishing.export import export_model, push_to_hub
+
+    figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
+    export_model(load_model(model), folder, name=name, half=half, report=figures, samples=samples)
+    note(f"the model is in {folder}")
+    if push is not None:
+        note(f"uploaded: {push_to_hub(folder, push)}")
+
+
+def recipes() -> None:
+    """List the training recipes that come with the package."""
+    from emodc.training.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        typer.echo(f"{name:20} {load_recipe(name).summary}")

@@ -1,0 +1,1 @@
+"""One file for every format in which labelled faces are distributed."""

@@ -1,0 +1,162 @@
+"""Classes as users write them in data sets of their own.
+
+A class is written in any spelling of the vocabulary ("happy"). Other names, such as numbers,
+need a file ``classes.json`` beside the data, an object of what is written to class name:
+``{"1": "surprise", "2": "fear"}``. It then declares the whole label set, and its class names
+may be new ones.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodc.faces.reading import natural_key
+from emodc.labels import ALIASES, BASIC8, COMPOUND11, LabelSet, canonical_name, label_set_of
+
+MAP_FILE = "classes.json"
+
+SPLIT_NAMES: Mapping[str, str] = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
+"""What a split may be called, in lower case."""
+
+_KNOWN = (*BASIC8.classes, *COMPOUND11.classes)
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What is written in one data set and the classes it stands for.
+
+    Attributes:
+        file: the class map, whether it exists or not.
+        written_as: what error messages call a name that is written: ``folder``, ``label``.
+        declared: the content of the class map, in natural order of what is written; None
+            where there is no such file.
+    """
+
+    file: Path
+    written_as: str
+    declared: Mapping[str, str] | None
+
+    @classmethod
+    def beside(cls, folder: Path, written_as: str) -> "ClassNames":
+        """Return the names of the data in this folder.
+
+        Raises:
+            ValueError: the class map is not readable or no object of names.
+        """
+        file = folder / MAP_FILE
+        return cls(file, written_as, _read_map(file) if file.exists() else None)
+
+    def resolve(self, written: str, place: str | Path) -> str:
+        """Return the class that a name stands for.
+
+        Args:
+            written: the name.
+            place: where it stands, for error messages.
+
+        Raises:
+            ValueError: it stands for none; the message lists what is accepted.
+        """
+        if self.declared is not None:
+            if written not in self.declared:
+                raise ValueError(
+                    f"{place}: {self.file} has no class for the {self.written_as} '{written}'"
+                )
+            return self.declared[written]
+        name = canonical_name(written)
+        if name not in _KNOWN:
+            raise ValueError(
+                f"{place}: '{written}' is no class; accepted are "
+                f"{', '.join([*BASIC8.classes, *ALIASES])} and the compound expressions "
+                f"('{COMPOUND11.classes[0]}', ...); for other names write {self.file}, such as "
+                '{"1": "surprise", "2": "fear"}'
+            )
+        return name
+
+    def label_set(self, used: Iterable[str], source: Path) -> LabelSet:
+        """Return the ordered label set: known classes in the vocabulary's order, then new ones.
+
+        Args:
+            used: the classes in use, as `resolve` gives them. Those that the class map declares
+                belong to the set in any case; new ones stand in the map's order.
+            source: where they are used, for error messages.
+
+        Raises:
+            ValueError: there are fewer than two classes.
+        """
+        present = dict.fromkeys(used if self.declared is None else self.declared.values())
+        known = [name for name in _KNOWN if name in present]
+        names = [*known, *(name for name in present if name not in known)]
+        if len(names) < 2:
+            raise ValueError(
+                f"{source}: {len(names)} classes, but telling classes apart takes at least two; "
+                f"{self.file} can declare classes without pictures"
+            )
+        return label_set_of(names)
+
+    def label(
+        self,
+        written: Sequence[str],
+        place: Callable[[int], str],
+        source: Path,
+        declared: Iterable[str] = (),
+    ) -> tuple[LabelSet, NDArray[np.int64]]:
+        """Turn what is written about N pictures into labels.
+
+        Args:
+            written: N names; an empty one is no label.
+            place: says where name i stands, for error messages.
+            source: what holds them all, for error messages.
+            declared: more names that belong to the label set, with pictures or without.
+
+        Returns:
+            The label set and (N,) int64 class indices, -1 where there is no label.
+
+        Raises:
+            ValueError: a name stands for no class, or there are fewer than two classes.
+        """
+        class_of: dict[str, str] = {}
+        for index, name in enumerate(written):
+            if name and name not in class_of:
+                class_of[name] = self.resolve(name, place(index))
+        declared_classes = [self.resolve(name, source) for name in declared]
+        label_set = self.label_set([*declared_classes, *class_of.values()], source)
+        code_of = {name: label_set.index(found) for name, found in class_of.items()}
+        return label_set, np.array([code_of.get(name, -1) for name in written], dtype=np.int64)
+
+
+def known_subjects(written: Sequence[str], ids: Sequence[str]) -> list[str] | None:
+    """Return who is seen in each picture, for `Release.subjects`.
+
+    Args:
+        written: N names; an empty one is not known, and its picture counts as a person of its
+            own.
+        ids: N names of the pictures.
+
+    Returns:
+        N names, or None where nobody is known.
+    """
+    if not any(written):
+        return None
+    return [subject or name for subject, name in zip(written, ids, strict=True)]
+
+
+def _read_map(file: Path) -> dict[str, str]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: not readable as JSON ({error})") from error
+    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
+        raise ValueError(
+            f"{file}: expected an object of what is written to class name, such as "
+            '{"1": "surprise"}'
+        )
+    return {key: canonical_name(content[key]) for key in sorted(content, key=natural_key)}

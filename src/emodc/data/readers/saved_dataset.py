@@ -1,0 +1,224 @@
+"""Data sets as the package ``datasets`` names their parts and writes them by ``save_to_disk``.
+
+Used by `emodc.data.readers.hugging_face`, which says what is accepted.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodc.data.face_data import SPLITS
+from emodc.data.readers.class_names import ClassNames, known_subjects
+from emodc.data.readers.listing import ATTRIBUTE
+from emodc.data.release import Release
+from emodc.faces.reading import decode_image, read_image
+
+LABEL_FIELDS = ("label", "expression", "emotion", "text-label")
+"""The names under which a class may stand."""
+
+SPLIT_KEYWORDS: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+"""What a split may be called, in lower case."""
+
+
+def split_named(name: str, place: str | Path) -> int:
+    """Return the position in `SPLITS` of what a split is called.
+
+    Raises:
+        ValueError: it is none of `SPLIT_KEYWORDS`.
+    """
+    split = SPLIT_KEYWORDS.get(name.lower())
+    if split is None:
+        accepted = ", ".join(SPLIT_KEYWORDS)
+        raise ValueError(f"{place}: unknown split '{name}'; accepted are {accepted}")
+    return SPLITS.index(split)
+
+
+def check_one_each(root: Path, names: Iterable[str]) -> None:
+    """Raise ValueError if two of these names mean the same split."""
+    seen: dict[int, str] = {}
+    for name in names:
+        other = seen.setdefault(split_named(name, root), name)
+        if other != name:
+            raise ValueError(f"{root}: '{other}' and '{name}' are one split; keep one of them")
+
+
+def is_read(field: str) -> bool:
+    """Return whether a field is a label, ``subject`` or an attribute."""
+    return field in (*LABEL_FIELDS, "subject") or field.startswith(ATTRIBUTE)
+
+
+def label_field(fields: Iterable[str], place: str) -> str:
+    """Return which of the fields is the label.
+
+    Raises:
+        ValueError: none is, or there are several.
+    """
+    found = [field for field in fields if field in LABEL_FIELDS]
+    if len(found) != 1:
+        held = f"fields {' and '.join(found)}" if found else "no field"
+        raise ValueError(
+            f"{place}: {held} for the label; there must be one of {', '.join(LABEL_FIELDS)}"
+        )
+    return found[0]
+
+
+def text_of(value: Any, field: str, place: str) -> str:
+    """Return the value of a field as a CSV file would hold it.
+
+    Raises:
+        ValueError: it is neither text nor a number nor null.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{place}: '{field}' is {value!r:.40}, but must be text or a number")
+    return str(value).strip()
+
+
+def read_saved(root: Path) -> Release:
+    """Read what ``save_to_disk`` wrote, as `read_hugging_face` says."""
+    datasets = _import("datasets")
+    try:
+        loaded = datasets.load_from_disk(str(root))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{root}: not readable as a saved data set ({reason}); write it again with save_to_disk"
+        ) from error
+    if isinstance(loaded, datasets.Dataset):
+        parts = [_open_part(loaded, "test", "", str(root))]
+        reason = f"{root} is a single data set, whose pictures are the test split"
+    else:
+        check_one_each(root, loaded)
+        parts = [
+            _open_part(part, name, f"{name}/", f"{root}, {name}") for name, part in loaded.items()
+        ]
+        reason = f"{root} has only {', '.join(loaded)} with labels"
+    places = [(part, number) for part in parts for number in range(len(part.ids))]
+    ids = [part.ids[number] for part, number in places]
+    texts = {
+        field: [part.texts[field][number] if field in part.texts else "" for part, number in places]
+        for field in dict.fromkeys(field for part in parts for field in part.texts)
+    }
+    label_set, labels = ClassNames.beside(root, "label").label(
+        texts.get("label", ()),
+        lambda index: f"{root}, {ids[index]}",
+        root,
+        [name for part in parts for name in part.classes],
+    )
+
+    def stamp(index: int) -> str:
+        part, number = places[index]
+        return str(part.sizes[number])
+
+    def read(index: int) -> NDArray[np.uint8]:
+        part, number = places[index]
+        return part.read(number, f"{root}, {ids[index]}")
+
+    return Release(
+        name="hf",
+        label_set=label_set,
+        ids=ids,
+        splits=np.array([part.split for part, _ in places], dtype=np.int8),
+        labels=labels,
+        reader=read,
+        stamp=stamp,
+        subjects=known_subjects(texts.get("subject", []), ids),
+        attributes={
+            field.removeprefix(ATTRIBUTE): values
+            for field, values in texts.items()
+            if field.startswith(ATTRIBUTE)
+        },
+        absent=dict.fromkeys(SPLITS, reason),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One split of a saved data set of N pictures.
+
+    Attributes:
+        split: position in `SPLITS`.
+        ids: N names.
+        texts: by field, N texts; the label's field is called ``label``.
+        classes: the names of its ClassLabel, if it has one.
+        pictures: its rows, of which only the pictures, not decoded.
+        column: what the pictures' column is called.
+        sizes: N numbers of bytes, None where a row holds a path in place of a picture, as
+            early versions of ``datasets`` wrote them.
+    """
+
+    split: int
+    ids: Sequence[str]
+    texts: Mapping[str, Sequence[str]]
+    classes: Sequence[str]
+    pictures: Any
+    column: str
+    sizes: Sequence[int | None]
+
+    def read(self, number: int, name: str) -> NDArray[np.uint8]:
+        cell = self.pictures[number][self.column] or {"bytes": b"", "path": None}
+        if cell["bytes"] is None and cell["path"]:
+            return read_image(Path(cell["path"]))
+        return decode_image(cell["bytes"] or b"", name)
+
+
+def _open_part(rows: Any, name: str, prefix: str, place: str) -> _Part:
+    datasets, compute = _import("datasets"), _import("pyarrow.compute")
+    image_columns = [
+        column for column, feature in rows.features.items() if isinstance(feature, datasets.Image)
+    ]
+    if len(image_columns) != 1:
+        raise ValueError(
+            f"{place}: {len(image_columns)} columns of type Image among "
+            f"{', '.join(rows.column_names)}; there must be one (cast_column makes one of paths)"
+        )
+    label = label_field(rows.column_names, place)
+    texts = {
+        "label" if field == label else field: [
+            text_of(value, field, f"{place}, row {number}")
+            for number, value in enumerate(rows[field][:])
+        ]
+        for field in rows.column_names
+        if is_read(field)
+    }
+    classes: Sequence[str] = []
+    if isinstance(rows.features[label], datasets.ClassLabel):
+        classes = rows.features[label].names
+        # The code -1 is how ``datasets`` marks a row without a label.
+        name_of = {"": "", "-1": "", **{str(code): name for code, name in enumerate(classes)}}
+        if stray := set(texts["label"]) - set(name_of):
+            raise ValueError(
+                f"{place}: '{label}' is {min(stray)}, but has {len(classes)} names, from 0"
+            )
+        texts["label"] = [name_of[code] for code in texts["label"]]
+    column = image_columns[0]
+    pictures = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    content = pictures.with_format("arrow")[:].column(column)
+    return _Part(
+        split=split_named(name, place),
+        ids=[f"{prefix}row{number:06d}" for number in range(len(rows))],
+        texts=texts,
+        classes=classes,
+        pictures=pictures,
+        column=column,
+        sizes=compute.binary_length(compute.struct_field(content, "bytes")).to_pylist(),
+    )
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ImportError(
+            'reading what save_to_disk wrote needs an extra: pip install "emodc[hf]"'
+        ) from None

@@ -1,0 +1,1 @@
+"""A small dataset that the package draws itself."""

@@ -1,0 +1,1 @@
+"""Three commands that compare models; none imports another."""

@@ -1,0 +1,215 @@
+"""What an analysis rests on: errors of the same faces, with the same draws, under all prompts."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emodc.data.face_data import FaceData
+from emodc.evaluation.face_sample import choose_sample, shared_columns
+from emodc.experiments.analysis.comparable import require_comparable
+from emodc.inference.dataset_scores import Score, model_identity, score_images, unscored
+from emodc.inference.scorer import plain_answers
+from emodc.method.draws import DrawBank, draw_bank
+from emodc.method.errors import class_errors
+from emodc.method.prompts import non_class_prompt, null_prompt, other_classes
+from emodc.model.model import Model
+
+ERRORS = "errors"
+"""The folder of measured errors, within that of the figures."""
+
+_LEAST = 8  # faces: quartiles and correlations of fewer say nothing
+_PROBED = 8  # draws that the speed is measured on
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of images done, that of all, and whose they are."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The errors of one model, N images, S draws, and K' classes that model and data share.
+
+    Attributes:
+        name: what the model is called in figures.
+        classes: K' names.
+        labels: (N,) int64, true classes among these.
+        t: (S,) int64, ascending timesteps of the draws, which all models share.
+        sigma: (S,) float32, their noise levels in units of x0.
+        errors: (N, K', S) float32, under the class prompts.
+        d_null: (N, S) float32, under the null prompt.
+        d_nc: (N, S) float32, under the non-class prompt.
+        weights: (S,) float64 of mean 1, the model's weights of the draws.
+        probabilities: (N, K') float64, the model's answers from all draws.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: Tensor
+    t: Tensor
+    sigma: Tensor
+    errors: Tensor
+    d_null: Tensor
+    d_nc: Tensor
+    weights: Tensor
+    probabilities: Tensor
+
+    @cached_property
+    def d_p(self) -> Tensor:
+        """(N, S) float64: errors under the true class."""
+        return self.errors[torch.arange(len(self.labels)), self.labels].double()
+
+    @cached_property
+    def d_n(self) -> Tensor:
+        """(N, K'-1, S) float64: errors under the other classes, in label order."""
+        others = other_classes(self.labels, len(self.classes))  # (N, K'-1)
+        return self.errors[torch.arange(len(others)).unsqueeze(1), others].double()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is still to be measured of one model.
+
+    Attributes:
+        name: the model's.
+        images: not yet measured.
+        passes: of the network: draws, times prompts where each takes a pass of its own.
+        seconds: that they take, by a measurement of one image.
+    """
+
+    name: str
+    images: int
+    passes: int
+    seconds: float
+
+
+class Measurement:
+    """Measures models on the same faces with the same draws, and keeps what is finished.
+
+    Args:
+        models: by the name that figures use; the first is what the others are compared with.
+        data: face crops.
+        output: folder of the analysis; errors are kept in it and found again.
+        steps: S, draws for each image.
+        limit: take a stratified subset of this many faces; None: all.
+        seed: of the draws and of the choice of faces.
+
+    Attributes:
+        models: as given.
+        sample: the faces.
+        bank: the draws.
+        folder: of the errors.
+        seed: as given.
+
+    Raises:
+        ValueError: a model that has no prompts, models that cannot be compared, too few faces or
+            common classes, or ``steps`` or ``limit`` out of range.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        data: FaceData,
+        output: Path,
+        *,
+        steps: int = 100,
+        limit: int | None = 300,
+        seed: int = 0,
+    ) -> None:
+        require_comparable(models)
+        first = next(iter(models.values()))
+        timesteps, shape = first.schedule.timesteps, first.settings.codec.shape
+        self.models = dict(models)
+        self.bank: DrawBank = draw_bank(timesteps, steps, shape, seed)
+        self.sample = choose_sample(data, [first.label_set], limit, seed)
+        if len(self.sample.labels) < _LEAST:
+            raise ValueError(
+                f"an analysis takes at least {_LEAST} faces, not {len(self.sample.labels)}"
+            )
+        self.folder, self.seed = output / ERRORS, seed
+        self._settings: dict[str, object] = {"steps": steps, "seed": seed, "prompts": "K + 2"}
+
+    def cost(self) -> list[Cost]:
+        """Measure the models' speed and return what is still to be done for each."""
+        return [self._cost_of(name, model) for name, model in self.models.items()]
+
+    def run(self, progress: Progress = lambda done, total, note: None) -> list[Measured]:
+        """Measure what is missing and return everything, in the order of the models.
+
+        Raises:
+            ValueError: the folder holds errors of other faces or settings, or a model predicts NaN.
+            OSError: the folder cannot be written.
+        """
+        faces = len(self.sample.labels)
+        total, found = faces * len(self.models), []
+        for number, (name, model) in enumerate(self.models.items()):
+
+            def advance(done: int, _: int, number: int = number, name: str = name) -> None:
+                progress(number * faces + done, total, name)
+
+            scores = score_images(
+                model,
+                self.sample.data,
+                self._score(model),
+                self._settings,
+                folder=self._folder_of(model),
+                progress=advance,
+            )
+            errors = scores.values["errors"]
+            if not bool(errors.isfinite().all()):
+                raise ValueError(
+                    f"model '{name}' predicts NaN or infinite noise: its weights diverged"
+                )
+            found.append(self._measured(name, model, errors))
+        return found
+
+    def _score(self, model: Model) -> Score:
+        prompts = len(model.label_set) + 2  # the ids after the classes: null, non-class
+
+        def score(x0: Tensor) -> dict[str, Tensor]:
+            return {
+                "errors": class_errors(model.predict_noise, model.schedule, x0, self.bank, prompts)
+            }
+
+        return score
+
+    def _measured(self, name: str, model: Model, errors: Tensor) -> Measured:
+        """Name the parts of errors (N, K+2, S)."""
+        classes, t = len(model.label_set), self.bank.t
+        ours = errors[:, shared_columns(model.label_set, self.sample.classes)]
+        return Measured(
+            name=name,
+            classes=self.sample.classes,
+            labels=self.sample.labels,
+            t=t,
+            sigma=model.schedule.sigma(t),
+            errors=ours,
+            d_null=errors[:, null_prompt(classes)],
+            d_nc=errors[:, non_class_prompt(classes)],
+            weights=model.decision.weights_at(t, model.schedule.timesteps),
+            probabilities=plain_answers(model, ours, t).probabilities,
+        )
+
+    def _folder_of(self, model: Model) -> Path:
+        # By its weights: it can be called something else the next time.
+        return self.folder / model_identity(model)["weights"][:16]
+
+    def _cost_of(self, name: str, model: Model) -> Cost:
+        images = unscored(self._folder_of(model), len(self.sample.labels))
+        prompts = len(model.label_set) + 2
+        pairs = images * len(self.bank)
+        passes = pairs if model.backbone.shares_trunk else pairs * prompts
+        seconds = self._seconds_per_pair(model) * pairs if images else 0.0
+        return Cost(name, images, passes, seconds)
+
+    def _seconds_per_pair(self, model: Model) -> float:
+        x0 = model.settings.codec.encode([self.sample.data.image(0)], model.device)
+        bank = draw_bank(model.schedule.timesteps, _PROBED, model.settings.codec.shape)
+        arguments = (model.predict_noise, model.schedule, x0, bank, len(model.label_set) + 2)
+        class_errors(*arguments)  # the first call sets things up
+        started = time.perf_counter()
+        class_errors(*arguments)
+        return (time.perf_counter() - started) / len(bank)

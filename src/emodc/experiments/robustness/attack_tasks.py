@@ -1,0 +1,284 @@
+"""Attacks on the subjects: the threat model, the defences, and what is measured."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+
+from emodc.attacks.gradient import GradientAttack
+from emodc.attacks.losses import LossName
+from emodc.attacks.minimal_perturbation import least_perturbation
+from emodc.attacks.sanity import check_attack
+from emodc.attacks.search import Attack, Draws, FixedDraws, FreshDraws
+from emodc.attacks.square import Square
+from emodc.attacks.threat_model import NORMS, Images, Norm
+from emodc.attacks.victims import Victim, predictions
+from emodc.evaluation.face_sample import shared_columns
+from emodc.experiments.robustness.subjects import Subject
+from emodc.support.results import Cell
+
+Method = Literal["apgd", "pgd", "square"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+_QUERIES = 200  # of the black-box attack among the checks
+_ROUNDS = 8  # of the search for the least perturbation
+
+# For the estimate of costs: passes that one with its gradient counts, and attacks in all checks.
+_GRADIENT, _CHECKS = 3, 7
+
+_FIRST: dict[Norm, float] = {"linf": 1 / 255, "l2": 0.25}  # where the search begins
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackPlan:
+    """What the attacker may do, and how often the defender is asked.
+
+    Attributes:
+        method: ``apgd`` and ``pgd`` follow the gradient, ``square`` asks for answers only.
+        eps: greatest distances from the clean picture, in units of the full range.
+        norm: ``linf`` or ``l2``.
+        loss: ``ce`` or ``dlr``, what a gradient attack raises.
+        iterations: gradients for each restart, or queries of ``square``.
+        restarts: random starting points of a gradient attack.
+        targets: wrong classes that a gradient attack aims at in turn; 0 aims at any.
+        eot: attack the defence that takes fresh draws for every picture, too, averaging over so
+            many banks of draws in every query; not if None.
+        evaluations: answers of that defence to each attacked picture.
+        least: search the least perturbation of each face, in both norms, too.
+        checked: faces that the sanity checks are made on; 0 makes none.
+        transfer_from: show pictures that are made on this subject to all others, too.
+
+    Raises:
+        ValueError: a value is not known or out of range, or no gradient attack can be made on
+            ``transfer_from``.
+    """
+
+    method: Method = "apgd"
+    eps: tuple[float, ...] = (1 / 255,)
+    norm: Norm = "linf"
+    loss: LossName = "dlr"
+    iterations: int = 20
+    restarts: int = 1
+    targets: int = 0
+    eot: int | None = None
+    evaluations: int = 5
+    least: bool = False
+    checked: int = 16
+    transfer_from: Subject | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("attack", self.method, METHODS),
+            ("norm", self.norm, NORMS),
+            ("loss", self.loss, get_args(LossName)),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown {name} '{value}': known are {', '.join(known)}")
+        if not self.eps or min(self.eps) <= 0:
+            raise ValueError("an attack needs at least one eps, and all of them above 0")
+        if self.evaluations < 1 or self.checked < 0:
+            raise ValueError("evaluations must be at least 1, and checked faces not below 0")
+        if self.method == "square" and (self.least or self.targets):
+            raise ValueError(
+                "square aims at no class and searches no least perturbation: use apgd or pgd"
+            )
+        if self.transfer_from is not None and (
+            self.method == "square" or not self.transfer_from.differentiable
+        ):
+            raise ValueError(
+                "pictures that are carried over are made by apgd or pgd, on a model that has "
+                f"gradients: not by {self.method} on {self.transfer_from.name}"
+            )
+        self.attack()
+        FreshDraws(eot=1 if self.eot is None else self.eot)
+
+    def attack(self) -> GradientAttack | Square:
+        """Return the attack."""
+        if self.method == "square":
+            return Square(queries=self.iterations)
+        return GradientAttack(
+            method=self.method,
+            loss=self.loss,
+            steps=self.iterations,
+            restarts=self.restarts,
+            targets=self.targets,
+        )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement of an attack on one subject.
+
+    Attributes:
+        kind: what is measured: ``robust`` accuracy, ``least`` perturbation, or the ``checks``.
+        settings: JSON values: everything that decides the result, beside subject and faces; they
+            stand beside it in the report.
+        made_on: on whom the pictures are made: the subject itself, its stand-in, or another.
+        passes: of its network for each face, at most; one with its gradient counts three.
+        answers: of the subject to the pictures of each face.
+        run: measures.
+    """
+
+    kind: Literal["robust", "least", "checks"]
+    settings: dict[str, Any]
+    made_on: Subject
+    passes: int
+    answers: int
+    run: Callable[[Victim, Images], Cell]
+
+    @property
+    def file(self) -> str:
+        """The name under which the result is kept: one for each choice of settings."""
+        described = json.dumps(self.settings, sort_keys=True)
+        code = hashlib.sha256(described.encode()).hexdigest()[:12]
+        return f"{self.settings['attack']}-{self.kind}-{self.settings['norm']}-{code}"
+
+
+def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
+    """Return what is to be measured of one subject: nothing if the attack cannot be made on it.
+
+    Args:
+        plan: the attack.
+        subject: what is attacked.
+        seed: of the deployed rule's fixed draws and of what is random in the attack.
+    """
+    square = plan.method == "square"
+    sources = [subject if square else subject.stand_in or subject]
+    if plan.transfer_from is not None and plan.transfer_from is not subject:
+        sources.append(plan.transfer_from)
+    able = [source for source in sources if square or source.differentiable]
+    return [task for source in able for task in _tasks_on(plan, subject, source, seed)]
+
+
+def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) -> list[Task]:
+    """Return what is measured with pictures that are made on a source.
+
+    Another source than the subject is attacked to the end, for a picture that only just fools it
+    may not fool the subject. Checks and least perturbations would be its own, so there are none.
+    """
+    attack, exact = plan.attack(), source is subject
+    attacker: dict[str, Any] = {"attack": plan.method, "seed": seed, "draws": subject.draws}
+    if not exact:
+        attack = replace(attack, stop_when_fooled=False)
+        attacker |= {"made_on": source.name, "draws_there": source.draws}
+    if isinstance(attack, GradientAttack):
+        attacker |= {name: value for name, value in asdict(attack).items() if name != "method"}
+    else:
+        attacker |= {"queries": attack.queries}
+    answer = max(source.draws, 1)
+    cost = answer * plan.iterations * plan.restarts * max(plan.targets, 1)
+    if isinstance(attack, GradientAttack):
+        cost *= _GRADIENT
+    tasks = []
+    for defence, draws, evaluations in _defences(plan, subject, source, seed):
+        # At which eps, with which draws, against whom: what "robust" means is nothing without it.
+        eot = draws.eot if isinstance(draws, FreshDraws) else 1
+        shared = attacker | {
+            "norm": plan.norm,
+            "defence": defence,
+            "eot": eot,
+            "evaluations": evaluations,
+        }
+        each = eot * cost
+        for eps in plan.eps:
+            robust = partial(_robust, attack, eps, plan.norm, draws, evaluations, seed)
+            settings = shared | {"eps": eps}
+            tasks.append(Task("robust", settings, source, each, evaluations, robust))
+        if plan.checked and exact and isinstance(attack, GradientAttack):
+            eps = sorted(plan.eps)[len(plan.eps) // 2]
+            checks = partial(_checks, attack, eps, plan.norm, draws, evaluations, seed)
+            known = shared | {"eps": eps, "faces": plan.checked}
+            passes = _CHECKS * each + eot * _QUERIES * answer
+            tasks.append(Task("checks", known, source, passes, _CHECKS * evaluations, checks))
+    if plan.least and exact and isinstance(attack, GradientAttack):
+        for norm in NORMS:
+            defence, draws, _ = _defences(plan, subject, source, seed)[0]
+            search = partial(_least, attack, norm, seed)
+            settings = attacker | {"norm": norm, "defence": defence}
+            tasks.append(Task("least", settings, source, _ROUNDS * cost, 0, search))
+    return tasks
+
+
+def _defences(
+    plan: AttackPlan, subject: Subject, source: Subject, seed: int
+) -> list[tuple[str, Draws, int]]:
+    """Return the defences by name, their draws, and how often each is asked."""
+    if subject.draws == 0:
+        return [("no draws", FixedDraws(seed), 1)]
+    known: list[tuple[str, Draws, int]] = [("fixed draws", FixedDraws(seed), 1)]
+    if plan.eot is not None:
+        eot = plan.eot if source.draws else 1  # without draws all queries are alike
+        known.append(("fresh draws", FreshDraws(eot, seed), plan.evaluations))
+    return known
+
+
+def victim_of(task: Task, subject: Subject, classes: Sequence[str]) -> Victim:
+    """Return whose answers an attack raises, and whose answers judge it, among some classes.
+
+    Args:
+        task: says on whom pictures are made.
+        subject: who judges.
+        classes: K', which both have.
+    """
+
+    def restricted(asked: Subject) -> Victim:
+        own, columns = asked.victim(), shared_columns(asked.label_set, classes)
+        return replace(own, answer=lambda x, seed: own.answer(x, seed)[:, columns.to(x.device)])
+
+    victim = restricted(task.made_on)
+    if task.made_on is subject:
+        return victim
+    return replace(victim, deployed=restricted(subject).answer)
+
+
+def _robust(
+    attack: Attack,
+    eps: float,
+    norm: Norm,
+    draws: Draws,
+    evaluations: int,
+    seed: int,
+    victim: Victim,
+    images: Images,
+) -> Cell:
+    found = attack(victim, images, eps, norm, draws, seed)
+    answers = predictions(victim, found.pixels, draws.defender(evaluations))  # (B, R)
+    right = (answers == images.labels.unsqueeze(1)).double().mean(dim=1)
+    return Cell({"right": right.cpu()}, {})
+
+
+def _least(attack: GradientAttack, norm: Norm, seed: int, victim: Victim, images: Images) -> Cell:
+    draws = FixedDraws(seed)
+    least = least_perturbation(
+        attack, victim, images, norm, draws, start=_FIRST[norm], rounds=_ROUNDS, seed=seed
+    )
+    return Cell({"distance": least.distance.cpu()}, {})
+
+
+def _checks(
+    attack: GradientAttack,
+    eps: float,
+    norm: Norm,
+    draws: Draws,
+    evaluations: int,
+    seed: int,
+    victim: Victim,
+    images: Images,
+) -> Cell:
+    findings = check_attack(
+        attack,
+        victim,
+        images,
+        eps,
+        norm,
+        draws,
+        queries=_QUERIES,
+        evaluations=evaluations,
+        seed=seed,
+    )
+    passed = torch.tensor([finding.passed for finding in findings])
+    return Cell({"passed": passed}, {"findings": [asdict(finding) for finding in findings]})

@@ -1,0 +1,121 @@
+"""How far a study is: what lies in its folder says what is chosen, and what is left to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emodc.experiments.study.arms import Arm
+from emodc.experiments.study.runs import (
+    Run,
+    Splits,
+    is_evaluated,
+    is_trained,
+    make_run,
+    read_outcome,
+)
+from emodc.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far an arm is.
+
+    Attributes:
+        tried: the first seed in every setting.
+        chosen: all seeds in the setting that validation chose, or, until it is settled, in the
+            first one; none if all diverged.
+        ready: whether the choice that it follows is made.
+        settled: whether its own is.
+    """
+
+    tried: tuple[Run, ...]
+    chosen: tuple[Run, ...]
+    ready: bool
+    settled: bool
+
+    @property
+    def runs(self) -> list[Run]:
+        """All its runs, those in the chosen setting first."""
+        return [*self.chosen, *(run for run in self.tried if run not in self.chosen)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """To train a run, or to evaluate it."""
+
+    run: Run
+    evaluates: bool
+
+
+class Standings:
+    """Where the arms of a study stand, as its folder tells whenever it is asked.
+
+    Args:
+        base: the recipe that the arms vary.
+        arms: all of them; one comes after the one that it follows.
+        splits: the data.
+        output: the study's folder.
+        seeds: trainings of the main arms.
+    """
+
+    def __init__(
+        self, base: Recipe, arms: Sequence[Arm], splits: Splits, output: Path, seeds: int
+    ) -> None:
+        self._base, self._arms, self._splits = base, arms, splits
+        self._output, self._seeds = output, seeds
+        self._trained: set[str] = set()
+
+    def of(self, arm: Arm) -> Standing | None:
+        """Return how far an arm is; None if the one that it follows diverged in every setting.
+
+        Raises:
+            ValueError: the folder holds runs of other recipes or data.
+        """
+        followed, ready = None, True
+        if arm.follows is not None:
+            (original,) = (other for other in self._arms if other.name == arm.follows)
+            theirs = self.of(original)
+            if theirs is None or not theirs.chosen:
+                return None
+            followed, ready = theirs.chosen[0].setting, theirs.settled
+        tried = [make_run(self._base, arm, s, 0, self._output, followed) for s in arm.settings]
+        settled = ready and all(self._is_trained(run) for run in tried)
+        best = _best(tried) if settled else tried[0]
+        seeds = range(self._seeds if arm.many_seeds else 1)
+        chosen = (
+            []
+            if best is None
+            else [
+                make_run(self._base, arm, best.setting, seed, self._output, followed)
+                for seed in seeds
+            ]
+        )
+        return Standing(tuple(tried), tuple(chosen), ready, settled)
+
+    def left(self, arm: Arm) -> list[Task]:
+        """Return what can be done for an arm now; other tasks may follow from it.
+
+        Raises:
+            ValueError: the folder holds runs of other recipes or data.
+        """
+        standing = self.of(arm)
+        if standing is None or not standing.ready:
+            return []
+        if not standing.settled:
+            untrained = (run for run in standing.tried if not self._is_trained(run))
+            return [Task(run, evaluates=False) for run in untrained]
+        tasks = [Task(run, evaluates=self._is_trained(run)) for run in standing.chosen]
+        return [task for task in tasks if not (task.evaluates and is_evaluated(task.run))]
+
+    def _is_trained(self, run: Run) -> bool:
+        """Tell whether it is; to know it takes a hash of the data, once."""
+        if run.name not in self._trained and is_trained(run, self._splits):
+            self._trained.add(run.name)
+        return run.name in self._trained
+
+
+def _best(tried: Sequence[Run]) -> Run | None:
+    """Return the first of the best validation accuracy; None if all diverged."""
+    accuracies = [read_outcome(run).validation_accuracy for run in tried]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return tried[accuracies.index(max(known))] if known else None

@@ -1,0 +1,163 @@
+"""Faces drawn by the weights that classify: DDIM, guided by the null prompt where that is wanted.
+
+Song et al., "Denoising Diffusion Implicit Models" (ICLR 2021), equation 12 with sigma = 0; Ho and
+Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equation 6.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from emodc.method.prompts import null_prompt
+from emodc.method.schedule import Schedule, standard_normal
+from emodc.model.model import Model
+
+DEFAULT_STEPS = 50
+"""Steps of DDIM, if the number is not chosen."""
+
+_STREAM = 0xFACE  # of `counter_rng`
+_AT_ONCE = 64  # pictures in one call of the network: bounds memory, does not change them
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""``denoiser(xt (B,C,H,W), t (B,)) -> eps (B,C,H,W)``: noise prediction under fixed prompts."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of network calls made and that of all."""
+
+
+def descending_timesteps(timesteps: int, steps: int) -> Tensor:
+    """Return the timesteps that DDIM visits, from T-1 down: (S,) int64.
+
+    They end where noise ends, at T-1, because the first picture is nothing but noise (Lin et al.,
+    "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, section 3.3).
+
+    Args:
+        timesteps: T.
+        steps: S.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+    s = torch.arange(steps, dtype=torch.int64)
+    return (steps - s) * timesteps // steps - 1  # in integers
+
+
+def ddim(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    noise: Tensor,
+    steps: int,
+    progress: Progress = lambda done, total: None,
+) -> Tensor:
+    """Turn noise into pictures without drawing any more of it.
+
+    Each step takes the predicted noise for the true one, which tells x0, and gives x0 the lower
+    noise of the next timestep; the last one gives it none.
+
+    Args:
+        denoiser: predicts the noise.
+        schedule: the denoiser's.
+        noise: (B, C, H, W) standard normal.
+        steps: S, calls of the denoiser for each picture.
+        progress: is told after every step.
+
+    Returns:
+        (B, C, H, W) float32, x0.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    visited = descending_timesteps(schedule.timesteps, steps)
+    xt, x0 = noise, noise
+    for number, t in enumerate(visited):
+        signal, level = (value.to(noise.device) for value in schedule.signal_and_noise(t))
+        eps = denoiser(xt, t.to(noise.device).expand(len(xt))).float()
+        x0 = (xt - level * eps) / signal
+        if number + 1 < steps:
+            signal, level = (
+                value.to(noise.device) for value in schedule.signal_and_noise(visited[number + 1])
+            )
+            xt = signal * x0 + level * eps
+        progress(number + 1, steps)
+    return x0
+
+
+def guided(model: Model, prompts: Tensor, guidance: float) -> Denoiser:
+    """Return the denoiser of pictures under one prompt each.
+
+    ``eps = eps_null + guidance (eps_c - eps_null)``: 1 is the prompt alone, more exaggerates what
+    the prompt changes, 0 is the null prompt alone.
+
+    Args:
+        model: predicts the noise.
+        prompts: (B,) int64 prompt ids, on the model's device.
+        guidance: the weight w + 1 of the paper.
+    """
+    if guidance == 1:
+        return lambda xt, t: model.predict_noise(xt, t, prompts.unsqueeze(1))[:, 0]
+    null = torch.full_like(prompts, null_prompt(len(model.label_set)))
+    both = torch.stack([prompts, null], dim=1)  # (B, 2)
+
+    def denoiser(xt: Tensor, t: Tensor) -> Tensor:
+        named, unnamed = model.predict_noise(xt, t, both).float().unbind(dim=1)
+        return unnamed + guidance * (named - unnamed)
+
+    return denoiser
+
+
+@torch.inference_mode()
+def generate(
+    model: Model,
+    prompts: Sequence[int],
+    count: int,
+    *,
+    steps: int = DEFAULT_STEPS,
+    guidance: float = 1.0,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Tensor:
+    """Draw pictures under each of several prompts.
+
+    Picture i starts from noise that is a function of (seed, i) alone, the same for every prompt:
+    what differs between the prompts is what they ask for.
+
+    Args:
+        model: draws them.
+        prompts: P prompt ids; see `emodc.method.prompts`.
+        count: pictures N under each.
+        steps: S of `ddim`.
+        guidance: see `guided`.
+        seed: of the noise.
+        progress: is told after every call of the network.
+
+    Returns:
+        (P, N, C, H, W) float32, x0 on the model's device; `Codec.decode` makes them viewable.
+
+    Raises:
+        ValueError: the model is a rival, ``count`` is below 1, ``steps`` out of range or
+            ``guidance`` not finite, or the model predicts NaN.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    if not math.isfinite(guidance):
+        raise ValueError(f"guidance must be a finite number, not {guidance}")
+    shape, device = model.settings.codec.shape, model.device
+    noise = standard_normal(seed, _STREAM, list(range(count)), shape).to(device)  # (N, C, H, W)
+    asked = torch.tensor(prompts, device=device).repeat_interleave(count)  # (P * N,)
+    start = noise.repeat(len(prompts), 1, 1, 1)  # (P * N, C, H, W)
+    parts = list(zip(torch.split(start, _AT_ONCE), torch.split(asked, _AT_ONCE), strict=True))
+    drawn = []
+    for number, (xT, ids) in enumerate(parts):
+
+        def advance(done: int, total: int, before: int = number) -> None:
+            progress(before * total + done, len(parts) * total)
+
+        drawn.append(ddim(guided(model, ids, guidance), model.schedule, xT, steps, advance))
+    x0 = torch.cat(drawn)
+    if not bool(x0.isfinite().all()):
+        raise ValueError(f"model '{model.name}' predicts NaN or infinite noise")
+    return x0.view(len(prompts), count, *shape)

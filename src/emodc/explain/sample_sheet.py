@@ -1,0 +1,124 @@
+"""A page of pictures that a model draws: a row for each class."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from emodc.explain.generate import Progress, generate
+from emodc.inference.dataset_scores import weights_hash
+from emodc.model.model import Model
+
+SAMPLES = "samples.png"
+"""The page beside a model's card."""
+
+_CARD_COLUMNS, _CARD_TILE = 6, 64  # keep it below 200 kB
+_LEAST_TILE = 96  # pixels: smaller pictures are enlarged
+_GAP, _SPACE = 2, 10
+_TEXT = ImageFont.load_default(15)
+_FACTS = "emodc"  # what the page holds, in its metadata
+
+
+def sample_sheet(
+    model: Model,
+    classes: Sequence[str],
+    count: int,
+    *,
+    steps: int,
+    guidance: float = 1.0,
+    seed: int = 0,
+    tile: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> bytes:
+    """Draw pictures of some classes.
+
+    Args:
+        model: draws them.
+        classes: names or aliases; a row each.
+        count: pictures of each class; those of a column begin with the same noise.
+        steps: see `emodc.explain.generate.generate`.
+        guidance: likewise.
+        seed: likewise.
+        tile: side of a picture on the page; its own, if not given, at least 96.
+        progress: see `emodc.explain.generate.generate`.
+
+    Returns:
+        A PNG, gray if the pictures are, else of 256 colours where ``tile`` is given. Its metadata
+        tells how it was made.
+
+    Raises:
+        ValueError: see `emodc.explain.generate.generate`; or a class is not the model's.
+    """
+    prompts = [model.label_set.index(name) for name in classes]
+    x0 = generate(
+        model, prompts, count, steps=steps, guidance=guidance, seed=seed, progress=progress
+    )
+    names = [model.label_set.classes[prompt] for prompt in prompts]
+    pictures = model.settings.codec.decode(x0.flatten(0, 1))  # (P * N, H, W[, 3])
+    page = _page(names, pictures.reshape(len(names), count, *pictures.shape[1:]), tile)
+    if tile is not None and page.mode == "RGB":
+        page = page.quantize(256)
+    facts = {
+        "model": model.name,
+        "weights_sha256": weights_hash(model),
+        "classes": names,
+        "steps": steps,
+        "guidance": guidance,
+        "seed": seed,
+    }
+    return _png(page, facts)
+
+
+def card_samples(model: Model, steps: int) -> bytes:
+    """Return the page of all classes that goes with a model's card."""
+    return sample_sheet(model, model.label_set.classes, _CARD_COLUMNS, steps=steps, tile=_CARD_TILE)
+
+
+def facts_of(path: Path, model: Model) -> dict[str, Any] | None:
+    """Return how a page was made: classes, steps, guidance, seed.
+
+    Args:
+        path: the page.
+        model: whose it should be.
+
+    Returns:
+        None if there is no such page, or these weights did not draw it.
+    """
+    try:
+        with Image.open(path) as page:
+            facts = json.loads(page.info[_FACTS])
+        return dict(facts) if facts["weights_sha256"] == weights_hash(model) else None
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _page(names: Sequence[str], pictures: NDArray[np.uint8], tile: int | None) -> Image.Image:
+    """Lay out pictures (P, N, H, W) gray or (P, N, H, W, 3) RGB, a row named at the left each."""
+    rows, columns, height = pictures.shape[:3]
+    side = tile or height * max(1, -(-_LEAST_TILE // height))  # a whole multiple
+    left = 2 * _SPACE + max(round(_TEXT.getlength(name)) for name in names)
+    step = side + _GAP
+    mode = "L" if pictures.ndim == 4 else "RGB"
+    page = Image.new(mode, (left + columns * step, rows * step), "white")
+    draw = ImageDraw.Draw(page)
+    for row, name in enumerate(names):
+        draw.text((_SPACE, row * step + side // 2), name, "black", _TEXT, anchor="lm")
+        for column in range(columns):
+            picture = Image.fromarray(pictures[row, column])
+            if side != height:
+                picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+            page.paste(picture, (left + column * step, row * step))
+    return page
+
+
+def _png(page: Image.Image, facts: dict[str, Any]) -> bytes:
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_text(_FACTS, json.dumps(facts))
+    file = io.BytesIO()
+    page.save(file, "PNG", pnginfo=metadata, optimize=True)
+    return file.getvalue()

@@ -1,0 +1,272 @@
+"""From pictures to expressions: reading, finding faces, cropping, classifying.
+
+    classifier = EmotionClassifier.from_pretrained("face48")
+    for row in classifier.predict("photos/*.jpg"):
+        print(row.file, row.box, row.label, row.probabilities)
+
+A picture can hold any number of faces, none, or be damaged; each case gives rows that say so.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
+from emodc.faces.sources import Picture, Pixels, Source, read_source, sources
+from emodc.inference.prediction import Prediction
+from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring
+from emodc.model.model import Model
+from emodc.model.store import load_model, save_model
+
+DEFAULT_MODEL = "face48"
+
+_BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
+
+
+class EmotionClassifier:
+    """Classifies the expressions in pictures with a trained model.
+
+    An instance must not be used by two threads at once.
+
+    Args:
+        model: what `emodc.model.store.load_model` returned.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._detector: FaceDetector | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_dir: str | Path = DEFAULT_MODEL,
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> "EmotionClassifier":
+        """Load a model by name, from a folder or from the Hugging Face hub.
+
+        Args:
+            name_or_dir: see `emodc.model.store.load_model`.
+            device: see `choose_device`.
+            precision: see `emodc.model.model.Model`.
+
+        Raises:
+            ValueError: there is no such model, device or precision, or the model is damaged.
+        """
+        return cls(load_model(name_or_dir, choose_device(device), precision))
+
+    @property
+    def classes_(self) -> tuple[str, ...]:
+        """The names of the classes, in label order."""
+        return self.model.label_set.classes
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model so that `from_pretrained` reads it back.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        save_model(self.model, Path(folder))
+
+    def predict(
+        self,
+        images: Picture | Iterable[Picture],
+        *,
+        detect: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+        **scoring: Unpack[Scoring],
+    ) -> list[Prediction]:
+        """Classify every face in one or many pictures.
+
+        Args:
+            images: one or several of: path of a file, of a folder (its pictures, not those in the
+                folders inside), or glob pattern (``**`` for any depth); PIL image; uint8 array,
+                (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N pictures.
+            detect: find, align and crop the faces; False if every picture is a face crop already.
+            progress: called with the numbers of pictures done and of all.
+            **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
+
+        Returns:
+            The rows in the order of the pictures; at least one for each.
+
+        Raises:
+            ValueError: an empty folder, a pattern without match, an array of another shape or
+                dtype, or `steps`, `delta` or `budget` that cannot be had. A single unreadable file
+                is a row, not an error.
+            ImportError: faces are looked for and the extra `faces` is not installed.
+        """
+        pictures = list(sources(images))
+        rows = []
+        for row in self.iter_predict(pictures, detect=detect, **scoring):
+            rows.append(row)
+            if progress is not None:
+                progress(row.image + 1, len(pictures))
+        return rows
+
+    def iter_predict(
+        self,
+        images: Picture | Iterable[Picture],
+        *,
+        detect: bool = True,
+        **scoring: Unpack[Scoring],
+    ) -> Iterator[Prediction]:
+        """Do what `predict` does, row by row: one picture at a time is held in memory.
+
+        Args:
+            images: as for `predict`; an iterator is read as the rows are asked for.
+            detect: as for `predict`.
+            **scoring: as for `predict`.
+
+        Raises:
+            ValueError: as for `predict`; what concerns a picture, when its turn comes.
+            ImportError: as for `predict`.
+        """
+        scorer = Scorer(self.model, **scoring)
+        if detect:
+            self.model.require_geometry()  # complains before any picture is read
+            self._detector = self._detector or FaceDetector()
+        return self._stream(sources(images), scorer, self._detector if detect else None)
+
+    def predict_proba(
+        self,
+        crops: Sequence[Pixels],
+        **scoring: Unpack[Scoring],
+    ) -> NDArray[np.float64]:
+        """Return class probabilities of face crops, as scikit-learn's classifiers do.
+
+        Args:
+            crops: N face crops, uint8, each (H, W) gray or (H, W, 3) RGB.
+            **scoring: as for `predict`.
+
+        Returns:
+            (N, K), rows sum to 1, columns in the order of `classes_`.
+
+        Raises:
+            ValueError: as for `predict`, or a crop has another dtype or shape.
+        """
+        scorer = Scorer(self.model, **scoring)
+        if not len(crops):
+            return np.empty((0, len(self.classes_)))
+        return scorer(self._encode(crops)).probabilities.numpy()
+
+    def class_errors(
+        self, crops: Sequence[Pixels], *, steps: int = DEFAULT_STEPS, seed: int = 0
+    ) -> Tensor:
+        """Return the noise-prediction errors behind a prediction (Li et al., ICCV 2023).
+
+        Args:
+            crops: N face crops, uint8, each (H, W) gray or (H, W, 3) RGB.
+            steps: S, the number of draws.
+            seed: of the draws.
+
+        Returns:
+            (N, K, S) float32 on the CPU: the error under class k with draw s, averaged over the
+            elements of x0. `emodc.inference.scorer.plain_answers` turns it into probabilities.
+
+        Raises:
+            ValueError: a crop has another dtype or shape, or `steps` is outside 1..T.
+        """
+        return Scorer(self.model, steps=steps, seed=seed).errors(self._encode(crops))
+
+    def _encode(self, crops: Sequence[Pixels]) -> Tensor:
+        return self.model.settings.codec.encode(crops, self.model.device)
+
+    def _stream(
+        self,
+        pictures: Iterable[Source],
+        scorer: Scorer,
+        detector: FaceDetector | None,
+    ) -> Iterator[Prediction]:
+        waiting: list[tuple[Prediction, Pixels | None]] = []
+        for index, source in enumerate(pictures):
+            waiting += self._look(index, source, detector)
+            if len(waiting) >= _BATCH:
+                yield from self._scored(waiting, scorer)
+                waiting = []
+        yield from self._scored(waiting, scorer)
+
+    def _look(
+        self, index: int, source: Source, detector: FaceDetector | None
+    ) -> list[tuple[Prediction, Pixels | None]]:
+        """Return the rows of a picture, not yet scored, each with its crop if there is a face."""
+        file = str(source) if isinstance(source, Path) else None
+        # At the codec's own size, so that the pixels are resampled only once.
+        size = self.model.settings.codec.size
+        try:
+            image = read_source(source)
+            if detector is None:
+                height, width = map(float, image.shape[:2])
+                whole = Prediction(index, file, "ok", face=0, box=(0.0, 0.0, width, height))
+                return [(whole, whole_image_crop(image, size))]
+            faces = detector.detect(image)
+            geometry = self.model.require_geometry()
+            crops = [crop_face(image, face, geometry, size) for face in faces]
+        except ValueError as error:
+            return [(Prediction(index, file, "unreadable", str(error)), None)]
+        if not faces:
+            return [(Prediction(index, file, "no_face", "no face found"), None)]
+        return [
+            (
+                Prediction(
+                    image=index,
+                    file=file,
+                    status="ok",
+                    face=number,
+                    box=face.box,
+                    landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
+                    detection_score=face.score,
+                ),
+                crop,
+            )
+            for number, (face, crop) in enumerate(zip(faces, crops, strict=True))
+        ]
+
+    def _scored(
+        self, rows: Sequence[tuple[Prediction, Pixels | None]], scorer: Scorer
+    ) -> Iterator[Prediction]:
+        crops = [crop for _, crop in rows if crop is not None]
+        answers = scorer(self._encode(crops)) if crops else None
+        number = 0
+        for row, crop in rows:
+            if crop is None or answers is None:
+                yield row
+                continue
+            p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
+            least, gap_error = answers.least_probability, float(answers.gap_error[number])
+            likely = None if least is None else tuple(k for k in p if p[k] >= least)
+            yield replace(
+                row,
+                label=max(p, key=p.__getitem__),
+                probabilities=p,
+                prediction_set=likely,
+                trunk_passes=int(answers.draws[number]),
+                prompt_evaluations=int(answers.evaluations[number]),
+                gap_standard_error=None if math.isnan(gap_error) else gap_error,
+            )
+            number += 1
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of this name, if this machine has it.
+
+    Args:
+        name: ``auto`` (CUDA before MPS before the CPU), ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+
+    Raises:
+        ValueError: there is no such device here; the message lists those there are.
+    """
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    found += ["cpu"]
+    if name == "auto" or (name == "cuda" and found[0] == "cuda:0"):
+        return torch.device(found[0])
+    if name not in found:
+        raise ValueError(f"no device '{name}' here: accepted are auto, {', '.join(found)}")
+    return torch.device(name)

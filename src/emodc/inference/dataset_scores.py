@@ -1,0 +1,236 @@
+"""Scoring a data set's images in chunks that survive an interruption."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from emodc.data.face_data import FaceData
+from emodc.method.errors import DEFAULT_PAIRS
+from emodc.model.model import Model
+from emodc.model.store import pack_tensors
+from emodc.support.distributed import ALONE, World
+from emodc.support.files import write_atomically
+
+_CHUNK = 16  # images scored between two saves
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and the number of all, in this process's share."""
+
+Score = Callable[[Tensor], Mapping[str, Tensor]]
+"""``score(x0 (B,C,H,W)) -> {name: (B, ...)}``: what is kept of the images, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was kept of a data set's images.
+
+    Attributes:
+        index: (N,) int64, positions of the scored images in the data.
+        values: (N, ...) by name, what `Score` returned.
+        skipped: the images that could not be read: position in the data and reason.
+        seconds: spent on reading, encoding and scoring, earlier runs included.
+    """
+
+    index: Tensor
+    values: Mapping[str, Tensor]
+    skipped: tuple[tuple[int, str], ...]
+    seconds: float
+
+
+def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAULT_PAIRS) -> Score:
+    """Return a `Score` of all classes' errors with all draws.
+
+    It keeps ``errors`` (B, K, S) float32, of `Model.class_errors`, and, if the model accounts for
+    noise, ``sigma`` (B,) float32, the levels that it found.
+
+    Args:
+        model: what predicts the noise.
+        steps: S, 1..T.
+        seed: of the draws.
+        pairs: most (image, draw) pairs in one call of the network.
+
+    Raises:
+        ValueError: ``steps`` is out of range.
+    """
+    bank = model.draws(steps, seed)
+
+    def score(x0: Tensor) -> Mapping[str, Tensor]:
+        errors = {"errors": model.class_errors(x0, bank, pairs)}
+        if model.decision.noise_floor is None:
+            return errors
+        return errors | {"sigma": model.observe(x0)[1].cpu()}
+
+    return score
+
+
+def score_images(
+    model: Model,
+    data: FaceData,
+    score: Score,
+    settings: Mapping[str, object],
+    *,
+    folder: Path | None = None,
+    chunk: int = _CHUNK,
+    progress: Progress = lambda done, total: None,
+    world: World = ALONE,
+) -> Scores:
+    """Score every image.
+
+    Several processes share what is not yet saved, and all of them get all scores.
+
+    Args:
+        model: whose codec encodes the images.
+        data: the images; one that cannot be read is skipped.
+        score: what to measure.
+        settings: what, beside model and data, decides the result: by the name that an error
+            message uses.
+        folder: where finished chunks are saved and, by the same call, found again.
+        chunk: images scored between two saves.
+        progress: is told how far it is.
+        world: the processes that score together.
+
+    Raises:
+        ValueError: ``folder`` holds chunks of another evaluation or a damaged one.
+        OSError: ``folder`` cannot be written.
+    """
+    identity: dict[str, str] = {}
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        identity = model_identity(model) | {"data": data.fingerprint()}
+        identity |= {key: str(value) for key, value in settings.items()}
+    starts = range(0, len(data), chunk)
+    files = {} if folder is None else {n: _chunk_file(folder, n) for n in starts}
+    mine = _deal(starts, [n for n, file in files.items() if file.exists()], world)
+    images = {n: range(n, min(n + chunk, len(data))) for n in mine}
+    done, total = 0, sum(map(len, images.values()))
+    found: dict[int, Scores] = {}
+    progress(done, total)
+    for start, indices in images.items():
+        file = files.get(start)
+        if file is not None and file.exists():
+            part = _load_chunk(file, identity)
+        else:
+            part = _score_chunk(model, data, indices, score)
+            if file is not None:
+                _save_chunk(file, part, identity)
+        found[start] = part
+        done += len(indices)
+        progress(done, total)
+    everyones = {start: part for share in world.gather(found) for start, part in share.items()}
+    parts = [everyones[start] for start in starts]
+    return Scores(
+        index=torch.cat([part.index for part in parts]),
+        values={name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values},
+        skipped=tuple(pair for part in parts for pair in part.skipped),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
+def unscored(folder: Path, images: int, chunk: int = _CHUNK) -> int:
+    """Return how many of a data set's images `score_images` would still have to score.
+
+    Args:
+        folder: as given to it; need not exist.
+        images: N, of the data.
+        chunk: as given to it.
+    """
+    missing = (n for n in range(0, images, chunk) if not _chunk_file(folder, n).exists())
+    return sum(min(chunk, images - n) for n in missing)
+
+
+def _chunk_file(folder: Path, start: int) -> Path:
+    return folder / f"{start:07d}.safetensors"
+
+
+def _deal(chunks: Sequence[int], saved: Sequence[int], world: World) -> list[int]:
+    """Return the chunks that this process answers for.
+
+    A saved one falls to the first process that sees its file, the others go round: so a
+    scoring that goes on is shared evenly, and machines need no common file system.
+    """
+    seen = world.gather(saved)
+    owner = {n: rank for rank in reversed(range(world.size)) for n in seen[rank]}
+    missing = [n for n in chunks if n not in owner]
+    owner |= {n: turn % world.size for turn, n in enumerate(missing)}
+    return [n for n in chunks if owner[n] == world.rank]
+
+
+def _score_chunk(model: Model, data: FaceData, indices: range, score: Score) -> Scores:
+    started = time.perf_counter()
+    nothing = torch.empty(0, *model.settings.codec.shape, device=model.device)
+    images, index, skipped = [nothing], [], []
+    for i in indices:
+        try:
+            images.append(model.settings.codec.encode([data.image(i)], model.device))
+            index.append(i)
+        except ValueError as error:
+            skipped.append((i, " ".join(str(error).split())))
+    return Scores(
+        index=torch.tensor(index, dtype=torch.int64),
+        values=score(torch.cat(images)),
+        skipped=tuple(skipped),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _save_chunk(file: Path, part: Scores, identity: dict[str, str]) -> None:
+    more = {"skipped": json.dumps(part.skipped), "seconds": repr(part.seconds)}
+    tensors = {"index": part.index, **part.values}
+    write_atomically(file, pack_tensors(tensors, identity | more))
+
+
+def _load_chunk(file: Path, identity: dict[str, str]) -> Scores:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            found = dict(opened.metadata())
+            values = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        index = values.pop("index")
+        skipped = tuple((int(i), str(reason)) for i, reason in json.loads(found["skipped"]))
+        seconds = float(found["seconds"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{file}: damaged; delete it and its images will be scored again"
+        ) from None
+    differing = [key for key, value in identity.items() if found.get(key) != value]
+    if differing:
+        raise ValueError(
+            f"{file.parent}: belongs to an evaluation with another {', another '.join(differing)}; "
+            "choose another output folder, or delete this one"
+        )
+    return Scores(index, values, skipped, seconds)
+
+
+def model_identity(model: Model) -> dict[str, str]:
+    """Return what of a model decides its errors, by the name that an error message uses."""
+    settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
+    shown = model.decision.model_dump_json(include={"mirror", "noise_floor"})
+    return {
+        "weights": weights_hash(model),
+        "model settings": hashlib.sha256(settings.encode()).hexdigest(),
+        "way of showing pictures": shown,
+        "precision": model.precision,
+        "version of emodc": version("emodc"),
+    }
+
+
+def weights_hash(model: Model) -> str:
+    """Return the SHA-256 of a model's weights, and of the checkpoint that they add to."""
+    return state_hash(model.backbone.weights(), model.backbone.base.get("sha256", ""))
+
+
+def state_hash(state: Mapping[str, Tensor], base: str = "") -> str:
+    """Return the SHA-256 of weights as they are used, float32, whatever the file's precision.
+
+    Args:
+        state: `emodc.backbones.base.Backbone.weights`.
+        base: hash of the checkpoint that they add to, if they do.
+    """
+    return hashlib.sha256(pack_tensors(state) + base.encode()).hexdigest()

@@ -1,0 +1,52 @@
+"""What is said of a face in a picture."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of the answer: a face and its expression, or why a picture has none.
+
+    Attributes:
+        image: position of the picture among those asked about, from 0.
+        file: the picture's path; None for a picture given in memory.
+        status: ``ok``; ``no_face``: no face was found; ``unreadable``: damaged, missing, not a
+            picture, or too large.
+        error: one line for the reader unless ``status`` is ``ok``.
+        face: number of the face in its picture, from 0, largest first.
+        box: x0, y0, x1, y1 in pixels; the whole picture if no face was looked for.
+        landmarks: five (x, y) in pixels, in the order of `emodc.faces.geometry.LANDMARKS`; None if
+            no face was looked for.
+        detection_score: the detector's confidence in [0, 1]; None if no face was looked for.
+        label: name of the most probable class.
+        probabilities: by class name, in label order; they sum to 1.
+        prediction_set: the classes that the true one is among, with the coverage the model was
+            calibrated for; more than one means uncertain. None if it was not calibrated.
+        trunk_passes: draws taken; on a network whose prompts share a trunk, passes of the trunk.
+        prompt_evaluations: (draw, class) pairs evaluated.
+        gap_standard_error: of the mean gap between the answer and its closest rival, in units of
+            the errors; None with a single draw.
+
+    Without a face, everything after ``error`` is None.
+    """
+
+    image: int
+    file: str | None
+    status: Literal["ok", "no_face", "unreadable"]
+    error: str | None = None
+    face: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detection_score: float | None = None
+    label: str | None = None
+    probabilities: Mapping[str, float] | None = None
+    prediction_set: tuple[str, ...] | None = None
+    trunk_passes: int | None = None
+    prompt_evaluations: int | None = None
+    gap_standard_error: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, ready for JSON."""
+        return asdict(self)

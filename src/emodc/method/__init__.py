@@ -1,0 +1,1 @@
+"""The paper: its equations alone, in torch and numpy."""

@@ -1,0 +1,138 @@
+"""The draws of the diffusion classifier: timesteps and noise that all classes and images share.
+
+With S draws ``(t_s, eps_s)`` every image is shown at the same timesteps with the same noise; only
+a picture that carries noise of its own arrives at noisier ones.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from emodc.method.schedule import Schedule, standard_normal
+
+# Stream of `counter_rng` that belongs to evaluation draws; training uses others.
+_BANK_STREAM = 0xBA2C
+
+
+@dataclass(frozen=True)
+class DrawBank:
+    """The S draws that one evaluation uses for every image and class.
+
+    Attributes:
+        t: (S,) int64, ascending timesteps.
+        eps: (S, C, H, W) float32 standard normal noise.
+        mirrored: (S,) bool, the draws that show the mirror image.
+    """
+
+    t: Tensor
+    eps: Tensor
+    mirrored: Tensor
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def to(self, device: torch.device) -> "DrawBank":
+        """Return the draws on another device."""
+        return DrawBank(self.t.to(device), self.eps.to(device), self.mirrored.to(device))
+
+
+def draw_bank(
+    timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0, *, mirror: bool = False
+) -> DrawBank:
+    """Return the draws of the S-step protocol: t evenly spaced, noise seeded.
+
+    The noise of draw s is a function of (seed, S, T, s) alone.
+
+    Args:
+        timesteps: T.
+        steps: S, 1 <= S <= T.
+        shape: (C, H, W) of x0.
+        seed: the evaluation's seed.
+        mirror: show the mirror image in every other draw, to a network that was trained on both.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    t = spaced_timesteps(timesteps, steps)
+    indices = [steps * timesteps + i for i in range(steps)]
+    mirrored = torch.arange(steps) % 2 == 1
+    return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape), mirrored & mirror)
+
+
+def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
+    """Return (S,) int64 ``t_s = floor((s + 0.5) T / S)``.
+
+    They cover the whole range for every S, where a stride of ``T // S`` stops short of T.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+    s = torch.arange(steps, dtype=torch.int64)
+    return (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
+
+
+class Shown(NamedTuple):
+    """(image, draw) pairs as a network is shown them; see `show`.
+
+    Attributes:
+        x: (M, C, H, W) pictures.
+        t: (M,) int64 timesteps.
+        eps: (M, C, H, W) noise, of which rho times as much is added.
+        rho: (M,) float32, see `emodc.method.schedule.Schedule.missing`.
+    """
+
+    x: Tensor
+    t: Tensor
+    eps: Tensor
+    rho: Tensor
+
+
+def show(
+    schedule: Schedule, x: Tensor, sigma: Tensor, bank: DrawBank, image: Tensor, draw: Tensor
+) -> Shown:
+    """Return (image, draw) pairs, with gradients to the pictures and their noise levels.
+
+    Args:
+        schedule: of the network.
+        x: (B, C, H, W) pictures.
+        sigma: (B,) float32 levels of the noise that they carry, in units of x0.
+        bank: S draws, on the pictures' device.
+        image: (M,) int64 in 0..B-1.
+        draw: (M,) int64 in 0..S-1.
+    """
+    picture, level = x[image], sigma[image]
+    mirrored = bank.mirrored[draw].view(-1, 1, 1, 1)
+    t = noisier_timesteps(schedule, bank.t[draw], level)
+    return Shown(
+        torch.where(mirrored, picture.flip(-1), picture),
+        t,
+        bank.eps[draw],
+        schedule.missing(t, level),
+    )
+
+
+def noisier_timesteps(schedule: Schedule, t: Tensor, sigma: Tensor) -> Tensor:
+    """Return the timesteps at which pictures arrive when the noise of timesteps t is added to them.
+
+    Variances add: a picture with noise of its own gets as much noise as a clean one, and is then
+    as noisy as the timestep with ``s^2 = s_t^2 + sigma^2``.
+
+    Args:
+        schedule: of T timesteps.
+        t: (M,) int64 in 0..T-1.
+        sigma: (M,) noise levels of the pictures, below ``s_(T-1)``.
+
+    Returns:
+        (M,) int64, the first timesteps at least as noisy (T-1 if none is), with ``s > sigma``; t
+        itself where sigma is 0.
+    """
+    levels = schedule.sigma(torch.arange(schedule.timesteps, device=t.device))  # (T,) rising
+    own = sigma.detach().to(levels.dtype)
+    together = torch.searchsorted(levels, (levels[t].square() + own.square()).sqrt())
+    beyond = torch.searchsorted(levels, own, right=True)
+    found = torch.maximum(together, beyond).clamp_max(schedule.timesteps - 1)
+    return torch.where(sigma > 0, found, t)

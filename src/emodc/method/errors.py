@@ -1,0 +1,154 @@
+"""The diffusion classifier: the class whose prompt predicts the added noise best.
+
+Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023, arXiv
+2303.16203): with draws ``(t_s, eps_s)``, s = 1..S, shared by all classes and images,
+
+    d_c,s = || eps_theta(xt(x0, eps_s, t_s), t_s, c) - eps_s ||^2,    D_c = mean_s w_s d_c,s,
+    prediction = argmin_c D_c,    p(c | x0) = softmax_c(-scale * (D_c - min D)^power),
+
+with weights ``w_s`` of mean 1, all equal unless they were fitted
+(:mod:`emodc.calibration.posterior`).
+
+A picture with noise of level sigma of its own (:mod:`emodc.method.noise_level`) gets only the noise
+that is missing, at the steps that are noisier than it is, and classes are compared by
+
+    d_c,s = || rho eps_theta(xt(x, rho eps_s, t_s), t_s, c) - eps_s ||^2
+
+(:meth:`emodc.method.schedule.Schedule.missing`); with sigma = 0 that is the formula above. What
+prompts differ by enters times ``rho^2 = 1 / (1 + sigma^2 / s_t^2)``, so errors count
+``1 + gain sigma^2`` times (`emodc.model.decision`): the same evidence makes the same gap on a noisy
+picture as on a clean one, and one temperature serves both. No answer depends on that, only its
+probability.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from emodc.method.draws import DrawBank, Shown, show
+from emodc.method.schedule import Schedule, add_noise, noise_error
+
+NoisePredictor = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``predict_noise(xt (B,C,H,W), t (B,), prompts (B,P)) -> eps (B,P,C,H,W)``."""
+
+DEFAULT_PAIRS = 96
+"""(image, draw) pairs per call of the network: bounds memory whatever B, K and S are."""
+
+
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``measure(image (M,), draw (M,), prompts (M,P)) -> d (M,P)``: errors of (image, draw) pairs."""
+
+
+def measure_errors(
+    predict_noise: NoisePredictor,
+    schedule: Schedule,
+    x0: Tensor,
+    bank: DrawBank,
+    pairs: int = DEFAULT_PAIRS,
+    sigma: Tensor | None = None,
+) -> Measure:
+    """Return what measures the errors of single (image, draw) pairs of these images and draws.
+
+    Args:
+        predict_noise: the backbone.
+        schedule: the noise schedule of the backbone.
+        x0: (B, C, H, W) images, on the backbone's device.
+        bank: S shared draws.
+        pairs: most (image, draw) pairs in one call of the backbone; changes speed and memory, not
+            the answer.
+        sigma: (B,) float32 levels of the noise that the images carry, in units of x0; 0 for all if
+            not given.
+
+    Returns:
+        A function of image indices (M,), draw indices (M,) and prompts (M, P), on the CPU, that
+        returns the errors (M, P) float32 on the CPU.
+    """
+    device, bank = x0.device, bank.to(x0.device)
+    levels = torch.zeros(len(x0), device=device) if sigma is None else sigma
+
+    @torch.inference_mode()
+    def measure(image: Tensor, draw: Tensor, prompts: Tensor) -> Tensor:
+        errors = torch.empty(prompts.shape)
+        for start in range(0, len(image), pairs):
+            part = slice(start, start + pairs)
+            i, s, c = image[part].to(device), draw[part].to(device), prompts[part].to(device)
+            shown = show(schedule, x0, levels, bank, i, s)
+            errors[part] = shown_errors(predict_noise, schedule, shown, c).cpu()
+        return errors
+
+    return measure
+
+
+def shown_errors(
+    predict_noise: NoisePredictor, schedule: Schedule, shown: Shown, prompts: Tensor
+) -> Tensor:
+    """Return ``|| rho eps_theta(xt, t, c) - eps ||^2``, averaged over the elements.
+
+    Args:
+        predict_noise: the backbone.
+        schedule: of the backbone.
+        shown: M (image, draw) pairs.
+        prompts: (M, P) int64.
+
+    Returns:
+        (M, P) float32, with gradients to what is shown.
+    """
+    rho = shown.rho.view(-1, 1, 1, 1)
+    xt = add_noise(schedule, shown.x, rho * shown.eps, shown.t)  # (M, C, H, W)
+    predicted = predict_noise(xt, shown.t, prompts)  # (M, P, C, H, W)
+    return noise_error(rho.unsqueeze(1) * predicted.float(), shown.eps)
+
+
+def class_errors(
+    predict_noise: NoisePredictor,
+    schedule: Schedule,
+    x0: Tensor,
+    bank: DrawBank,
+    num_classes: int,
+    pairs: int = DEFAULT_PAIRS,
+    sigma: Tensor | None = None,
+) -> Tensor:
+    """Return the noise-prediction error of every image under every class and draw.
+
+    Args:
+        predict_noise: the backbone; asked for the K class prompts at once.
+        schedule: as for `measure_errors`.
+        x0: as for `measure_errors`.
+        bank: as for `measure_errors`.
+        num_classes: K.
+        pairs: as for `measure_errors`.
+        sigma: as for `measure_errors`.
+
+    Returns:
+        (B, K, S) float32 on the CPU: ``d_c,s``.
+    """
+    images, steps = len(x0), len(bank)
+    pair = torch.arange(images * steps)
+    prompts = torch.arange(num_classes).expand(len(pair), -1)
+    measure = measure_errors(predict_noise, schedule, x0, bank, pairs, sigma)
+    errors = measure(pair // steps, pair % steps, prompts)
+    return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
+
+
+def posterior(
+    errors: Tensor, scale: float, weights: Tensor | None = None, power: float = 1.0
+) -> Tensor:
+    """Return ``p(c | x0)``, the softmax of ``-scale * (D_c - min D)^power``, ``D = mean_s w_s d``.
+
+    The mean is taken in float64: with many draws, near-equal classes would otherwise be
+    ordered by the rounding of the sum.
+
+    Args:
+        errors: (B, K, S) from :func:`class_errors`.
+        scale: inverse temperature, > 0, fitted on validation data.
+        weights: (S,) ``w_s`` of mean 1; all 1 if not given.
+        power: 1 is the plain softmax; fitted with the scale.
+
+    Returns:
+        (B, K) float64, rows sum to 1; its argmax is the prediction.
+    """
+    weighted = errors.double() if weights is None else errors.double() * weights.double()
+    means = weighted.mean(dim=2)
+    gaps = means - means.min(dim=1, keepdim=True).values
+    return torch.softmax(-scale * gaps**power, dim=1)

@@ -1,0 +1,184 @@
+"""Training objectives: the paper's three and two relatives, on noise-prediction errors.
+
+Every objective maps errors to a loss per sample and knows nothing of networks. With ``d_p``,
+``d_n``, ``d_nn`` the errors (see :func:`emodc.method.schedule.noise_error`) under the true class, a
+negative class and the non-negative reference prompt:
+
+    base      d_p
+    margin    d_p + w relu(d_p - d_n + m_f)
+    amdit     d_p + w relu(d_p - d_n + alpha d_nn)
+
+A sample's errors share ``x0, t, eps``. With several negatives the hinges are averaged.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Reference = Literal["positive", "null", "non_class"]
+
+
+class Objective(Protocol):
+    """What training asks of an objective."""
+
+    @property
+    def negatives(self) -> Literal["none", "one", "all"]:
+        """How many negative prompts a sample is evaluated under."""
+
+    @property
+    def reference(self) -> Reference:
+        """The non-negative prompt c_nn; ``positive`` costs no evaluation."""
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return the loss of each sample.
+
+        Args:
+            d_p: (B,) float32, error under the true class.
+            d_n: (B, N) float32, errors under the negative classes.
+            d_nn: (B,) float32, error under the reference prompt.
+
+        Returns:
+            (B,) float32.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contrastive:
+    """Settings of the objectives that look at negatives.
+
+    Attributes:
+        negatives: one class drawn from the others, as in the paper, or all of them.
+        weight: w, the weight of what is added to ``d_p``.
+
+    Raises:
+        ValueError: a number is negative or not finite.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    negatives: Literal["one", "all"] = "one"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        numbers = {k: v for k, v in vars(self).items() if isinstance(v, float | int)}
+        for name, value in numbers.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, not {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Vanilla conditional diffusion training: ``d_p`` (the paper's Base)."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["base"] = "base"
+    negatives: Literal["none"] = "none"
+    reference: Literal["positive"] = "positive"
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p`` (B,)."""
+        return d_p
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """How discriminative rivals are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    negatives: Literal["none"] = "none"
+    reference: Literal["positive"] = "positive"
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p`` (B,)."""
+        return d_p
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedMargin(_Contrastive):
+    """Margin discrepancy training with one margin for all samples (the paper's m_f).
+
+    Attributes:
+        margin: m_f, in units of the error (mean square over elements).
+    """
+
+    kind: Literal["margin"] = "margin"
+    reference: Literal["positive"] = "positive"
+    margin: float = 0.01
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p + w relu(d_p - d_n + m_f)`` (B,)."""
+        hinge = torch.relu(d_p.unsqueeze(1) - d_n + self.margin)
+        return d_p + self.weight * hinge.mean(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMDiT(_Contrastive):
+    """Adaptive margin discrepancy training: the margin follows the sample's own difficulty.
+
+    ``d_nn`` measures how hard the noise of this image is to predict at this step, whatever its
+    class, so a margin of ``alpha d_nn`` asks the same *relative* gap of every sample and the
+    loss is scale-free: L(k d) = k L(d).
+
+    Attributes:
+        reference: the non-negative prompt c_nn.
+        detach_reference: whether ``d_nn`` is a constant to the gradient.
+        alpha: the margin as a share of ``d_nn``.
+    """
+
+    kind: Literal["amdit"] = "amdit"
+    reference: Reference = "positive"
+    detach_reference: bool = True
+    alpha: float = 0.2
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p + w relu(d_p - d_n + alpha d_nn)`` (B,)."""
+        margin = self.alpha * (d_nn.detach() if self.detach_reference else d_nn)
+        hinge = torch.relu((d_p + margin).unsqueeze(1) - d_n)
+        return d_p + self.weight * hinge.mean(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardNeg(_Contrastive):
+    """HardNeg-DiffusionITM (Krojer et al., NeurIPS 2023): push d_n up to a multiple of d_p.
+
+    Attributes:
+        cap: k; negatives whose error already exceeds ``k d_p`` are left alone.
+    """
+
+    kind: Literal["hardneg"] = "hardneg"
+    reference: Literal["positive"] = "positive"
+    cap: float = 1.2
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p - w min(d_n, k d_p)`` (B,), the bound held constant."""
+        pushed = torch.minimum(d_n, self.cap * d_p.detach().unsqueeze(1))
+        return d_p - self.weight * pushed.mean(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(_Contrastive):
+    """Cross-entropy of the diffusion classifier itself: softmax over ``-d_c / (tau d_p)``.
+
+    The posterior of Li et al. (ICCV 2023, Eq. 6) for one draw, in units of the detached
+    ``d_p``, so that ``tau`` means a relative gap.
+
+    Attributes:
+        tau: the relative gap that is worth one nat.
+    """
+
+    kind: Literal["softmax"] = "softmax"
+    reference: Literal["positive"] = "positive"
+    negatives: Literal["one", "all"] = "all"
+    tau: float = 0.1
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p + w CE`` (B,), the true class first among the logits."""
+        errors = torch.cat([d_p.unsqueeze(1), d_n], dim=1)  # (B, 1+N)
+        logits = -errors / (self.tau * d_p.detach().unsqueeze(1))
+        return d_p - self.weight * torch.log_softmax(logits, dim=1)[:, 0]

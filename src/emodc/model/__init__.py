@@ -1,0 +1,1 @@
+"""A network with everything needed to use it."""

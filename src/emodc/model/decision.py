@@ -1,0 +1,135 @@
+"""How errors become an answer: what is fitted on validation data and stored with the weights."""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from emodc.method.forecast import Forecast, gap_covariance
+from emodc.method.sequential import Settled
+
+
+class _Fitted(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Stop(_Fitted):
+    """A stopping threshold of sequential scoring, and what goes with it.
+
+    Attributes:
+        delta: share of images whose answer may differ from that of all draws.
+        threshold: standard errors by which the leader must be ahead.
+        scale: inverse temperature for the gaps found so.
+        power: see `Decision`.
+        least_probability: see `Decision`.
+    """
+
+    delta: float = Field(gt=0, lt=1)
+    threshold: PositiveFloat
+    scale: PositiveFloat
+    power: PositiveFloat = 1.0
+    least_probability: float = Field(ge=0, le=1)
+
+
+class Adaptive(_Fitted):
+    """Sequential scoring (`emodc.method.sequential`), as it was fitted.
+
+    Attributes:
+        steps: S, whose answer is aimed at.
+        block: draws in a block.
+        covariance, noise: of the gap of two close classes, over equal bins of 0..T-1; see
+            `emodc.method.forecast.gap_covariance`.
+        confidence: with which each ``delta`` holds.
+        stops: by rising ``delta``.
+    """
+
+    steps: PositiveInt
+    block: PositiveInt
+    covariance: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    noise: tuple[PositiveFloat, ...] = Field(min_length=1)
+    confidence: float = Field(gt=0, lt=1)
+    stops: tuple[Stop, ...] = Field(min_length=1)
+
+    def rule(self, stop: Stop, t: Tensor, timesteps: int, order: Tensor) -> Settled:
+        """Return the rule of a stop for draws at the timesteps t (S,), taken in this order (S,)."""
+        between = torch.tensor(self.covariance, dtype=torch.float64)
+        within = torch.tensor(self.noise, dtype=torch.float64)
+        covariance = gap_covariance(between, within, t[order], timesteps)
+        return Settled(threshold=stop.threshold, forecast=Forecast(covariance))
+
+    def stop(self, delta: float) -> Stop:
+        """Return the boldest stop that promises at most ``delta``.
+
+        Raises:
+            ValueError: none does.
+        """
+        kept = [stop for stop in self.stops if stop.delta <= delta]
+        if not kept:
+            raise ValueError(
+                f"no stopping threshold for delta {delta:g}: the least that was certified is "
+                f"{self.stops[0].delta:g}; calibrate with more images"
+            )
+        return kept[-1]
+
+
+class FewSteps(_Fitted):
+    """The timesteps that tell most, for a fixed number of draws.
+
+    Attributes:
+        t: ascending timesteps.
+        scale: inverse temperature for the mean of their errors.
+    """
+
+    t: tuple[int, ...] = Field(min_length=1)
+    scale: PositiveFloat
+
+
+class NoiseFloor(_Fitted):
+    """How clean pictures look to `emodc.method.noise_level`; beyond it, there is noise.
+
+    Attributes:
+        texture: diagonal detail of clean pictures.
+        least: diagonal detail up to which a picture counts as clean.
+        gain: errors of a picture with noise of level sigma count ``1 + gain sigma^2`` times, see
+            `emodc.method.errors`; 0 for a decision that was fitted to clean pictures alone.
+    """
+
+    texture: float = Field(ge=0, lt=1)
+    least: float = Field(ge=0, lt=1)
+    gain: float = Field(default=0.0, ge=0)
+
+
+class Decision(_Fitted):
+    """How errors become an answer.
+
+    Attributes:
+        mirror: show the mirror image in every other draw.
+        noise_floor: account for the noise that pictures carry; if None, all count as clean.
+        scale: inverse temperature of the posterior.
+        power: exponent of the gaps to the best class in the posterior.
+        weights: weights of the timesteps, of mean 1, over equal bins of 0..T-1; empty: all 1.
+        adaptive: sequential scoring, once calibrated.
+        few_steps: the best fixed choices of timesteps, by rising number, once calibrated.
+        coverage: share of images whose true class is in the prediction set, once calibrated.
+        least_probability: the prediction set holds the classes at least this probable.
+    """
+
+    mirror: bool = False
+    noise_floor: NoiseFloor | None = None
+    scale: PositiveFloat
+    power: PositiveFloat = 1.0
+    weights: tuple[PositiveFloat, ...] = ()
+    adaptive: Adaptive | None = None
+    few_steps: tuple[FewSteps, ...] = ()
+    coverage: float | None = Field(default=None, gt=0, lt=1)
+    least_probability: float | None = Field(default=None, ge=0, le=1)
+
+    def weights_at(self, t: Tensor, timesteps: int) -> Tensor:
+        """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.
+
+        Args:
+            t: (S,) int64 in 0..T-1.
+            timesteps: T.
+        """
+        bins = torch.tensor(self.weights or (1.0,), dtype=torch.float64)
+        weights = bins[t * len(bins) // timesteps]
+        return weights / weights.mean()

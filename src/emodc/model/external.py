@@ -1,0 +1,105 @@
+"""Rivals: discriminative classifiers in the diffusion classifier's place.
+
+Those trained here are models like any other (`emodc train rival-cnn`), with a classifier for a
+backbone. One that was trained elsewhere is described by a YAML file:
+
+    name: somebodys-vit
+    codec: {size: 224, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
+    backbone:
+      kind: transformers            # or onnx, or callable
+      path: owner/name              # or a folder; file.onnx; module:function
+      labels: {angry: anger, happy: happiness, ..., contempt: null}
+
+Either is a `Model`, which scores, evaluates and is attacked by the same code.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from emodc.backbones.external_kinds import ExternalConfig
+from emodc.model.decision import Decision
+from emodc.model.model import Model, build_backbone
+from emodc.model.settings import parse_model
+from emodc.model.store import load_model
+
+
+def load_any(
+    name_or_path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32"
+) -> Model:
+    """Load a model or a rival.
+
+    Args:
+        name_or_path: what `load_model` takes, or a ``.yaml`` file that describes a rival.
+        device: where to put the weights.
+        precision: see `Model`.
+
+    Raises:
+        ValueError: it cannot be loaded; the message names what is wrong and where.
+        ImportError: the extra that the rival needs is not installed.
+    """
+    if str(name_or_path).endswith((".yaml", ".yml")):
+        return load_external(Path(name_or_path), device, precision)
+    return load_model(name_or_path, device, precision)
+
+
+def load_external(path: Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Model:
+    """Load a rival that was trained elsewhere, and show it a gray picture to see that it works.
+
+    Its probabilities are as it gives them: no temperature is fitted.
+
+    Args:
+        path: the file that describes it; relative paths in it are seen from where it is.
+        device: where to put the weights.
+        precision: see `Model`.
+
+    Raises:
+        ValueError: the description is wrong, the classifier is not there or does not answer as
+            described.
+        ImportError: the extra that it needs is not installed.
+    """
+    try:
+        described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(described, dict):
+        raise ValueError(f"{path}: not a description of a rival: name, codec and backbone")
+    name = str(described.pop("name", path.stem))
+    settings = parse_model(_beside(described, path.expanduser().parent), str(path))
+    external = settings.backbone
+    if not isinstance(external, ExternalConfig):
+        raise ValueError(f"{path}: backbone.kind is transformers, onnx or callable in such a file")
+    label_set, schedule = external.label_set(), settings.schedule.build()
+    try:
+        backbone = build_backbone(settings, label_set, schedule)
+        model = Model(
+            name=name,
+            settings=settings,
+            label_set=label_set,
+            geometry=None,
+            backbone=backbone.to(device).eval(),
+            schedule=schedule,
+            decision=Decision(scale=1.0),
+            precision=precision,
+        )
+        gray = torch.full((1, *settings.codec.shape), 128.0, device=device)
+        errors = model.class_errors(settings.codec.to_x0(gray), model.draws(1))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not bool(errors.isfinite().all()):
+        raise ValueError(f"{path}: {external.path} answers NaN or infinity to a gray picture")
+    return model
+
+
+def _beside(described: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the description with its codec's kind, and with a path beside the file in full."""
+    if isinstance(codec := described.get("codec"), dict):
+        described["codec"] = {"kind": "normalised"} | codec
+    backbone = described.get("backbone")
+    if isinstance(backbone, dict) and isinstance(path := backbone.get("path"), str):
+        near = folder / path
+        if backbone.get("kind") in ("transformers", "onnx") and near.exists():
+            backbone["path"] = str(near)
+    return described

@@ -1,0 +1,203 @@
+"""A network with everything needed to use it: its noise schedule, codec, labels and decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emodc.backbones.base import DTYPES, Backbone, Classifier
+from emodc.backbones.discriminative import class_log_losses, log_losses
+from emodc.faces.geometry import CropGeometry
+from emodc.labels import LabelSet, prompt_texts
+from emodc.method.draws import DrawBank, Shown, draw_bank, spaced_timesteps
+from emodc.method.errors import DEFAULT_PAIRS, Measure, class_errors, measure_errors, shown_errors
+from emodc.method.noise_level import error_gain, observe
+from emodc.method.schedule import Schedule
+from emodc.model.decision import Decision, NoiseFloor
+from emodc.model.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with everything needed to use it.
+
+    Attributes:
+        name: what the model is called in reports.
+        settings: schedule, codec and backbone settings.
+        label_set: the ordered classes.
+        geometry: where the crops it was trained on show the landmarks; None if that is not known,
+            so that it can only be shown crops.
+        backbone: the network, in evaluation mode; a rival's is no backbone but a classifier.
+        schedule: the noise schedule that ``settings`` describes.
+        decision: how errors become an answer.
+        facts: JSON values for the card: training run, data, licence.
+        precision: fp32, bf16 or fp16, that the network computes in when it scores; errors are
+            always float32.
+    """
+
+    name: str
+    settings: ModelSettings
+    label_set: LabelSet
+    geometry: CropGeometry | None
+    backbone: Backbone | Classifier
+    schedule: Schedule
+    decision: Decision
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+
+    def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        """Predict the noise as `Backbone.predict_noise` does, in the model's precision.
+
+        Raises:
+            ValueError: the model is a rival.
+        """
+        if isinstance(self.backbone, Classifier):
+            raise ValueError(
+                f"'{self.name}' is a discriminative classifier, which predicts no noise: give a "
+                "diffusion model"
+            )
+        with self._arithmetic(xt.device):
+            return self.backbone.predict_noise(xt, t, prompts)
+
+    def draws(self, steps: int, seed: int = 0) -> DrawBank:
+        """Return the draws with which the model is scored.
+
+        Args:
+            steps: draws asked for; so many are taken as `draws_taken` says.
+            seed: of the noise.
+
+        Raises:
+            ValueError: steps is outside 1..T.
+        """
+        timesteps, shape = self.schedule.timesteps, self.settings.codec.shape
+        taken = self.draws_taken(steps)
+        return draw_bank(timesteps, taken, shape, seed, mirror=self.decision.mirror)
+
+    def draws_taken(self, steps: int) -> int:
+        """Return S: the draws asked for, or what a rival needs that sees no noise.
+
+        It answers once for the picture, and once for its mirror image if the decision asks for it.
+
+        Raises:
+            ValueError: steps is outside 1..T.
+        """
+        spaced_timesteps(self.schedule.timesteps, steps)  # complains
+        return steps if self.sees_noise else 1 + self.decision.mirror
+
+    def observe(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pictures and the levels of the noise that they carry.
+
+        Args:
+            x0: (B, C, H, W) as the codec gives them.
+
+        Returns:
+            (B, C, H, W), (B,); see `emodc.method.noise_level.observe`. With a decision that takes
+            all pictures for clean ones: x0 and zeros.
+        """
+        floor = self.decision.noise_floor
+        if floor is None:
+            return x0, torch.zeros(len(x0), device=x0.device)
+        return observe(x0, floor.texture, floor.least)
+
+    def noise_gain(self, sigma: Tensor) -> Tensor:
+        """Return how many times the errors of pictures with noise of levels sigma (B,) count."""
+        floor = self.decision.noise_floor
+        return error_gain(0.0 if floor is None else floor.gain, sigma)
+
+    def ignoring_noise(self) -> "Model":
+        """Return the model with plain scoring, which takes all pictures for clean ones."""
+        return self.with_noise_floor(None)
+
+    def with_noise_floor(self, floor: NoiseFloor | None) -> "Model":
+        """Return the model with another idea of how clean pictures look; None: all are clean."""
+        return replace(self, decision=self.decision.model_copy(update={"noise_floor": floor}))
+
+    def shown_errors(self, shown: Shown) -> Tensor:
+        """Return the errors of (image, draw) pairs under all classes.
+
+        Errors of a rival are what `emodc.backbones.discriminative` says.
+
+        Args:
+            shown: M pairs.
+
+        Returns:
+            (M, K) float32, with gradients to what is shown.
+        """
+        device = shown.x.device
+        if isinstance(self.backbone, Classifier):
+            with self._arithmetic(device):
+                return log_losses(self.backbone, shown)
+        prompts = torch.arange(len(self.label_set), device=device).expand(len(shown.x), -1)
+        return shown_errors(self.predict_noise, self.schedule, shown, prompts)
+
+    def measure(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Measure:
+        """Return what measures single (image, draw) pairs under chosen classes.
+
+        See `emodc.method.errors.measure_errors`; the noise that pictures carry is accounted for.
+        """
+        x, sigma = self.observe(x0)
+        measure = measure_errors(self.predict_noise, self.schedule, x, bank, pairs, sigma)
+        gain = self.noise_gain(sigma).cpu()
+        return lambda image, draw, prompts: measure(image, draw, prompts) * gain[image].unsqueeze(1)
+
+    def class_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
+        """Return the errors of every image under every class and draw, (B, K, S) float32.
+
+        See `emodc.method.errors.class_errors` and, for rivals,
+        `emodc.backbones.discriminative.class_log_losses`; the noise that pictures carry is
+        accounted for.
+        """
+        classes = len(self.label_set)
+        x, sigma = self.observe(x0)
+        gain = self.noise_gain(sigma).cpu().view(-1, 1, 1)
+        if isinstance(self.backbone, Classifier):
+            with self._arithmetic(x0.device):
+                losses = class_log_losses(
+                    self.backbone, self.schedule, x, bank, classes, pairs, sigma
+                )
+            return gain * losses
+        return gain * class_errors(
+            self.predict_noise, self.schedule, x, bank, classes, pairs, sigma
+        )
+
+    def _arithmetic(self, device: torch.device) -> torch.autocast:
+        dtype = DTYPES[self.precision]
+        return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+    def require_geometry(self) -> CropGeometry:
+        """Return the geometry that faces are aligned to.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.geometry is None:
+            raise ValueError(
+                f"model '{self.name}' was trained on crops in which no faces were found, so it "
+                "cannot be shown photographs: give crops like these, and --no-detect"
+            )
+        return self.geometry
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(chain(self.backbone.parameters(), self.backbone.buffers())).device
+
+    @property
+    def sees_noise(self) -> bool:
+        """Whether it takes draws; other rivals see the clean picture, once."""
+        return not isinstance(self.backbone, Classifier) or self.backbone.sees_noise
+
+
+def build_backbone(
+    settings: ModelSettings, label_set: LabelSet, schedule: Schedule
+) -> Backbone | Classifier:
+    """Return a network to be trained, in the memory layout that convolutions like best.
+
+    Raises:
+        ValueError: the prompts or the checkpoint it starts from cannot be used.
+    """
+    texts = prompt_texts(label_set, settings.prompts)
+    return settings.backbone.build(texts, schedule).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

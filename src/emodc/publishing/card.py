@@ -1,0 +1,232 @@
+"""A model's card, written from its facts."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from emodc.backbones.base import Classifier
+from emodc.model.files import BUNDLED
+from emodc.model.model import Model
+from emodc.reports.evaluation import (
+    class_shares,
+    headline_figures,
+    markdown_table,
+    remarks_on,
+    report_title,
+)
+from emodc.training.recipe import Recipe, dump_recipe
+
+_TIMESTEPS_SHOWN = 10
+
+_HEADER = """\
+---
+license: apache-2.0
+library_name: emodc
+pipeline_tag: image-classification
+tags: [facial-expression-recognition, {tag}]
+---"""
+
+_ABOUT = """\
+A facial expression classifier that is a conditional diffusion model: it adds noise to a face,
+predicts that noise under the prompt of every class, and answers with the class whose prediction
+is best. The method is EmoDC, trained with adaptive margin discrepancy training where the recipe
+says `amdit` (Dong et al., arXiv 2603.29578); the code and the weights are independent of the
+paper's authors."""
+
+_ABOUT_RIVAL = """\
+A discriminative classifier of facial expressions, to compare EmoDC's diffusion classifier with:
+trained on the same data, crops and samples, by cross-entropy in the place of noise prediction."""
+
+_LIMITS = """\
+Meant for research on expression recognition and its robustness. It names the *expression* a face
+shows, as annotators would; it does not tell what a person feels, thinks or intends, and must not
+be used as if it did, least of all to decide about people. Annotators disagree about expressions:
+expect lower accuracy on other cameras, poses, ages, skin tones and cultures than those of the
+training data, and measure it on your own data first. A class with few pictures is known less
+well than the totals say. {probabilities}"""
+
+_CALIBRATED = (
+    "Probabilities are calibrated on validation data of the training set's kind and on no other."
+)
+
+_NOT_CALIBRATED = "Probabilities have a temperature from training alone."
+
+
+def model_card(
+    model: Model,
+    recipe: Recipe | None,
+    evaluation: Mapping[str, Any] | None,
+    samples: Mapping[str, Any] | None = None,
+) -> str:
+    """Write a model's card from its facts; every number comes from the arguments.
+
+    Args:
+        model: the model. Of its facts, ``training_data``, ``samples``, ``calibration`` and
+            ``validation`` are used where they are present.
+        recipe: how it was trained, if that is known.
+        evaluation: a report of :func:`emodc.evaluation.evaluate.evaluate`, if there is one.
+        samples: how the pictures beside the card were drawn
+            (`emodc.explain.sample_sheet.facts_of`), if they were.
+
+    Returns:
+        Markdown with the YAML header that the Hugging Face hub reads.
+    """
+    parameters = sum(p.numel() for p in model.backbone.parameters())
+    height, width = model.settings.codec.shape[1:]
+    if model.sees_noise:
+        steps = f", {model.schedule.timesteps} timesteps"
+        mirror = "every other draw shows the mirror image"
+    else:
+        steps, mirror = "", "the answer is the mean over the face and its mirror image"
+    rival = isinstance(model.backbone, Classifier)
+    error = "cross-entropy" if rival else "error under the true class"
+    calibrated = "held_out" in model.facts.get("calibration", {})
+    limits = _LIMITS.format(probabilities=_CALIBRATED if calibrated else _NOT_CALIBRATED)
+    about = [
+        _ABOUT_RIVAL if rival else _ABOUT,
+        "",
+        f"- classes, in order: {', '.join(model.label_set.classes)}",
+        f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
+        f"pictures of {height}x{width} pixels{steps}",
+        *[f"- {mirror}"][: model.decision.mirror],
+    ]
+    named = model.name if model.name in BUNDLED else "path/to/this/folder"
+    use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
+    sections = [
+        ("", about if recipe is None or not recipe.summary else [recipe.summary, "", *about]),
+        ("Use", [use]),
+        ("Training data", _training_data(model.facts)),
+        ("Training", _training(model.facts, recipe)),
+        ("Calibration", _calibration(model.facts)),
+        ("Results", _results(model.facts, evaluation, error)),
+        *([("Samples", _samples(samples))] if samples else []),
+        ("Limits and intended use", [limits]),
+    ]
+    tag = "discriminative" if rival else "diffusion-classifier"
+    text = [_HEADER.format(tag=tag), f"# {model.name}"]
+    for heading, lines in sections:
+        text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
+    return "\n\n".join(text) + "\n"
+
+
+def _training_data(facts: Mapping[str, Any]) -> list[str]:
+    if "training_data" not in facts:
+        return ["Not recorded."]
+    data = dict(facts["training_data"])
+    notes = data.pop("notes", {})
+    lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
+    return [*lines, "", "The licence of code and weights does not extend to these pictures."]
+
+
+def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
+    lines = []
+    if "samples" in facts:
+        lines = [f"These are the weights after {facts['samples']:,} samples.", ""]
+    if recipe is None:
+        return lines or ["Not recorded."]
+    rows = []
+    for phase in recipe.phases:
+        settings = dataclasses.asdict(phase.objective)
+        kind = settings.pop("kind")
+        described = ", ".join(f"{key} {value}" for key, value in settings.items())
+        rows.append([f"{phase.share * recipe.samples:,.0f}", kind, described])
+    lines += markdown_table(["samples", "objective", "settings"], rows)
+    return [*lines, "", "The recipe, complete:", "", "```yaml", dump_recipe(recipe).rstrip(), "```"]
+
+
+def _calibration(facts: Mapping[str, Any]) -> list[str]:
+    if "calibration" not in facts:
+        return ["Not calibrated: a temperature from training; see `emodc calibrate`."]
+    fitted = facts["calibration"]
+    source = f"{fitted['data']} {fitted['split']}, seed {fitted['seed']}, {fitted['date']}"
+    noise = _noise(fitted.get("noise", {}))
+    if "held_out" not in fitted:
+        return [f"On {source}.", *noise]
+    held_out = fitted["held_out"]
+    keys = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
+    figures = [
+        [name, f"{held_out['before'][key]:.4f}", f"{held_out['after'][key]:.4f}"]
+        for key, name in keys.items()
+    ]
+    stops = [
+        [f"{stop['delta']:g}", f"{stop['draws']:.1f}", f"{stop['differ']:.4f}"]
+        for stop in held_out["stops"]
+    ]
+    return [
+        f"On {fitted['images']:,} images of {source}, {fitted['steps']} draws. One half fits; the "
+        f"other, {held_out['images']:,} images, gives the figures below and the thresholds.",
+        "",
+        *markdown_table(["held out", "before", "after"], figures),
+        "",
+        *markdown_table(["delta of sequential scoring", "draws", "answers differ"], stops),
+        *noise,
+    ]
+
+
+def _noise(found: Mapping[str, Any]) -> list[str]:
+    """Return what accounting for noise gave on validation images, and whether it was kept."""
+    if not found:
+        return []
+    rows = [
+        [str(trial["severity"] or "clean"), f"{trial['plain']:.4f}", f"{trial['noise_aware']:.4f}"]
+        for trial in found["trials"]
+    ]
+    verdict = "is accounted for" if found["kept"] else "is not accounted for, as it did not help"
+    return [
+        "",
+        f"Noise in the pictures {verdict}. Accuracy on {found['trials'][0]['images']:,} of these "
+        f"images with {found['noise'].replace('_', ' ')} added, {found['steps']} draws:",
+        "",
+        *markdown_table(["severity", "plain", "noise-aware"], rows),
+        *_noisy_losses(found),
+    ]
+
+
+def _noisy_losses(found: Mapping[str, Any]) -> list[str]:
+    """Return what it gave that errors of noisy images count more, where that was fitted."""
+    if "loss" not in found:
+        return []
+    return [
+        "",
+        f"Loss on the noisy ones: {found['loss']:.3f} nats; {found['loss_without_gain']:.3f} if "
+        "their errors counted for no more than those of clean ones.",
+    ]
+
+
+def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: str) -> list[str]:
+    watched = [
+        [name.replace("d_p", error).replace("_", " "), f"{value:.4f}"]
+        for name, value in facts.get("validation", {}).items()
+    ]
+    lines = []
+    if watched:
+        lines += ["While training, on the validation subset that chose the weights:", ""]
+        lines += [*markdown_table(["figure", "value"], watched), ""]
+    if report is None:
+        return [*lines, "Not evaluated yet."]
+    lines += [f"{report_title(report)}:", ""]
+    lines += markdown_table(["figure", "value"], [list(pair) for pair in headline_figures(report)])
+    rows = [
+        [name, str(row["support"]), *class_shares(row)] for name, row in report["per_class"].items()
+    ]
+    lines += ["", *markdown_table(["class", "images", "precision", "recall", "F1"], rows)]
+    if errors := report["error_by_timestep"]:  # sequential scoring has none
+        shown = errors[:: math.ceil(len(errors) / _TIMESTEPS_SHOWN)]
+        lines += ["", "Mean error d_p under the true class, by timestep:", ""]
+        lines += markdown_table(
+            ["t", *(str(entry["t"]) for entry in shown)],
+            [["d_p", *(f"{entry['d_p']:.4f}" for entry in shown)]],
+        )
+    remarks = remarks_on(report)
+    return [*lines, *(["", *remarks] if remarks else [])]
+
+
+def _samples(facts: Mapping[str, Any]) -> list[str]:
+    return [
+        "![Faces drawn by the model, a row for each class](samples.png)",
+        "",
+        f"Drawn by these weights from noise (DDIM, {facts['steps']} steps, guidance "
+        f"{facts['guidance']:g}, seed {facts['seed']}), none of them chosen. Rows from top: "
+        f"{', '.join(facts['classes'])}; the pictures of a column begin with the same noise.",
+    ]

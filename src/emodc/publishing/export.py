@@ -1,0 +1,114 @@
+"""Packaging: a trained model as a folder that can be shipped, and its card."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from emodc.backbones.base import Classifier
+from emodc.explain.generate import DEFAULT_STEPS
+from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
+from emodc.inference.dataset_scores import state_hash
+from emodc.model.files import MODEL_FILES
+from emodc.model.model import Model
+from emodc.model.store import load_model, save_model
+from emodc.publishing.card import model_card
+from emodc.support.files import write_atomically
+from emodc.training.recipe import parse_recipe
+
+CARD = "README.md"
+
+
+def export_model(
+    model: Model,
+    folder: Path,
+    *,
+    name: str | None = None,
+    half: bool = False,
+    report: Mapping[str, Any] | None = None,
+    samples: bool = False,
+) -> None:
+    """Write a model and its card for shipping.
+
+    Args:
+        model: what to ship.
+        folder: created if missing; a model in it is replaced.
+        name: what the shipped model is called; as before if not given.
+        half: store the weights in float16, at half the size.
+        report: for the card; what `emodc.evaluation.evaluate.evaluate` returned for the weights as
+            they are stored.
+        samples: draw pictures of every class for the card; one already there stays on the card as
+            long as it is of the same weights.
+
+    Raises:
+        ValueError: the report is of other weights, or pictures are wanted of a rival.
+        OSError: the folder cannot be written.
+    """
+    if samples and isinstance(model.backbone, Classifier):
+        raise ValueError(f"model '{model.name}' is a discriminative classifier and draws nothing")
+    dtype = torch.float16 if half else torch.float32
+    if report is not None:
+        stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
+        used = state_hash(stored, model.backbone.base.get("sha256", ""))
+        if report.get("model", {}).get("weights_sha256") != used:
+            raise ValueError(f"the evaluation is of other weights than those for {folder}")
+    save_model(replace(model, name=name or model.name), folder, dtype)
+    if samples:
+        write_atomically(folder / SAMPLES, card_samples(load_model(folder), DEFAULT_STEPS))
+    write_card(folder, report)
+
+
+def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
+    """Write the card of the model in a folder, with the pictures that it drew, if they are there.
+
+    Args:
+        folder: holds a model.
+        report: what `emodc.evaluation.evaluate.evaluate` returned for these very weights, if it was
+            run.
+
+    Raises:
+        ValueError: the folder holds no usable model.
+        OSError: the folder cannot be written.
+    """
+    model = load_model(folder)
+    recipe = model.facts.get("recipe")
+    parsed = None if recipe is None else parse_recipe(recipe, f"the recipe in {folder}")
+    drawn = facts_of(folder / SAMPLES, model)
+    write_atomically(folder / CARD, model_card(model, parsed, report, drawn).encode())
+
+
+def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
+    """Upload a model and its card to the Hugging Face hub.
+
+    Only what belongs to the model is uploaded, so a run's folder can be given. The account is that
+    of ``hf auth login`` or the environment's HF_TOKEN.
+
+    Args:
+        folder: holds a model; a card without figures is written if it has none.
+        repository: ``owner/name``; created if missing.
+        private: whether a repository that is created is private.
+
+    Returns:
+        The address of the upload.
+
+    Raises:
+        ValueError: the folder holds no usable model, or the hub refused.
+        OSError: the hub cannot be reached.
+    """
+    model = load_model(folder)  # complains of a damaged one before anything is uploaded
+    if not (folder / CARD).exists():
+        write_card(folder, None)
+    files = [*MODEL_FILES, CARD]
+    if facts_of(folder / SAMPLES, model) is not None:
+        files.append(SAMPLES)
+    hub = HfApi()
+    try:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        done = hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(f"{repository}: {str(error).splitlines()[0]}") from None
+    return str(done.commit_url)

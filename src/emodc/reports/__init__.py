@@ -1,0 +1,1 @@
+"""From figures to text and charts; no model code."""

@@ -1,0 +1,142 @@
+"""What people read of an evaluation or a calibration: tables for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_SHOWN = 10  # skipped images listed
+_HEADING_LENGTH = 5  # of class names above the confusion matrix, to fit 80 columns
+
+
+def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
+    """Return the readable form of a report, for a rich console.
+
+    Args:
+        report: what :func:`emodc.evaluation.evaluate.evaluate` returned.
+    """
+    figures = _table(report_title(report))
+    figures.show_header = False
+    figures.add_column(style="bold")
+    figures.add_column(justify="right")
+    for pair in headline_figures(report):
+        figures.add_row(*pair)
+
+    names = [Text(name) for name in report["labels"]]
+    classes = _table("By class", "class", "images", "precision", "recall", "F1")
+    for name, row in zip(names, report["per_class"].values(), strict=True):
+        classes.add_row(name, str(row["support"]), *class_shares(row))
+    confusion = _table("Confusion: row = true class, column = predicted", "true")
+    for name in names:
+        confusion.add_column(name[:_HEADING_LENGTH], justify="right")
+    for name, counts in zip(names, report["confusion"], strict=True):
+        confusion.add_row(name, *map(str, counts))
+    groups = [_group_table(name, values) for name, values in report["groups"].items()]
+    remarks = [Text(line) for line in remarks_on(report)]
+    return Group(figures, classes, confusion, *groups, *remarks)
+
+
+def _group_table(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table(f"By {name}", name, "images", "accuracy", "95 % CI", "mean class accuracy")
+    for value, row in values.items():
+        low, high = row["accuracy_ci95"]
+        shown = (f"{row['accuracy']:.4f}", f"{low:.4f} to {high:.4f}")
+        table.add_row(value, f"{row['n_images']:,}", *shown, f"{row['mean_class_accuracy']:.4f}")
+    return table
+
+
+def calibration_table(facts: Mapping[str, Any]) -> Group:
+    """Return what a calibration reached on the images that fitted nothing.
+
+    Args:
+        facts: ``facts["calibration"]`` of a model from
+            :func:`emodc.calibration.calibrate.calibrate`.
+    """
+    noise = _table("Accounting for noise in the pictures", "severity", "plain", "noise-aware")
+    for trial in facts["noise"].get("trials", []):
+        pair = (f"{trial['plain']:.4f}", f"{trial['noise_aware']:.4f}")
+        noise.add_row(str(trial["severity"] or "clean"), *pair)
+    if "held_out" not in facts:
+        return Group(noise)
+    held_out = facts["held_out"]
+    title = f"Held out: {held_out['images']:,} images of {facts['data']} {facts['split']}"
+    figures = _table(title, "", "before", "after")
+    for name in ("accuracy", "nll", "ece"):
+        values = (held_out["before"][name], held_out["after"][name])
+        figures.add_row(name, *(f"{value:.4f}" for value in values))
+    stops = _table("Sequential scoring", "delta", "answers differ", "draws", "accuracy")
+    for stop in held_out["stops"]:
+        shown = (f"{stop['differ']:.4f}", f"{stop['draws']:.1f}", f"{stop['accuracy']:.4f}")
+        stops.add_row(f"{stop['delta']:g}", *shown)
+    return Group(figures, stops, noise) if noise.row_count else Group(figures, stops)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE)
+    for number, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def report_title(report: Mapping[str, Any]) -> str:
+    """Return what was evaluated on what, and how."""
+    data, delta = report["data"], report.get("delta")
+    scoring = f"{report['steps']} steps"
+    if delta is not None:
+        scoring = f"sequential scoring of {scoring} at delta {delta:g}"
+    found = ", faces detected" if report.get("detect") else ""
+    precision = report["model"].get("precision", "fp32")
+    computed = "" if precision == "fp32" else f", {precision}"
+    return (
+        f"{report['model']['name']} on {data['name']} {data['split']}, "
+        f"{report['n_images']:,} images, {scoring}, seed {report['seed']}{found}{computed}"
+    )
+
+
+def headline_figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values of what an evaluation says on the whole."""
+    low, high = report["accuracy_ci95"]
+    return [
+        ("accuracy", f"{report['accuracy']:.4f} (95 % CI {low:.4f} to {high:.4f})"),
+        ("mean class accuracy", f"{report['mean_class_accuracy']:.4f}"),
+        ("macro F1", f"{report['macro_f1']:.4f}"),
+        ("always the commonest class", f"{report['majority_class_floor']:.4f}"),
+        ("chance", f"{report['chance']:.4f}"),
+        ("negative log-likelihood", f"{report['nll']:.4f} nats"),
+        ("expected calibration error", f"{report['ece']:.4f}"),
+        ("trunk passes per image", f"{report['trunk_passes_per_image']:,g}"),
+        ("prompt evaluations per image", f"{report['prompt_evaluations_per_image']:,g}"),
+        ("seconds per image", f"{report['seconds_per_image']:.3g}"),
+    ]
+
+
+def remarks_on(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for everything that was left out."""
+    lines = []
+    if missing := report["model"]["classes_left_out"]:
+        lines.append(f"Classes of the model that the data lack: {', '.join(missing)}.")
+    if missing := report["data"]["classes_left_out"]:
+        lines.append(
+            f"Classes of the data that the model lacks: {', '.join(missing)} "
+            f"({report['data']['images_left_out']} images left out)."
+        )
+    skipped = report["skipped"]
+    lines += [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
+    if len(skipped) > _SHOWN:
+        lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
+    return lines
+
+
+def class_shares(row: Mapping[str, Any]) -> list[str]:
+    """Return precision, recall and F1 of a class; "-" where there is none."""
+    values = (row["precision"], row["recall"], row["f1"])
+    return ["-" if value is None else f"{value:.3f}" for value in values]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table as lines of Markdown; every row has as many cells as the header."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,6 +1,0 @@
-"""The study: training objectives side by side, each tuned alike on validation data."""
-
-from emodc.study.arms import Arm, Setting, chosen_arms
-from emodc.study.protocol import Study
-
-__all__ = ["Arm", "Setting", "Study", "chosen_arms"]

@@ -1,0 +1,278 @@
+"""The training loop.
+
+A run is a folder: ``config.yaml`` (the resolved recipe), ``metrics.jsonl``, ``state.safetensors``
+(everything needed to go on), the best model by validation at the top and the latest one in
+``last/``; at the end ``report.json`` and the card, ``README.md``. Running the same command again
+goes on from the state.
+
+Several processes, started by ``accelerate launch``, share every batch and every validation. All of
+them hold the same state, or a part of it each, and step it by the same averaged gradient; the main
+one writes the files.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from emodc.backbones.base import DTYPES
+from emodc.data import FaceData
+from emodc.evaluation.evaluate import REPORT, evaluate
+from emodc.labels import prompt_texts
+from emodc.method.objectives import CrossEntropy
+from emodc.method.schedule import Schedule, add_noise, noise_error
+from emodc.model.files import SETTINGS
+from emodc.model.model import Model, build_backbone
+from emodc.model.store import load_model
+from emodc.publishing.export import write_card
+from emodc.support.distributed import join
+from emodc.support.files import write_atomically
+from emodc.support.fsdp import whole
+from emodc.support.memory import naming_the_remedy
+from emodc.training.batches import Batch, Sampler, training_prompts
+from emodc.training.best_model import VALIDATION, Chooser
+from emodc.training.log import STATE, Meter, RunLog
+from emodc.training.recipe import Phase, Recipe, dump_recipe
+from emodc.training.state import RunState, TrainingDiverged
+
+logger = logging.getLogger(__name__)
+
+_LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
+_LESS_MEMORY = "lower micro_batch, or set backbone.gradient_checkpointing=true"
+_LOSS_SCALE = 2.0**14  # of float16: gradients of the order of 1e-6 become normal numbers
+
+Progress = Callable[[int, dict[str, float]], None]
+"""Called with the samples seen so far and the latest metrics."""
+
+
+def train(
+    recipe: Recipe,
+    training: FaceData,
+    validation: FaceData,
+    output: Path,
+    *,
+    device: str = "auto",
+    progress: Progress = lambda samples, metrics: None,
+) -> Model:
+    """Train a model, or go on training it.
+
+    Args:
+        recipe: what to train and how.
+        training: the training split.
+        validation: chooses the best checkpoint and fits the posterior's scale; a fixed,
+            stratified subset of it is used.
+        output: the run's folder.
+        device: ``auto`` (accelerate's choice) or ``cpu``.
+        progress: is told how the run goes, in the main process.
+
+    Returns:
+        The best model by validation accuracy; it computes in the recipe's precision.
+
+    Raises:
+        ValueError: the data do not suit the recipe, or the folder holds another run.
+        TrainingDiverged: the loss became NaN or infinite.
+        KeyboardInterrupt: the run was stopped; the state up to then is saved.
+        OSError: the folder cannot be written.
+    """
+    world = join(device)
+    if recipe.batch_size < world.size:
+        raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
+    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
+            "FSDP asks"
+        )
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
+    schedule, classes = recipe.model.schedule.build(), len(training.label_set)
+    prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
+    identity = run_identity(recipe, training, validation)
+    state = RunState.fresh(backbone, recipe.optimiser, identity, split=world.splits)
+    if world.from_main((output / STATE).exists):
+        state.load(output / STATE)
+        logger.info("going on from %d samples", state.samples)
+    elif world.from_main((output / SETTINGS).exists):
+        raise ValueError(f"{output}: holds a model but no training state; choose another --output")
+    else:  # so that a run killed before its first validation is known for one
+        state.save(output / STATE, write=world.is_main)
+
+    sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
+    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
+    learner = backbone if world.splits else accelerator.prepare(backbone)
+    if state.samples == 0 and world.is_main:
+        write_atomically(output / VALIDATION, chooser.listed())
+    log = RunLog(output, identity["recipe"], state.samples) if world.is_main else None
+    meter, fp16 = Meter(world), recipe.precision == "fp16"
+    clip = recipe.optimiser.clip * (_LOSS_SCALE if fp16 else 1)
+    with world.finishing_the_step() as stopped:
+        while state.samples < recipe.samples and not stopped():
+            indices = world.share(range(state.samples, state.samples + recipe.batch_size))
+            batch = sampler.batch(indices).to(accelerator.device)
+            phase = phase_at(recipe, state.samples)
+            with naming_the_remedy(_LESS_MEMORY):
+                metrics = add_gradients(
+                    accelerator, learner, schedule, batch, recipe, phase, classes
+                )
+            norm = whole(accelerator.clip_grad_norm_(backbone.parameters(), clip))
+            if fp16 and not norm.isfinite():
+                backbone.zero_grad()  # an overflow: this batch teaches nothing
+            rate = learning_rate(recipe, state.samples)
+            state.step(rate, recipe.optimiser, recipe.batch_size, recipe.ema)
+            meter.add(metrics)
+
+            validate = _crosses(state.samples, recipe)
+            if not (validate or meter.steps == _LOG_EVERY):
+                continue
+            line = _settled(meter, state.samples) | {"rate": rate}
+            if validate:
+                line |= chooser.keep_if_best(state, output)
+            if log is not None:
+                log.write(state.samples, line)
+            if validate:
+                state.save(output / STATE, write=world.is_main)
+            if log is not None:
+                progress(state.samples, line)
+        if stopped():
+            if meter.steps:
+                _settled(meter, state.samples)  # a diverged state must not replace a good one
+            state.save(output / STATE, write=world.is_main)
+            raise KeyboardInterrupt
+    world.wait()  # until the best model is written
+    best = load_model(output, accelerator.device, recipe.precision)
+    settings = recipe.validation
+    report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
+    if world.is_main:
+        write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+        write_card(output, report)
+    return best
+
+
+def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
+    """Return what must be the same when a run goes on; its state holds it."""
+    return {
+        "recipe": dump_recipe(recipe),
+        "training data": training.fingerprint(),
+        "validation data": validation.fingerprint(),
+    }
+
+
+def add_gradients(
+    accelerator: Accelerator,
+    learner: nn.Module,
+    schedule: Schedule,
+    batch: Batch,
+    recipe: Recipe,
+    phase: Phase,
+    num_classes: int,
+) -> dict[str, Tensor]:
+    """Add up the gradients of a batch, by parts that fit into memory; return what to report."""
+    device, dtype = accelerator.device.type, DTYPES[recipe.precision]
+    # Gradients are averaged over the processes, whose shares may differ by a sample.
+    scale = accelerator.num_processes / recipe.batch_size
+    if recipe.precision == "fp16":  # lest gradients vanish; the optimisers do not see the scale
+        scale *= _LOSS_SCALE
+    sums: dict[str, Tensor] = {}
+    parts = batch.split(recipe.micro_batch)
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)  # only then copies of a model need to exchange
+        with nullcontext() if last else accelerator.no_sync(learner):
+            with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                loss, metrics = sample_loss(learner, schedule, part, phase, num_classes)
+            accelerator.backward(loss * (len(part.x0) * scale))
+        sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}
+    return sums
+
+
+def sample_loss(
+    learner: nn.Module, schedule: Schedule, batch: Batch, phase: Phase, num_classes: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean loss of a batch, and what to report of it: by name, sum and number (2,).
+
+    One sample shares ``x0, t, eps`` over all its prompts. A sample whose class prompt was
+    replaced by the null or the non-class prompt teaches that prompt, by ``d_p`` alone.
+    """
+    objective = phase.objective
+    if isinstance(objective, CrossEntropy):
+        return class_loss(learner, batch)
+    prompts = training_prompts(batch, objective, num_classes)  # (B, P)
+    xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
+    detached = int(objective.reference != "positive" and objective.detach_reference)
+    eps_theta, logits = learner(xt, batch.t, prompts, detached)  # (B, P, C, H, W), (B, K)
+    d = noise_error(eps_theta, batch.eps)  # (B, P)
+    d_p = d[:, 0]
+    d_n, d_nn = (d[:, 1:], d_p) if objective.reference == "positive" else (d[:, 1:-1], d[:, -1])
+
+    named = batch.replaced < 0  # (B,)
+    everyone = torch.ones_like(named)
+    losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
+    trunk = torch.zeros_like(d_p)  # (B,)
+    if logits is not None:
+        trunk = F.cross_entropy(logits.float(), batch.c_p, reduction="none")
+    reported = {"loss": (losses, everyone), "d_p": (d_p, everyone)}
+    if d_n.shape[1]:
+        reported["training_accuracy"] = ((d_p.unsqueeze(1) < d_n).all(dim=1) & named, named)
+    if phase.trunk_weight:
+        reported["trunk"] = (trunk, everyone)
+    return losses.mean() + phase.trunk_weight * trunk.mean(), _sums(reported)
+
+
+def class_loss(learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the same for a rival: cross-entropy, on the draws if it sees noise."""
+    logits = learner(batch.x0, batch.t, batch.eps)  # (B, K)
+    losses = F.cross_entropy(logits, batch.c_p, reduction="none")  # (B,)
+    right = logits.argmax(dim=1) == batch.c_p
+    everyone = torch.ones_like(right)
+    return losses.mean(), _sums(
+        {"loss": (losses, everyone), "training_accuracy": (right, everyone)}
+    )
+
+
+def _sums(reported: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    return {
+        name: torch.stack([values.detach().sum(), among.sum()])
+        for name, (values, among) in reported.items()
+    }
+
+
+def phase_at(recipe: Recipe, samples: int) -> Phase:
+    """Return the phase in force after this many samples."""
+    end = 0.0
+    for phase in recipe.phases[:-1]:
+        end += phase.share
+        if samples < end * recipe.samples:
+            return phase
+    return recipe.phases[-1]
+
+
+def learning_rate(recipe: Recipe, samples: int) -> float:
+    """Return the rate as a share of its peak: linear warm-up times a cosine to ``final``."""
+    settings = recipe.optimiser
+    rise = min(1.0, (samples + recipe.batch_size) / settings.warm_up)
+    cosine = 0.5 * (1 + math.cos(math.pi * samples / recipe.samples))
+    return rise * (settings.final + (1 - settings.final) * cosine)
+
+
+def _settled(meter: Meter, samples: int) -> dict[str, float]:
+    """Return the means of the metrics.
+
+    Raises:
+        TrainingDiverged: the loss was not a number.
+    """
+    means = meter.means()
+    if not math.isfinite(means["loss"]):
+        raise TrainingDiverged(f"loss is {means['loss']}", samples)
+    return means
+
+
+def _crosses(samples: int, recipe: Recipe) -> bool:
+    """Tell whether the step that ended here passed a validation point or the end."""
+    return samples % recipe.validation.every < recipe.batch_size or samples >= recipe.samples

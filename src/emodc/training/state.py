@@ -1,0 +1,236 @@
+"""What a training run needs in order to go on after it was interrupted."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from emodc.backbones.base import Backbone, Classifier, Network
+from emodc.support.files import whole_file
+from emodc.support.fsdp import split_like, whole
+from emodc.support.tensors import write_tensors
+from emodc.training.optimisers import Muon, build_adamw
+from emodc.training.recipe import OptimiserSettings, dump_recipe, parse_recipe
+
+_KEY = "emodc"
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a number; the run's checkpoints are from before that.
+
+    Args:
+        what: what is wrong.
+        samples: training samples seen.
+    """
+
+    def __init__(self, what: str, samples: int) -> None:
+        super().__init__(
+            f"the {what} after {samples} samples; checkpoints are as they were before. Train anew "
+            "in another folder with lower optimiser.learning_rate and "
+            "optimiser.muon_learning_rate, or precision=fp32"
+        )
+
+
+@dataclass
+class RunState:
+    """Weights, their average, optimisers and progress; the seed and this decide the rest.
+
+    Attributes:
+        backbone: the weights that are trained.
+        average: the exponential moving average that is validated and shipped; it shares the
+            weights that are not trained.
+        optimisers: the optimisers by name.
+        identity: what must be the same when a run goes on: recipe and data.
+        samples: training samples seen.
+        best: best validation score so far, or -1.
+    """
+
+    backbone: Backbone | Classifier
+    average: Backbone | Classifier
+    optimisers: dict[str, torch.optim.Optimizer]
+    identity: dict[str, str]
+    samples: int = 0
+    best: float = -1.0
+    _names: dict[Tensor, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._names = {weight: name for name, weight in self.backbone.trained().items()}
+
+    @classmethod
+    def fresh(
+        cls,
+        backbone: Backbone | Classifier,
+        settings: OptimiserSettings,
+        identity: dict[str, str],
+        *,
+        split: bool = False,
+    ) -> "RunState":
+        """Return the state before the first sample.
+
+        Args:
+            backbone: the weights to begin with.
+            settings: of the optimisers.
+            identity: see `RunState`.
+            split: over all processes, the weights and the optimisers; the average stays whole.
+
+        Raises:
+            ValueError: the backbone, or the optimiser, cannot be split.
+        """
+        trained = set(backbone.trained().values())
+        frozen = {id(weight): weight for weight in backbone.parameters() if weight not in trained}
+        average = copy.deepcopy(backbone, frozen).requires_grad_(False).eval()
+        if split:
+            if settings.eight_bit:
+                raise ValueError("FSDP does not go with optimiser.eight_bit")
+            backbone.split()
+        return cls(backbone, average, build_optimisers(backbone, settings), identity)
+
+    @torch.no_grad()
+    def step(self, rate: float, settings: OptimiserSettings, batch_size: int, ema: int) -> None:
+        """Update the weights at ``rate`` times the peak learning rates, then their average."""
+        peaks = {"adamw": settings.learning_rate, "muon": settings.muon_learning_rate}
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = peaks[name] * rate
+            optimiser.step()
+            optimiser.zero_grad()
+        self.samples += batch_size
+        # Early on the average must forget the start faster than its half-life would.
+        steps = self.samples / batch_size
+        keep = min(0.5 ** (batch_size / ema), steps / (steps + 10)) if ema else 0.0
+        average = self.average.trained()
+        for name, weight in self.backbone.trained().items():
+            average[name].lerp_(whole(weight), 1 - keep)
+
+    def save(self, path: Path, *, write: bool = True) -> None:
+        """Write the state atomically.
+
+        Args:
+            path: the file.
+            write: whether this process does; weights that are split are put together by all.
+
+        Raises:
+            OSError: the disk is full or not writable; an earlier state is kept.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in self._tensors():
+            full = whole(tensor)
+            if write:
+                tensors[name] = full.cpu()
+        if not write:
+            return
+        progress = {"samples": self.samples, "best": self.best, "identity": self.identity}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            write_tensors(file, tensors, {_KEY: json.dumps(progress)})
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights, their average and the optimisers' moments by name."""
+        for prefix, module in (("weights", self.backbone), ("average", self.average)):
+            for name, weight in module.trained().items():
+                yield f"{prefix}/{name}", weight
+        for name, optimiser in self.optimisers.items():
+            for owner, moments in optimiser.state.items():
+                for key, value in moments.items():
+                    yield f"{name}/{key}/{self._names[owner]}", torch.as_tensor(value)
+
+    def load(self, path: Path) -> None:
+        """Go on from a file that `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged, or of a run with another recipe or other data.
+        """
+        progress = read_progress(path, self.identity)
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        _copy_into(self.backbone, tensors, "weights")
+        _copy_into(self.average, tensors, "average")
+        weights = self.backbone.trained()
+        for name, optimiser in self.optimisers.items():
+            optimiser.state.clear()
+            for full_key, tensor in tensors.items():
+                owner, _, rest = full_key.partition("/")
+                if owner == name:
+                    key, _, weight = rest.partition("/")
+                    optimiser.state[weights[weight]][key] = _like(weights[weight], tensor)
+        self.samples, self.best = progress["samples"], progress["best"]
+
+
+def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``samples`` and ``best`` of a state that `RunState.save` wrote, without its tensors.
+
+    Args:
+        path: the file.
+        identity: as in `RunState`.
+
+    Raises:
+        ValueError: the file is damaged, or of a run with another recipe or other data.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a training state ({error}); delete it") from None
+    for what, value in progress["identity"].items():
+        if _present(what, value) != identity.get(what):
+            raise ValueError(
+                f"{path.parent}: holds a run with another {what}; choose another --output"
+            )
+    return progress
+
+
+def build_optimisers(
+    backbone: Network, settings: OptimiserSettings
+) -> dict[str, torch.optim.Optimizer]:
+    """Return Muon for the hidden layers' matrices and AdamW for the rest of what is trained."""
+    hidden = backbone.hidden_weights() if settings.muon_learning_rate > 0 else []
+    taken = set(hidden)
+    rest = [weight for weight in backbone.trained().values() if weight not in taken]
+    adamw = build_adamw(
+        [
+            {"params": [w for w in rest if w.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [w for w in rest if w.ndim <= 1], "weight_decay": 0.0},
+        ],
+        settings.learning_rate,
+        settings.eight_bit,
+    )
+    optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+    if hidden:
+        optimisers["muon"] = Muon(
+            hidden, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay
+        )
+    return optimisers
+
+
+def _present(what: str, value: str) -> str:
+    """Return a part of a run's identity as it would be written now: a recipe may have new keys."""
+    if what != "recipe":
+        return value
+    try:
+        return dump_recipe(parse_recipe(yaml.safe_load(value), what))
+    except ValueError:  # it has keys that are no more
+        return value
+
+
+@torch.no_grad()
+def _like(weight: Tensor, moment: Tensor) -> Tensor:
+    """Place a moment, a step counter or what quantised moments need, as its weight is.
+
+    The memory layout matters: sums over another order of the same numbers round differently.
+    """
+    if moment.ndim == 0 or moment.shape != weight.shape:
+        return moment.to(weight.device)
+    return torch.empty_like(weight, dtype=moment.dtype).copy_(split_like(weight, moment))
+
+
+@torch.no_grad()
+def _copy_into(module: Network, tensors: dict[str, Tensor], prefix: str) -> None:
+    for name, weight in module.trained().items():
+        weight.copy_(split_like(weight, tensors[f"{prefix}/{name}"]))

@@ -1,0 +1,122 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emodc.method.schedule import (
+    Schedule,
+    ShiftedCosine,
+    add_noise,
+    counter_rng,
+    noise_error,
+    standard_normal,
+)
+
+uint64 = st.integers(0, 2**64 - 1)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2000), st.floats(0.01, 10.0))
+def test_a_cosine_schedule_is_valid_for_any_setting(timesteps: int, median_sigma: float) -> None:
+    schedule = ShiftedCosine(timesteps=timesteps, median_sigma=median_sigma).build()
+    assert schedule.timesteps == timesteps
+    t = torch.arange(timesteps)
+    signal, noise = schedule.signal_and_noise(t)
+    torch.testing.assert_close(signal**2 + noise**2, torch.ones(timesteps))
+    assert bool((schedule.sigma(t).diff() > 0).all())
+
+
+def test_half_of_the_steps_are_below_the_median_noise_and_t_0_is_nearly_clean() -> None:
+    sigma = ShiftedCosine(timesteps=1000, median_sigma=0.3).build().sigma(torch.arange(1000))
+    assert float(sigma[499]) < 0.3 < float(sigma[500])
+    assert float(sigma[0]) < 0.001 * 0.3
+    # The shift is a factor on the noise level, the same at every step (Simple diffusion, 3.1).
+    unshifted = ShiftedCosine(timesteps=1000, median_sigma=1.0).build().sigma(torch.arange(1000))
+    torch.testing.assert_close(sigma / unshifted, torch.full((1000,), 0.3), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.9, 0.9], [0.5, 0.6], [1.0, 0.5], [0.5, 0.0], [[0.9, 0.5]], [0.9, math.nan]]
+)
+def test_values_that_are_no_schedule_are_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="strictly decreasing"):
+        Schedule(torch.tensor(values, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("timesteps", "median_sigma"), [(0, 0.3), (1000, 0.0), (10, -1.0)])
+def test_settings_out_of_range_are_refused(timesteps: int, median_sigma: float) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        ShiftedCosine(timesteps=timesteps, median_sigma=median_sigma)
+
+
+def test_noised_images_have_the_moments_of_q() -> None:
+    schedule = ShiftedCosine(median_sigma=1.0).build()
+    x0 = torch.tensor([-1.0, 2.0]).view(2, 1, 1, 1).expand(2, 1, 200, 200)
+    t = torch.tensor([200, 700])
+    eps = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 1, 200, 200))).float()
+    xt = add_noise(schedule, x0, eps, t)
+    abar = schedule.alphas_cumprod[t].float()
+    torch.testing.assert_close(
+        xt.mean(dim=(1, 2, 3)), abar.sqrt() * x0[:, 0, 0, 0], atol=0.02, rtol=0
+    )
+    torch.testing.assert_close(xt.var(dim=(1, 2, 3)), 1 - abar, atol=0.02, rtol=0)
+
+
+def test_the_error_is_the_mean_over_elements_per_prompt() -> None:
+    eps = torch.zeros(2, 1, 4, 4)
+    eps_theta = (
+        torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.5, 4.0]]).view(2, 3, 1, 1, 1).expand(2, 3, 1, 4, 4)
+    )
+    assert noise_error(eps_theta, eps).tolist() == [[1.0, 4.0, 9.0], [0.0, 0.25, 16.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_error_is_taken_in_float32_whatever_the_network_says(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    eps = torch.randn(3, 1, 16, 16, generator=generator)
+    eps_theta = torch.randn(3, 2, 1, 16, 16, generator=generator).to(dtype)
+    exact = (eps_theta.double() - eps.double().unsqueeze(1)).square().mean(dim=(2, 3, 4))
+    found = noise_error(eps_theta, eps)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
+    # In the network's own dtype it would be far off, by more than classes differ.
+    in_half = (eps_theta - eps.to(dtype).unsqueeze(1)).square().mean(dim=(2, 3, 4))
+    assert float((in_half.double() / exact - 1).abs().max()) > 1e-4
+
+
+@settings(deadline=None)
+@given(uint64, uint64, uint64)
+def test_a_draw_depends_on_seed_stream_and_index_alone(seed: int, stream: int, index: int) -> None:
+    first = counter_rng(seed, stream, index).integers(2**63, size=4).tolist()
+    counter_rng(seed, stream, (index + 1) % 2**64).random(1000)
+    assert counter_rng(seed, stream, index).integers(2**63, size=4).tolist() == first
+    for other in (
+        ((seed + 1) % 2**64, stream, index),
+        (seed, (stream + 1) % 2**64, index),
+        (seed, stream, (index + 1) % 2**64),
+        (seed, index, stream) if index != stream else (seed, stream, index ^ 1),
+    ):
+        assert counter_rng(*other).integers(2**63, size=4).tolist() != first
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=6))
+def test_noise_is_the_same_alone_and_in_any_batch(indices: list[int]) -> None:
+    together = standard_normal(7, 3, indices, (1, 2, 2))
+    assert together.dtype == torch.float32
+    for row, index in zip(together, indices, strict=True):
+        assert torch.equal(row, standard_normal(7, 3, [index], (1, 2, 2))[0])
+
+
+def test_noise_is_standard_normal_and_neighbours_are_independent() -> None:
+    noise = standard_normal(0, 0, list(range(400)), (100,))
+    assert abs(float(noise.mean())) < 0.02
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
+    assert float((noise.abs() > 1.959964).float().mean()) == pytest.approx(0.05, abs=0.005)
+    neighbours = (noise[1:] * noise[:-1]).mean()
+    seeds = (noise * standard_normal(1, 0, list(range(400)), (100,))).mean()
+    streams = (noise * standard_normal(0, 1, list(range(400)), (100,))).mean()
+    assert max(abs(float(c)) for c in (neighbours, seeds, streams)) < 0.02

@@ -1,0 +1,338 @@
+import itertools
+import json
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from emodc.data import open_data
+from emodc.labels import BASIC7
+from emodc.model.model import build_backbone
+from emodc.model.store import load_model, pack_tensors
+from emodc.training.batches import Sampler
+from emodc.training.best_model import VALIDATION
+from emodc.training.log import METRICS, STATE, read_metrics
+from emodc.training.loop import learning_rate, phase_at, sample_loss, train
+from emodc.training.recipe import Recipe, parse_recipe, recipe_names
+from emodc.training.recipe import load_recipe as read_recipe
+from emodc.training.state import RunState, TrainingDiverged
+
+_TRAINING = open_data("synthetic:count=42", "train")
+_VALIDATION = open_data("synthetic:count=14", "validation")
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "model": {
+            "codec": {"kind": "pixel", "size": 16},
+            "backbone": {
+                "kind": "face_unet",
+                "widths": [8, 8, 8, 8],
+                "depths": [1, 1, 1],
+                "embedding": 16,
+            },
+        },
+        "samples": 96,
+        "batch_size": 8,
+        "phases": [
+            {"share": 0.5, "objective": {"kind": "base"}, "trunk_weight": 0.5},
+            {"share": 0.5, "objective": {"kind": "amdit", "negatives": "all"}},
+        ],
+        "optimiser": {"warm_up": 16},
+        "validation": {"every": 32, "images": 14, "steps": 2},
+    }
+    return parse_recipe(values | changes, "test")
+
+
+def run(chosen: Recipe, output: Path, **options: Any) -> None:
+    train(chosen, _TRAINING, _VALIDATION, output, device="cpu", **options)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without warning."""
+
+
+def test_a_run_leaves_model_metrics_and_config(tmp_path: Path) -> None:
+    told = []
+    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    assert told == [32, 64, 96]
+    lines = read_metrics(tmp_path)
+    assert [line["samples"] for line in lines] == [32, 64, 96]
+    assert 0 <= lines[-1]["validation_accuracy"] <= 1
+    assert load_model(tmp_path).label_set == _TRAINING.label_set
+    assert load_model(tmp_path / "last").facts["samples"] == 96
+    assert read_recipe(str(tmp_path / "config.yaml")) == recipe()
+    listed = (tmp_path / VALIDATION).read_text().splitlines()
+    assert listed[0] == "id,label"
+    assert len(listed) == 15
+    facts = load_model(tmp_path).facts["validation_data"]
+    assert facts["fingerprint"] == _VALIDATION.fingerprint()  # all of it is used
+
+
+def test_a_killed_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(recipe(), whole)
+
+    def kill(samples: int, metrics: dict[str, float]) -> None:
+        # After the checkpoint at 32 the run goes on for a while and writes a line too many.
+        if samples == 64:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(recipe(), broken, progress=kill)
+    (broken / METRICS).open("a").write('{"samples": 72, "loss"')
+    run(recipe(), broken)
+    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
+    first, second = load_model(whole / "last"), load_model(broken / "last")
+    for name, weight in first.backbone.state_dict().items():
+        assert torch.equal(weight, second.backbone.state_dict()[name]), name
+
+
+def test_state_of_a_run_that_dies_before_its_checkpoint_is_the_one_before(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(recipe(), whole)
+    state: dict[str, bytes] = {}
+
+    def keep(samples: int, metrics: dict[str, float]) -> None:
+        state[str(samples)] = (broken / STATE).read_bytes()
+
+    run(recipe(), broken, progress=keep)
+    (broken / STATE).write_bytes(state["32"])
+    run(recipe(), broken)
+    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
+
+
+def test_ctrl_c_saves_between_checkpoints(tmp_path: Path) -> None:
+    chosen = recipe(validation={"every": 1000, "images": 14, "steps": 2}, samples=100_000)
+
+    def interrupt(samples: int, metrics: dict[str, float]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(chosen, tmp_path, progress=interrupt)
+    assert (tmp_path / STATE).exists()
+    assert read_metrics(tmp_path)[-1]["samples"] == 400
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(recipe(precision="bf16"), whole)
+
+    def interrupt(samples: int, metrics: dict[str, float]) -> None:
+        if samples == 32:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(precision="bf16"), broken, progress=interrupt)
+    run(recipe(precision="bf16"), broken)
+    first, second = load_model(whole / "last"), load_model(broken / "last")
+    for name, weight in first.backbone.state_dict().items():
+        assert torch.equal(weight, second.backbone.state_dict()[name]), name
+
+
+def test_a_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    (tmp_path / STATE).unlink()
+    with pytest.raises(ValueError, match="no training state"):
+        run(recipe(), tmp_path)
+
+
+def test_a_run_killed_after_its_first_model_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(state: RunState, path: Path, *, write: bool, save: Any = RunState.save) -> None:
+        if state.samples:  # the model of this validation is written, its state is not
+            raise Killed
+        save(state, path, write=write)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunState, "save", killed)
+        with pytest.raises(Killed):
+            run(recipe(), tmp_path)
+    assert load_model(tmp_path).facts["samples"] == 32
+    run(recipe(), tmp_path)
+    assert load_model(tmp_path / "last").facts["samples"] == 96
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="another recipe"):
+        run(recipe(seed=5), tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    with safe_open(tmp_path / STATE, framework="pt") as state:
+        about = json.loads(state.metadata()["emodc"])
+        tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
+    assert "cache: false\n" in about["identity"]["recipe"]
+    about["identity"]["recipe"] = about["identity"]["recipe"].replace("cache: false\n", "")
+    (tmp_path / STATE).write_bytes(pack_tensors(tensors, {"emodc": json.dumps(about)}))
+    told: list[int] = []
+    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    assert told == []  # known for the finished run that it is
+
+
+def test_tensorboard_shows_the_metrics(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(recipe(), tmp_path)
+    board = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    shown = {event.step: event.value for event in board.Scalars("validation_accuracy")}
+    written = {line["samples"]: line["validation_accuracy"] for line in read_metrics(tmp_path)}
+    assert shown == pytest.approx(written)
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    content = (tmp_path / STATE).read_bytes()
+    (tmp_path / STATE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=STATE):
+        run(recipe(), tmp_path)
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    wild = recipe(optimiser={"learning_rate": 1e30, "muon_learning_rate": 1e30, "warm_up": 1})
+    with pytest.raises(TrainingDiverged, match="learning_rate"):
+        run(wild, tmp_path)
+    with safe_open(tmp_path / STATE, framework="pt") as state:
+        assert json.loads(state.metadata()["emodc"])["samples"] == 0
+
+
+def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    before = (tmp_path / METRICS).read_text()
+    told: list[int] = []
+    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    assert told == []
+    assert (tmp_path / METRICS).read_text() == before
+
+
+def test_phases_follow_their_shares() -> None:
+    chosen = recipe()
+    kinds = [phase_at(chosen, n).objective.kind for n in (0, 47, 48, 95)]
+    assert kinds == ["base", "base", "amdit", "amdit"]
+
+
+def test_rate_rises_then_falls_to_its_final_share() -> None:
+    chosen = recipe(optimiser={"warm_up": 16, "final": 0.1})
+    rates = [learning_rate(chosen, n) for n in range(0, 97, 8)]
+    assert rates[0] == pytest.approx(0.5)
+    assert max(rates) == rates[1]
+    assert rates[-1] == pytest.approx(0.1)
+    assert all(a > b for a, b in itertools.pairwise(rates[1:]))
+
+
+@pytest.mark.parametrize("reference", ["positive", "null", "non_class"])
+def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
+    """With every prompt replaced, an enormous hinge must not matter."""
+
+    def loss(weight: float) -> float:
+        objective = {"kind": "amdit", "reference": reference, "weight": weight, "alpha": 100.0}
+        chosen = recipe(p_null=0.5, p_non_class=0.5, phases=[{"objective": objective}])
+        schedule = chosen.model.schedule.build()
+        torch.manual_seed(0)
+        backbone = build_backbone(chosen.model, BASIC7, schedule)
+        batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+        return sample_loss(backbone, schedule, batch, chosen.phases[0], 7)[0].item()
+
+    assert loss(1.0) == loss(1e6)
+
+
+class KnownErrors(torch.nn.Module):
+    """Predicts noise that is off by the square root of a known error for every prompt."""
+
+    errors = torch.tensor([0.3, 0.5, 0.7, 0.2, 0.9, 0.4, 0.6, 0.8, 0.1])  # 7 classes, null, c_nc
+
+    def __init__(self, eps: torch.Tensor) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(
+        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor, constant: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        off = self.errors[prompts].sqrt()[:, :, None, None, None]
+        return self.eps.unsqueeze(1) + off, torch.zeros(len(xt), 7)
+
+
+@pytest.mark.parametrize(
+    ("reference", "d_nn"), [("positive", None), ("null", 0.8), ("non_class", 0.1)]
+)
+def test_the_loss_is_the_equation(reference: str, d_nn: float | None) -> None:
+    objective = {
+        "kind": "amdit",
+        "negatives": "all",
+        "reference": reference,
+        "weight": 2.0,
+        "alpha": 0.5,
+    }
+    chosen = recipe(p_null=0, p_non_class=0, phases=[{"objective": objective, "trunk_weight": 3.0}])
+    schedule = chosen.model.schedule.build()
+    batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+    loss, metrics = sample_loss(KnownErrors(batch.eps), schedule, batch, chosen.phases[0], 7)
+    by_hand = []
+    for c_p in batch.c_p.tolist():
+        d = KnownErrors.errors[:7].tolist()
+        margin = 0.5 * (d[c_p] if d_nn is None else d_nn)
+        hinges = [max(0.0, d[c_p] - d[c_n] + margin) for c_n in range(7) if c_n != c_p]
+        by_hand.append(d[c_p] + 2.0 * sum(hinges) / 6)
+    expected = sum(by_hand) / len(by_hand)
+    total, count = metrics["loss"].tolist()
+    assert total / count == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(expected + 3.0 * math.log(7), rel=1e-5)
+
+
+def test_average_follows_its_half_life() -> None:
+    chosen = recipe()
+    schedule = chosen.model.schedule.build()
+    backbone = build_backbone(chosen.model, BASIC7, schedule)
+    state = RunState.fresh(backbone, chosen.optimiser, {})
+    for weight in state.average.parameters():
+        weight.zero_()
+    for weight in backbone.parameters():
+        weight.detach().fill_(1.0)
+    state.samples = 8_000_000  # long past the start, where the average forgets faster
+    for _ in range(3):
+        state.step(0.0, chosen.optimiser, batch_size=8, ema=24)
+    # Three steps of 8 samples are one half-life of 24.
+    assert all(torch.allclose(w, torch.tensor(0.5)) for w in state.average.parameters())
+
+
+def test_every_shipped_recipe_is_valid() -> None:
+    assert {"face48", "synthetic-tiny", "ferplus-base", "ferplus-margin", "ferplus-amdit"} <= set(
+        recipe_names()
+    )
+    for name in recipe_names():
+        chosen = read_recipe(name)
+        assert chosen.name == name
+        assert chosen.summary
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_validation_computes_in_the_precision_of_training(tmp_path: Path, precision: str) -> None:
+    run(recipe(precision=precision), tmp_path)
+    shown, labels = [_VALIDATION.image(i) for i in range(14)], torch.tensor(_VALIDATION.labels)
+    d_p = {}
+    for name in ("fp32", "bf16"):
+        model = load_model(tmp_path / "last", precision=name)
+        codec = model.settings.codec
+        errors = model.class_errors(codec.encode(shown), model.draws(2))
+        d_p[name] = float(errors[torch.arange(14), labels].mean())
+    written = read_metrics(tmp_path)[-1]["validation_d_p"]
+    assert written == pytest.approx(d_p[precision], rel=1e-6)
+    assert abs(d_p["bf16"] - d_p["fp32"]) > 1e-5 * written  # or nothing would be compared
+    assert json.loads((tmp_path / "report.json").read_text())["model"]["precision"] == precision
+
+
+def test_metrics_hold_nothing_of_the_clock(tmp_path: Path) -> None:
+    run(recipe(), tmp_path / "a")
+    run(recipe(), tmp_path / "b")
+    assert (tmp_path / "a" / METRICS).read_text() == (tmp_path / "b" / METRICS).read_text()
+    assert json.loads((tmp_path / "a" / METRICS).read_text().splitlines()[0])["samples"] == 32
