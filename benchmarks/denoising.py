@@ -41,8 +41,8 @@ def d_p_by_timestep(
     return list(torch.stack(rows, dim=1))
 
 
-def pictures(model: Model, data: FaceData) -> torch.Tensor:
-    """Return the images of a data set as x0 (N, C, H, W)."""
+def images(model: Model, data: FaceData) -> torch.Tensor:
+    """Return the images of a dataset as x0 (N, C, H, W)."""
     return model.settings.codec.encode([data.image(i) for i in range(len(data))])
 
 
@@ -70,11 +70,11 @@ def main() -> None:
     first = models[0]
     data = open_data(options.data, options.split)
     data = data.subset(stratified_subset(data.labels, options.limit, seed=0))
-    x0, labels = pictures(first, data), torch.from_numpy(data.labels)
+    x0, labels = images(first, data), torch.from_numpy(data.labels)
     t = draw_bank(first.schedule.timesteps, options.steps, (1,)).t
     errors = d_p_by_timestep(models, x0, labels, t)
     columns = dict(zip(options.models, errors, strict=True))
-    training = pictures(first, open_data(options.data, "train"))
+    training = images(first, open_data(options.data, "train"))
     columns["wiener"] = wiener_errors(training, x0, first.schedule, t).float()
     others = list(columns)[1:]
 

@@ -101,7 +101,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
         ("milliseconds an image, fp32", lambda row: float(row["milliseconds"]["fp32"])),
     ]
     for axis, (label, cost) in zip(axes, panels, strict=True):
-        for family, (marker, line, colour) in STYLES.items():
+        for family, (marker, line, color) in STYLES.items():
             rows = sorted((row for row in report["methods"] if row["family"] == family), key=cost)
             accuracy = [100 * row["accuracy"]["mean"] for row in rows]
             axis.plot(
@@ -109,7 +109,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 accuracy,
                 marker=marker,
                 linestyle=line,
-                color=colour,
+                color=color,
                 label=family,
                 markersize=5,
             )

@@ -37,8 +37,8 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
     return median(times)
 
 
-def noise_pictures() -> FaceData:
-    """Return pictures that cost what real ones cost; what they show does not matter for time."""
+def noise_images() -> FaceData:
+    """Return images that cost what real ones cost; what they show does not matter for time."""
     pixels = np.random.default_rng(0).integers(0, 256, (512, 48, 48), dtype=np.uint8)
     return FaceData(
         name="noise",
@@ -53,19 +53,19 @@ def noise_pictures() -> FaceData:
 
 
 def training_rate(recipe: Recipe, repeats: int) -> float:
-    """Return training samples a second: drawing, forward, backward, both optimisers, average."""
+    """Return training samples a second: drawing, forward, backward, both optimizers, average."""
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, BASIC7, schedule)
-    state = RunState.fresh(backbone, recipe.optimiser, {})
-    sampler = Sampler(noise_pictures(), recipe, schedule.timesteps)
+    state = RunState.fresh(backbone, recipe.optimizer, {})
+    sampler = Sampler(noise_images(), recipe, schedule.timesteps)
 
     def step() -> None:
         batch = sampler.batch(range(state.samples, state.samples + recipe.batch_size))
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             loss, _ = sample_loss(backbone, schedule, batch, recipe.phases[-1], 7)
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(backbone.parameters(), recipe.optimiser.clip)
-        state.step(0.01, recipe.optimiser, recipe.batch_size, recipe.ema)
+        torch.nn.utils.clip_grad_norm_(backbone.parameters(), recipe.optimizer.clip)
+        state.step(0.01, recipe.optimizer, recipe.batch_size, recipe.ema)
 
     return recipe.batch_size / seconds(step, repeats)
 

@@ -93,7 +93,7 @@ def recipe(folder: str, objective: dict[str, str]) -> Recipe:
             "samples": 1000,
             "batch_size": _BATCH,
             "phases": [{"objective": objective}],
-            "optimiser": {"learning_rate": 1e-5, "muon_learning_rate": 0.0},
+            "optimizer": {"learning_rate": 1e-5, "muon_learning_rate": 0.0},
         },
         "benchmark",
     )
@@ -103,7 +103,7 @@ def step(settings: Recipe) -> Callable[[], None]:
     """Return one of our training steps, from x0 to the averaged weights."""
     schedule = settings.model.schedule.build()
     backbone = build_backbone(settings.model, BASIC7, schedule)
-    state = RunState.fresh(backbone, settings.optimiser, {})
+    state = RunState.fresh(backbone, settings.optimizer, {})
     accelerator = Accelerator(cpu=True)
     x0 = torch.randn(_BATCH, *settings.model.codec.shape)
 
@@ -119,7 +119,7 @@ def step(settings: Recipe) -> Callable[[], None]:
         loss, _ = sample_loss(backbone, schedule, batch, settings.phases[0], 7)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(backbone.parameters(), 1.0)
-        state.step(1.0, settings.optimiser, _BATCH, ema=0)
+        state.step(1.0, settings.optimizer, _BATCH, ema=0)
 
     return run
 
@@ -128,7 +128,7 @@ def diffusers_step(folder: str) -> Callable[[], None]:
     """Return the step of a plain text-to-image training loop over the same modules."""
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet").train()
     scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5)
     side = unet.config.sample_size
     x0, texts = torch.randn(_BATCH, 4, side, side), torch.randn(7, 32, 32)
 
@@ -140,8 +140,8 @@ def diffusers_step(folder: str) -> Callable[[], None]:
         loss = F.mse_loss(unet(noisy, t, text).sample.float(), noise.float())
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return run
 

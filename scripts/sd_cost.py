@@ -29,7 +29,7 @@ _CARDS = {"A100": 312 / 3, "RTX 4090": 165 / 3}
 _TOKENS = 77
 _SAMPLES, _CLASSES, _STEPS = 120_000, 7, 100  # the recipes', RAF-DB's, the paper's
 _SCORED = {"evaluation": 3_068, "calibration": 1_226}
-"""RAF-DB's test pictures, and a tenth of each class of its training pictures
+"""RAF-DB's test images, and a tenth of each class of its training images
 (emodc.data.validation_split)."""
 
 _GIB = 2**30
@@ -60,8 +60,8 @@ if __name__ == "__main__":
     # With gradient checkpointing: forwards twice, and backwards to inputs and to weights.
     print(f"| whole UNet, AMDiT | {2 * _SAMPLES:,} | {hours(2 * _SAMPLES, 4 * tflop)} |")
     print(f"| LoRA, AMDiT | {2 * _SAMPLES:,} | {hours(2 * _SAMPLES, 3 * tflop)} |")
-    for name, pictures in _SCORED.items():
-        pairs = pictures * _CLASSES * _STEPS
+    for name, images in _SCORED.items():
+        pairs = images * _CLASSES * _STEPS
         print(f"| {name} | {pairs:,} | {hours(pairs, tflop)} |")
     once = 4 * parameters / _GIB
     print("\n| GPUs | GiB on each for weights, gradients, two moments, and the average |")

@@ -45,7 +45,7 @@ def write_tiny_checkpoint(
         folder: created if missing.
         prediction_type: of the UNet, ``epsilon`` or ``v_prediction``; the weights are the same.
         widths: channels of the UNet at full and half resolution, multiples of 32.
-        latent_size: side of the latents; pictures are twice as large.
+        latent_size: side of the latents; images are twice as large.
         seed: of the weights.
     """
     with torch.random.fork_rng():

@@ -29,20 +29,20 @@ CAPTIONS = {
 
 
 def section(
-    report: dict[str, Any] | None, short: bool = False, pictures: Sequence[str] = ()
+    report: dict[str, Any] | None, short: bool = False, images: Sequence[str] = ()
 ) -> list[str]:
     """Return a study as lines of Markdown.
 
     Args:
         report: of `emodc study`, if there is one.
         short: the table of arms alone.
-        pictures: lines that show the figures.
+        images: lines that show the figures.
     """
     if report is None:
         return ["None yet."]
     if short:
         return study_headline(report)
-    return [*study_section(report), *(line for shown in pictures for line in ("", shown))]
+    return [*study_section(report), *(line for shown in images for line in ("", shown))]
 
 
 def write(root: Path) -> list[Path]:
@@ -57,12 +57,12 @@ def write(root: Path) -> list[Path]:
             text = page.read_text(encoding="utf-8")
             if not has_part(text, part):
                 continue
-            pictures = [
+            images = [
                 f"![{caption}]({Path(os.path.relpath(file, page.parent)).as_posix()})"
                 for file, caption in figures.items()
                 if file.exists()
             ]
-            lines = section(report, page.parent == root, pictures)
+            lines = section(report, page.parent == root, images)
             page.write_text(with_part(text, part, "\n".join(lines) + "\n"), encoding="utf-8")
             written[page] = None
     return list(written)

@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Model:
-    """A model with random weights for pictures of 16 pixels; not to be changed."""
+    """A model with random weights for images of 16 pixels; not to be changed."""
     settings = ModelSettings(
         codec=PixelCodec(size=16),
         backbone=FaceUNetConfig(patch=2, widths=(8, 8, 8, 8), depths=(1, 1, 1), embedding=16),

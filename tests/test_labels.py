@@ -59,7 +59,7 @@ def test_a_label_set_needs_two_distinct_classes(classes: tuple[str, ...]) -> Non
         LabelSet("broken", classes)
 
 
-def test_a_known_order_is_recognised_by_its_names() -> None:
+def test_a_known_order_is_recognized_by_its_names() -> None:
     assert label_set_of(name.title() for name in BASIC7.classes) is BASIC7
     assert label_set_of(BASIC8.classes) is BASIC8
     other = label_set_of(["sad", "happy"])

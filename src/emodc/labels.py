@@ -1,6 +1,6 @@
 """Label sets: the ordered class names that give every class index its meaning.
 
-One vocabulary serves all data sets. A data set's own codes are translated to these names
+One vocabulary serves all datasets. A dataset's own codes are translated to these names
 where it is read, and the order below is stored in every checkpoint and report, so that an
 index never travels without its name.
 """
@@ -139,24 +139,24 @@ def label_set_of(classes: Iterable[str]) -> LabelSet:
     return LabelSet(f"custom{len(names)}", tuple(names))
 
 
-def common_classes(models: Sequence[LabelSet], data_set: LabelSet) -> tuple[str, ...]:
-    """Return the classes that all models and a data set have, by name, in the first model's order.
+def common_classes(models: Sequence[LabelSet], dataset: LabelSet) -> tuple[str, ...]:
+    """Return the classes that all models and a dataset have, by name, in the first model's order.
 
     Args:
         models: at least one.
-        data_set: the data set's.
+        dataset: the dataset's.
 
     Raises:
         ValueError: they have fewer than two in common.
     """
-    known = [{canonical_name(name) for name in other.classes} for other in (*models, data_set)]
+    known = [{canonical_name(name) for name in other.classes} for other in (*models, dataset)]
     names = [canonical_name(name) for name in models[0].classes]
     common = tuple(name for name in names if all(name in other for other in known))
     if len(common) < 2:
         told = "; another, ".join(", ".join(model.classes) for model in models)
         raise ValueError(
-            f"the model tells {told} apart, the data set has "
-            f"{', '.join(data_set.classes)}: at least two classes must be common to "
+            f"the model tells {told} apart, the dataset has "
+            f"{', '.join(dataset.classes)}: at least two classes must be common to "
             f"{'both' if len(models) == 1 else 'all'}"
         )
     return common

@@ -11,8 +11,8 @@ from emodc.attacks.victims import Victim, network_victim
 CLASSES, SIDE = 5, 8
 
 
-def pictures(number: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Noisy pictures (N, 1, 8, 8) float64 of one pattern a class, and their classes (N,)."""
+def noisy_images(number: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noisy images (N, 1, 8, 8) float64 of one pattern a class, and their classes (N,)."""
     g = torch.Generator().manual_seed(99)
     patterns = torch.rand(CLASSES, 1, 4, 4, generator=g, dtype=torch.float64)
     patterns = F.interpolate(patterns, scale_factor=SIDE // 4)
@@ -24,7 +24,7 @@ def pictures(number: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
-    """A small network that knows the pictures and was not defended in any way."""
+    """A small network that knows the images and was not defended in any way."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(
@@ -35,10 +35,10 @@ def network() -> nn.Module:
             nn.Flatten(),
             nn.Linear(12 * (SIDE // 2) ** 2, CLASSES),
         ).double()
-    x, y = pictures(150, seed=1)
+    x, y = images(150, seed=1)
     weights = list(network.parameters())
     speed = [torch.zeros_like(weight) for weight in weights]
-    for _ in range(120):  # by hand: importing torch's optimisers takes longer than this
+    for _ in range(120):  # by hand: importing torch's optimizers takes longer than this
         slopes = torch.autograd.grad(F.cross_entropy(network(x), y), weights)
         with torch.no_grad():
             for weight, v, slope in zip(weights, speed, slopes, strict=True):
@@ -53,8 +53,8 @@ def victim(network: nn.Module) -> Victim:
 
 @pytest.fixture(scope="session")
 def images(network: nn.Module) -> Images:
-    """Twenty pictures that the network knows."""
-    x, y = pictures(30, seed=2)
+    """Twenty images that the network knows."""
+    x, y = noisy_images(30, seed=2)
     right = (network(x).argmax(dim=1) == y).nonzero().squeeze(1)[:20]
     assert len(right) == 20
     return Images(x[right], y[right], right)
@@ -68,7 +68,7 @@ def linear_victim(seed: int = 0) -> tuple[Victim, Tensor]:
 
 
 def gray(number: int, victim: Victim, seed: int = 0) -> Images:
-    """Nearly gray pictures, far from black and white, labelled as the victim answers."""
+    """Nearly gray images, far from black and white, labeled as the victim answers."""
     g = torch.Generator().manual_seed(seed)
     x = torch.rand(number, 1, SIDE, SIDE, generator=g, dtype=torch.float64)
     pixels = 0.5 + 0.1 * (x - 0.5)

@@ -11,7 +11,7 @@ from emodc.attacks.sanity import agree
 from emodc.attacks.search import FixedDraws
 from emodc.attacks.threat_model import NORMS, Images, Norm, distances
 from emodc.attacks.victims import Victim, network_victim
-from tests.attacks.conftest import pictures
+from tests.attacks.conftest import noisy_images
 
 LOSSES: tuple[LossName, ...] = ("ce", "dlr")
 EPS: dict[Norm, float] = {"linf": 0.11, "l2": 0.72}
@@ -20,7 +20,7 @@ EPS: dict[Norm, float] = {"linf": 0.11, "l2": 0.72}
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_authors_code_agrees(norm: Norm, network: nn.Module) -> None:
     pytest.importorskip("pyautoattack")
-    x, y = pictures(60, seed=5)
+    x, y = noisy_images(60, seed=5)
     images = Images(x.float(), y, torch.arange(60))
     victim = network_victim(lambda pixels: network(pixels.double()))
     other = auto_attack(victim, images, EPS[norm], norm, FixedDraws())

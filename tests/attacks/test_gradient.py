@@ -41,7 +41,7 @@ def test_an_undefended_network_is_broken_within_the_ball(
 
 @each_attack
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_strongest_picture_of_a_linear_victim_is_found(
+def test_the_strongest_image_of_a_linear_victim_is_found(
     attack: GradientAttack, norm: Norm
 ) -> None:
     # Between two classes the margin rises by at most eps times the dual norm of its gradient.
@@ -65,7 +65,7 @@ def test_the_strongest_picture_of_a_linear_victim_is_found(
 def test_an_image_is_attacked_alone_whoever_is_beside_it(
     attack: GradientAttack, draws: Draws, victim: Victim, images: Images
 ) -> None:
-    # Some images are fooled at once, others late or never: neighbours come and go.
+    # Some images are fooled at once, others late or never: neighbors come and go.
     whole = attack(noisy(lambda x: victim.answer(x, 0), 1.0), images, 0.1, "linf", draws)
     assert 0 < int(whole.fooled.sum()) < len(images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
@@ -170,7 +170,7 @@ def test_what_fools_all_fresh_draws_is_finished(eot: int, victim: Victim, images
 
 
 def test_what_settles_it_replaces_what_was_luck(images: Images) -> None:
-    """The second picture fools all banks by little, the first one some banks by much."""
+    """The second image fools all banks by little, the first one some banks by much."""
 
     def answer(pixels: Tensor, seed: int) -> Tensor:
         first = bool(torch.equal(pixels, images.pixels))

@@ -29,9 +29,7 @@ def test_an_undefended_network_is_broken_without_gradients(
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_search_improves_on_its_first_picture(
-    norm: Norm, victim: Victim, images: Images
-) -> None:
+def test_the_search_improves_on_its_first_image(norm: Norm, victim: Victim, images: Images) -> None:
     reached = [
         float(
             Square(queries=n, stop_when_fooled=False)(

@@ -89,7 +89,7 @@ def test_what_is_kept_for_the_way_back_does_not_grow_with_the_draws(tiny_model: 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             logits = victim.answer(asked, 0)
         torch.autograd.grad(logits[0, 0], asked)
-    # A weight and K errors in float64 for each draw, but no picture and no activation.
+    # A weight and K errors in float64 for each draw, but no image and no activation.
     few, many = (sum(storages.values()) for storages in kept)
     assert many - few < 54 * 10 * 8
 
@@ -114,7 +114,7 @@ def test_calls_of_the_network_are_bounded(
     assert sizes == [15]
 
 
-def test_neither_neighbours_nor_the_model_are_touched(tiny_model: Model) -> None:
+def test_neither_neighbors_nor_the_model_are_touched(tiny_model: Model) -> None:
     victim, x = diffusion_victim(tiny_model, STEPS, pairs=4), pixels()
     alone = torch.cat([victim.answer(row.unsqueeze(0), 1) for row in x])
     torch.testing.assert_close(victim.answer(x, 1), alone, rtol=1e-4, atol=1e-4)

@@ -92,7 +92,7 @@ def test_the_right_v_becomes_the_right_eps(net: FaceUNet) -> None:
     torch.testing.assert_close(predicted[:, 0], eps, rtol=1e-4, atol=1e-4)
 
 
-def test_where_all_is_noise_the_picture_is_the_noise(net: FaceUNet) -> None:
+def test_where_all_is_noise_the_image_is_the_noise(net: FaceUNet) -> None:
     xt, _ = noised()
     predicted = net.predict_noise(xt, torch.full((3,), 999), prompts(3, *ALL))
     assert (predicted - xt.unsqueeze(1)).abs().max() < 0.1

@@ -190,17 +190,17 @@ def test_from_the_command_line(tiny_folder: Path, tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "--output" in refused.stderr
 
-    picture = "samples/happiness.jpg" if Path("samples/happiness.jpg").exists() else None
-    assert picture, "run the tests from the project's root"
+    image = "samples/happiness.jpg" if Path("samples/happiness.jpg").exists() else None
+    assert image, "run the tests from the project's root"
     for extra in (["--adaptive"], ["--adaptive", "0.1"], ["--adaptive=0.1", "--budget", "2"]):
         save_model(replace(load_model(made), decision=DECISION), Path(made))
-        shown = run(app, ["predict", picture, *extra, "--no-detect", "--json", "--model", made])
+        shown = run(app, ["predict", image, *extra, "--no-detect", "--json", "--model", made])
         assert shown.exit_code == 0, shown.output
         row = json.loads(shown.stdout)[0]
         assert 1 <= row["trunk_passes"] <= 12
         assert row["prompt_evaluations"] == 7 * row["trunk_passes"]
         assert "gap_standard_error" in row
         assert isinstance(row["prediction_set"], list)
-    both = run(app, ["predict", picture, "--adaptive", "--steps", "3", "--model", made])
+    both = run(app, ["predict", image, "--adaptive", "--steps", "3", "--model", made])
     assert both.exit_code == 2
     assert "not both" in both.stderr

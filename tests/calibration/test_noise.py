@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodc.calibration.noise import _losses, account_for_noise
 from emodc.calibration import noise as noise_calibration
+from emodc.calibration.noise import _losses, account_for_noise
 from emodc.data import open_data
 from emodc.inference.dataset_scores import Scores
 from emodc.inference.scorer import plain_answers
@@ -18,7 +18,7 @@ from emodc.model.model import Model
 DATA = open_data("synthetic:count=70,size=16", "validation")
 
 
-def test_the_floor_is_the_detail_of_the_clean_pictures(
+def test_the_floor_is_the_detail_of_the_clean_images(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(noise_calibration, "_accuracy", judged_by(lambda aware, _: float(aware)))
@@ -34,11 +34,11 @@ def test_the_floor_is_the_detail_of_the_clean_pictures(
 def judged_by(
     accuracy: Callable[[bool, bool], float],
 ) -> Callable[[Model, Tensor, Tensor], float]:
-    """Stand in for the accuracy: a function of (accounts for noise, pictures are noisy)."""
+    """Stand in for the accuracy: a function of (accounts for noise, images are noisy)."""
     seen: list[Tensor] = []
 
     def judge(model: Model, errors: Tensor, labels: Tensor) -> float:
-        noisy = len(seen) >= 2  # the first two trials are on clean pictures
+        noisy = len(seen) >= 2  # the first two trials are on clean images
         seen.append(errors)
         return accuracy(model.decision.noise_floor is not None, noisy)
 
@@ -79,13 +79,13 @@ def test_a_trial_goes_on_where_it_stopped(tiny_model: Model, tmp_path: Path) -> 
 
 
 def smooth_and_noisy() -> Tensor:
-    """Return two pictures: one that carries no noise, and one that is nothing else."""
+    """Return two images: one that carries no noise, and one that is nothing else."""
     smooth = torch.linspace(-1.7, 1.7, 16).expand(1, 1, 16, 16)
     noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     return torch.cat([smooth, noise])
 
 
-def test_plain_and_noise_aware_errors_differ_on_noisy_pictures_alone(tiny_model: Model) -> None:
+def test_plain_and_noise_aware_errors_differ_on_noisy_images_alone(tiny_model: Model) -> None:
     floor = NoiseFloor(texture=0.1, least=0.4)
     aware, x0 = tiny_model.with_noise_floor(floor), smooth_and_noisy()
     bank = aware.draws(4)
@@ -94,12 +94,12 @@ def test_plain_and_noise_aware_errors_differ_on_noisy_pictures_alone(tiny_model:
     assert not bool((found[1] == plain[1]).any())
 
 
-def test_the_gain_is_the_one_under_which_noisy_pictures_are_most_likely() -> None:
+def test_the_gain_is_the_one_under_which_noisy_images_are_most_likely() -> None:
     generator = torch.Generator().manual_seed(0)
     true_gain = 16.0
 
     def trial(sigma: Tensor) -> tuple[Scores, Tensor]:
-        """Evidence is alike on all pictures; noise shrinks what is measured of it."""
+        """Evidence is alike on all images; noise shrinks what is measured of it."""
         evidence = torch.rand(len(sigma), 7, generator=generator)
         labels = torch.softmax(-20 * evidence, dim=1).multinomial(1, generator=generator)
         errors = evidence / (1 + true_gain * sigma.square()).unsqueeze(1)
@@ -111,7 +111,7 @@ def test_the_gain_is_the_one_under_which_noisy_pictures_are_most_likely() -> Non
     assert min(losses, key=losses.__getitem__) == pytest.approx(true_gain, rel=0.2)
 
 
-def test_the_gain_multiplies_the_errors_of_noisy_pictures_alone(tiny_model: Model) -> None:
+def test_the_gain_multiplies_the_errors_of_noisy_images_alone(tiny_model: Model) -> None:
     x0 = smooth_and_noisy()
     once, more = (
         tiny_model.with_noise_floor(NoiseFloor(texture=0.1, least=0.4, gain=gain))

@@ -18,7 +18,7 @@ from emodc.method.errors import posterior
 
 
 def two_classes(right: int, wrong: int, gap: float) -> tuple[Tensor, Tensor]:
-    """Errors that always favour class 0 by ``gap``, which is the truth ``right`` times."""
+    """Errors that always favor class 0 by ``gap``, which is the truth ``right`` times."""
     errors = torch.tensor([0.3, 0.3 + gap]).repeat(right + wrong, 1)
     return errors, torch.tensor([0] * right + [1] * wrong)
 

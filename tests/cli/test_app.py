@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from emodc.cli.app import app as cli
+from emodc.cli.app import app
 from emodc.cli.predict import predict
 from emodc.evaluation.evaluate import EVALUATION_STEPS
 from emodc.inference.classifier import DEFAULT_MODEL
@@ -32,7 +32,7 @@ class Answer:
     """What a command printed, and its exit code."""
 
     def __init__(self, *arguments: str | Path) -> None:
-        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
@@ -82,7 +82,7 @@ def missing(path: Path) -> None:
 UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (truncated, "damaged or incomplete"),
     "zero bytes": (lambda path: path.write_bytes(b""), "0 bytes"),
-    "text": (lambda path: path.write_text("I am a picture"), "not a picture"),
+    "text": (lambda path: path.write_text("I am an image"), "not an image"),
     "too large": (too_large, "more than 100 megapixels"),
     "missing": (missing, "no such file"),
 }
@@ -103,7 +103,7 @@ READABLE: dict[str, tuple[Image.Image, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_a_bad_picture_alone_is_one_line(kind: str, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_bad_image_alone_is_one_line(kind: str, tiny_folder: Path, tmp_path: Path) -> None:
     write, reason = UNREADABLE[kind]
     path = tmp_path / "a.jpg"
     write(path)
@@ -112,7 +112,7 @@ def test_a_bad_picture_alone_is_one_line(kind: str, tiny_folder: Path, tmp_path:
     assert reason in line
 
 
-def test_bad_pictures_among_good_ones_get_their_rows(
+def test_bad_images_among_good_ones_get_their_rows(
     tiny_folder: Path, crops: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(crops, tmp_path / "mixed"))
@@ -131,7 +131,7 @@ def test_bad_pictures_among_good_ones_get_their_rows(
         assert row["label"] is row["probabilities"] is row["box"] is None
 
 
-def test_pictures_of_every_make_are_read(tiny_folder: Path, tmp_path: Path) -> None:
+def test_images_of_every_make_are_read(tiny_folder: Path, tmp_path: Path) -> None:
     for name, (image, options) in READABLE.items():
         image.save(tmp_path / name, **options)
     answer = Answer("predict", tmp_path, "--no-detect", "--json", "--model", tiny_folder)
@@ -183,14 +183,14 @@ EVALUATE = ["evaluate", "--data", "synthetic:count=7,size=16", "--model", "TINY"
     ("arguments", "reason"),
     [
         (["predict", "a.jpg", "--json", "--csv"], "--json or --csv"),
-        (["predict", "EMPTY"], "no pictures in this folder"),
+        (["predict", "EMPTY"], "no images in this folder"),
         (["predict", "EMPTY/*.jpg"], "no file matches"),
         (["predict", "a.jpg", "--model", "face4"], "no model 'face4'"),
         (["predict", "a.jpg", "--model", "EMPTY"], "emodc.json: missing"),
         (["predict", "a.jpg", "--model", "TINY", "--steps", "0"], "between 1 and 1000"),
         (["predict", "a.jpg", "--csv", "--model", "TINY", "--steps", "0"], "between 1 and 1000"),
         (["predict", "a.jpg", "--model", "TINY", "--device", "tpu"], "no device 'tpu'"),
-        (["evaluate", "--data", "fer2012:/x", "--model", "TINY"], "unknown data set 'fer2012'"),
+        (["evaluate", "--data", "fer2012:/x", "--model", "TINY"], "unknown dataset 'fer2012'"),
         (["evaluate", "--data", "synthetic", "--split", "dev", "--model", "TINY"], "'dev'"),
         (["evaluate", "--data", "folder:EMPTY", "--model", "TINY"], "EMPTY"),
         ([*EVALUATE, "--budget", "5"], "give either a number of steps, or delta and budget"),
@@ -200,7 +200,7 @@ EVALUATE = ["evaluate", "--data", "synthetic:count=7,size=16", "--model", "TINY"
         ([*EVALUATE, "--adaptive"], "run emodc calibrate"),
         (["train", "face4"], "unknown recipe 'face4'"),
         (["train", "none.yaml"], "none.yaml"),
-        (["train", "face48", "--set", "optimiser.rate=1"], "unknown key 'optimiser.rate'"),
+        (["train", "face48", "--set", "optimizer.rate=1"], "unknown key 'optimizer.rate'"),
         (["train", "face48", "--set", "samples"], "dotted.path=value"),
         (["train", "face48", "--set", "samples=few"], "samples"),
         (["train", "face48"], "--data NAME:PATH"),
@@ -294,7 +294,7 @@ def test_a_trained_model_predicts(tmp_path: Path, crops: Path) -> None:
         "model.backbone.widths=[8,8,8,8]",
         "model.backbone.embedding=16",
     ]
-    small += ["samples=32", "batch_size=8", "optimiser.warm_up=8"]
+    small += ["samples=32", "batch_size=8", "optimizer.warm_up=8"]
     small += ["validation={every: 16, images: 14, steps: 2}"]
     changes = [part for change in small for part in ("--set", change)]
     run = tmp_path / "run"
@@ -329,7 +329,7 @@ def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_real_command_on_a_photograph_and_a_picture_with_odd_metadata(
+def test_the_real_command_on_a_photograph_and_a_image_with_odd_metadata(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     photo, odd = SAMPLES / "astronaut.jpg", tmp_path / "odd.jpg"
@@ -337,7 +337,7 @@ def test_the_real_command_on_a_photograph_and_a_picture_with_odd_metadata(
     common = ("--model", tiny_folder, "--steps", "2", "--json")
     done = python("-m", "emodc", "predict", photo, odd, *common)
     assert done.returncode == 0
-    assert done.stderr.startswith("emodc: no face found in 1 of 2 pictures")
+    assert done.stderr.startswith("emodc: no face found in 1 of 2 images")
     assert done.stderr.count("\n") == 1
     row, without = json.loads(done.stdout)
     assert (row["file"], row["face"], row["status"]) == (str(photo), 0, "ok")

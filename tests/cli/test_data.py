@@ -16,7 +16,7 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures of noise in each class, and a file that is none."""
+    """Two images of noise in each class, and a file that is none."""
     rng = np.random.default_rng(0)
     for name in ("[bold]", "happy"):
         (tmp_path / "faces" / name).mkdir(parents=True)
@@ -28,16 +28,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def test_the_table_of_a_check_names_classes_sizes_and_every_bad_picture(folder: Path) -> None:
+def test_the_table_of_a_check_names_classes_sizes_and_every_bad_image(folder: Path) -> None:
     code, shown, complaint = run("check", f"folder:{folder}")
     assert code == 1
     assert "[bold]" in shown
     assert "width: 30 to 31 pixels" in shown
     assert "30x20 (2), 31x20 (2)" in shown
     assert "happy/[red]9.png: " in shown
-    assert "not a picture in a supported format" in shown
+    assert "not an image in a supported format" in shown
     assert shown.rstrip().endswith("something is off")
-    assert complaint == "emodc: error: folder: 1 picture is missing or unreadable\n"
+    assert complaint == "emodc: error: folder: 1 image is missing or unreadable\n"
 
 
 def test_what_cannot_be_opened_is_told_once_and_alone(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_cannot_be_opened_is_told_once_and_alone(tmp_path: Path) -> None:
     assert "needs a path: folder:PATH" in complaint
 
 
-def test_a_sheet_that_cannot_be_written_is_told_before_the_pictures_are_read(
+def test_a_sheet_that_cannot_be_written_is_told_before_the_images_are_read(
     folder: Path, tmp_path: Path
 ) -> None:
     code, shown, complaint = run(
@@ -67,7 +67,7 @@ def test_a_preparation_with_failures_exits_with_1_and_names_the_file(
     code, shown, complaint = run(*arguments)
     assert (code, shown) == (1, "")
     assert f"emodc: 4 crops in {out}" in complaint
-    assert f"1 picture failed; {out / 'failures.csv'} names it" in complaint
+    assert f"1 image failed; {out / 'failures.csv'} names it" in complaint
     assert run("check", f"csv:{out / 'data.csv'}")[0] == 0
 
 

@@ -93,7 +93,7 @@ def test_sequential_scoring_is_tested_beside_plain_scoring(
     assert "takes a calibrated model" in uncalibrated
 
 
-def test_pictures_made_on_one_model_are_shown_to_the_others(
+def test_images_made_on_one_model_are_shown_to_the_others(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(tiny_folder, tmp_path / "other")

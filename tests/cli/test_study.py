@@ -60,7 +60,7 @@ def test_a_diverged_run_is_exit_code_one(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--recipe", "rival-cnn"], "a study compares diffusion models"),
+        (["--recipe", "baseline-cnn"], "a study compares diffusion models"),
         (["--set", "phases.1.objective.beta=1"], "unknown key"),
         (["--limit", "0"], "at least one image"),
         (["--steps", "1001"], "steps must be between 1 and 1000"),

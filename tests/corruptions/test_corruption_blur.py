@@ -33,13 +33,13 @@ def moments(weights: Pixels) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("name", BLURS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 9, 3), (40, 30, 3)])
-def test_a_flat_picture_stays_as_it_is(name: str, shape: tuple[int, int, int]) -> None:
+def test_a_flat_image_stays_as_it_is(name: str, shape: tuple[int, int, int]) -> None:
     flat = np.broadcast_to(np.array([0.2, 0.5, 0.9][: shape[2]], dtype=np.float32), shape).copy()
     np.testing.assert_allclose(BLURS[name](flat), flat, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "defocus", "motion"])
-def test_the_picture_is_convolved_with_the_response_and_mirrored(name: str) -> None:
+def test_the_image_is_convolved_with_the_response_and_mirrored(name: str) -> None:
     x = np.random.default_rng(0).random((50, 45, 3), dtype=np.float32)
     weights = response(BLURS[name])
     assert weights.sum() == pytest.approx(1, abs=1e-5)
@@ -66,14 +66,14 @@ def test_a_streak_runs_to_one_side_along_its_angle(angle: float) -> None:
     assert np.hypot(row, column) == pytest.approx(4 * (2 / np.pi) ** 0.5, rel=0.05)
 
 
-def test_small_radii_change_the_picture_smoothly() -> None:
+def test_small_radii_change_the_image_smoothly() -> None:
     x = np.random.default_rng(0).random((20, 20, 1), dtype=np.float32)
     changes = [float(np.abs(defocus_blur(x, r) - x).mean()) for r in (0.1, 0.2, 0.4, 0.8, 1.6)]
     assert (np.diff(changes) > 0).all()
     assert 0 < changes[0] < 0.1
 
 
-def test_zooming_leaves_the_centre_and_smears_the_rim_outwards() -> None:
+def test_zooming_leaves_the_center_and_smears_the_rim_outwards() -> None:
     x = np.zeros((41, 41, 1), dtype=np.float32)
     x[20, 20] = x[20, 30] = 1
     blurred = zoom_blur(x, 0.02, 13)[:, :, 0]

@@ -32,6 +32,6 @@ def test_salt_and_pepper_turns_a_share_white_and_as_many_black() -> None:
     assert (noisy == 0.5).mean() == pytest.approx(0.8, abs=0.005)
 
 
-def test_each_colour_channel_has_noise_of_its_own() -> None:
+def test_each_color_channel_has_noise_of_its_own() -> None:
     noisy = gaussian_noise(flat(0.5, 3), 0.1, rng()).reshape(-1, 3).T
     assert np.abs(np.corrcoef(noisy) - np.eye(3)).max() < 0.02

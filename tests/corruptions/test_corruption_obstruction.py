@@ -17,15 +17,15 @@ def test_liquid_covers_its_share_and_is_opaque_in_the_middle_of_its_drops() -> N
     wet = splash(x, drops(x, MUD.size, np.random.default_rng(0)), MUD)
     assert (wet < 1).all(axis=2).mean() == pytest.approx(MUD.cover, abs=0.01)
     darkest = wet.reshape(-1, 3).min(axis=0)
-    np.testing.assert_allclose(darkest, 0.2 + 0.8 * np.array(MUD.colour), atol=1e-5)
+    np.testing.assert_allclose(darkest, 0.2 + 0.8 * np.array(MUD.color), atol=1e-5)
 
 
-def test_on_a_gray_picture_liquid_has_its_luminance() -> None:
+def test_on_a_gray_image_liquid_has_its_luminance() -> None:
     gray = np.full((50, 50, 1), 0.7, dtype=np.float32)
     field = drops(gray, 2.0, np.random.default_rng(0))
-    colour = splash(np.repeat(gray, 3, axis=2), field, MUD)
+    color = splash(np.repeat(gray, 3, axis=2), field, MUD)
     np.testing.assert_allclose(
-        splash(gray, field, MUD)[:, :, 0], colour @ np.array([0.299, 0.587, 0.114]), atol=1e-5
+        splash(gray, field, MUD)[:, :, 0], color @ np.array([0.299, 0.587, 0.114]), atol=1e-5
     )
 
 

@@ -8,7 +8,7 @@ from emodc.corruptions import CORRUPTIONS, SUITES, corrupt
 from emodc.data.synthetic.dataset import read_synthetic
 from emodc.faces.geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 RANDOM = {
     name
@@ -18,25 +18,25 @@ RANDOM = {
 SHAPES = [(1, 1), (1, 9), (8, 8), (48, 30), (1, 1, 3), (8, 8, 3), (30, 48, 3)]
 
 
-def drawn_faces(size: int, colour: bool) -> list[Picture]:
-    release = read_synthetic(count=7, size=size, colour=colour)
+def drawn_faces(size: int, color: bool) -> list[Pixels]:
+    release = read_synthetic(count=7, size=size, color=color)
     return [release.reader(i) for i in range(7)]
 
 
-GRAY, COLOUR = drawn_faces(48, colour=False), drawn_faces(60, colour=True)
+GRAY, COLOR = drawn_faces(48, color=False), drawn_faces(60, color=True)
 
 
-def some_pixels(shape: tuple[int, ...], seed: int = 0) -> Picture:
+def some_pixels(shape: tuple[int, ...], seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def psnr(one: Picture, other: Picture) -> float:
+def psnr(one: Pixels, other: Pixels) -> float:
     return float(-10 * np.log10(((one / 255.0 - other / 255.0) ** 2).mean()))
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("faces", [GRAY, COLOUR], ids=["gray", "colour"])
-def test_each_severity_is_further_from_the_picture(name: str, faces: list[Picture]) -> None:
+@pytest.mark.parametrize("faces", [GRAY, COLOR], ids=["gray", "color"])
+def test_each_severity_is_further_from_the_image(name: str, faces: list[Pixels]) -> None:
     ratios = [
         np.mean([psnr(face, corrupt(face, name, severity, 1, i)) for i, face in enumerate(faces)])
         for severity in (1, 2, 3, 4, 5)
@@ -47,7 +47,7 @@ def test_each_severity_is_further_from_the_picture(name: str, faces: list[Pictur
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corruption_is_a_function_of_its_arguments(name: str) -> None:
-    face = COLOUR[0]
+    face = COLOR[0]
     before = face.copy()
     one, other_seed, other_index = (
         corrupt(face, name, 3, seed, index) for seed, index in ((4, 5), (6, 5), (4, 6))
@@ -85,7 +85,7 @@ def test_shape_and_type_are_kept_whatever_the_size(name: str) -> None:
     st.sampled_from([0, 1, 128, 255]),
     st.integers(1, 5),
 )
-def test_gray_stays_gray_and_is_the_same_picture_in_rgb(
+def test_gray_stays_gray_and_is_the_same_image_in_rgb(
     name: str, shape: tuple[int, int], level: int, severity: int
 ) -> None:
     gray = np.maximum(some_pixels(shape), np.uint8(level))
@@ -108,14 +108,14 @@ def test_suites_contain_what_they_say() -> None:
 
 
 def test_mixed_corruptions_are_their_parts_one_after_the_other() -> None:
-    for face in (GRAY[0], COLOUR[0]):
+    for face in (GRAY[0], COLOR[0]):
         for whole, first in (
             ("contrast_down_brightness_down", "brightness_down"),
             ("contrast_down_brightness_up", "brightness_up"),
         ):
             parts = corrupt(corrupt(face, first, 3), "contrast_down", 4)
             mixed = corrupt(face, whole, 5)
-            # In two steps the picture is rounded to 8 bits once more.
+            # In two steps the image is rounded to 8 bits once more.
             assert np.abs(parts.astype(int) - mixed).max() <= 1
 
 
@@ -146,7 +146,7 @@ def test_an_unknown_name_is_refused_with_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.zeros((8, 8), dtype=np.float32),
         np.zeros((8, 8, 4), dtype=np.uint8),
@@ -156,9 +156,9 @@ def test_an_unknown_name_is_refused_with_the_list() -> None:
         np.zeros((8, 0, 3), dtype=np.uint8),
     ],
 )
-def test_what_is_no_picture_is_refused(picture: Picture) -> None:
+def test_what_is_no_image_is_refused(image: Pixels) -> None:
     with pytest.raises(ValueError, match="must be uint8"):
-        corrupt(picture, "gaussian_noise", 1)
+        corrupt(image, "gaussian_noise", 1)
 
 
 @pytest.mark.parametrize(("seed", "index"), [(-1, 0), (0, -1), (2**64, 0)])

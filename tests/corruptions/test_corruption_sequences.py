@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from emodc.corruptions import SEQUENCES, flip_rate, sequence
 from emodc.data.synthetic.dataset import read_synthetic
 
-CENTRED = ("brightness", "translate", "rotate", "scale", "shear")
+CENTERED = ("brightness", "translate", "rotate", "scale", "shear")
 FRESH = ("gaussian_noise", "shot_noise")
-FACE = read_synthetic(count=1, size=50, colour=True).reader(0)
+FACE = read_synthetic(count=1, size=50, color=True).reader(0)
 
 
 def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -27,7 +27,7 @@ def test_a_sequence_is_a_function_of_its_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_any_picture_will_do_and_gray_stays_gray(name: str) -> None:
+def test_any_image_will_do_and_gray_stays_gray(name: str) -> None:
     for shape in ((1, 1), (3, 8), (20, 16)):
         gray = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         rgb = np.repeat(gray[:, :, None], 3, axis=2)
@@ -37,21 +37,21 @@ def test_any_picture_will_do_and_gray_stays_gray(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SEQUENCES) - set(FRESH)))
-def test_neighbours_in_time_are_alike(name: str) -> None:
+def test_neighbors_in_time_are_alike(name: str) -> None:
     frames = sequence(FACE, name)
     steps = [distance(one, other) for one, other in pairwise(frames)]
     assert max(steps) < distance(frames[0], frames[-1]) / 2
 
 
-@pytest.mark.parametrize("name", CENTRED)
-def test_the_middle_frame_is_the_picture_and_a_longer_sequence_only_goes_further(name: str) -> None:
+@pytest.mark.parametrize("name", CENTERED)
+def test_the_middle_frame_is_the_image_and_a_longer_sequence_only_goes_further(name: str) -> None:
     short, long = sequence(FACE, name, 6), sequence(FACE, name, 10)
     assert (short[3] == FACE).all()
     assert (long[2:8] == short).all()
 
 
 @pytest.mark.parametrize("name", FRESH)
-def test_noisy_frames_follow_the_picture_and_differ(name: str) -> None:
+def test_noisy_frames_follow_the_image_and_differ(name: str) -> None:
     frames = sequence(FACE, name, 5)
     assert (frames[0] == FACE).all()
     between = [distance(one, other) for one, other in pairwise(frames[1:])]

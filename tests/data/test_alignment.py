@@ -19,7 +19,7 @@ from emodc.model.model import Model
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-def pictures(*shown: NDArray[np.uint8]) -> FaceData:
+def images(*shown: NDArray[np.uint8]) -> FaceData:
     return FaceData(
         name="made",
         split="test",
@@ -45,28 +45,28 @@ class Finder:
         return [Face((0, 0, side, side), np.array(FER2013_GEOMETRY.landmarks) * side, 0.9)]
 
 
-def test_small_pictures_are_enlarged_and_come_back_as_they_were() -> None:
+def test_small_images_are_enlarged_and_come_back_as_they_were() -> None:
     smooth = np.add.outer(np.arange(48) * 2, np.arange(48) * 3).astype(np.uint8)
     large = np.zeros((300, 300, 3), np.uint8) + 9
     finder: Any = Finder()
-    data = aligned(pictures(smooth, large), FER2013_GEOMETRY, 48, finder)
+    data = aligned(images(smooth, large), FER2013_GEOMETRY, 48, finder)
     assert np.abs(data.image(0)[..., 0].astype(int) - smooth).max() <= 6
     assert data.image(1).shape == (48, 48, 3)
     assert finder.seen == [(192, 192, 3), (300, 300, 3)]
-    assert data.fingerprint() != pictures(smooth, large).fingerprint()
+    assert data.fingerprint() != images(smooth, large).fingerprint()
 
 
-def test_a_picture_without_a_face_is_not_replaced_by_the_whole() -> None:
+def test_a_image_without_a_face_is_not_replaced_by_the_whole() -> None:
     blank = np.zeros((48, 48), np.uint8)
     finder: Any = Finder()
-    data = aligned(pictures(blank), FER2013_GEOMETRY, 48, finder)
+    data = aligned(images(blank), FER2013_GEOMETRY, 48, finder)
     with pytest.raises(ValueError, match="no face found in p0"):
         data.image(0)
 
 
 def test_evaluation_counts_and_lists_them(tiny_model: Model) -> None:
     face = np.asarray(Image.open(SAMPLES / "astronaut.jpg").convert("RGB"))
-    data = pictures(face, np.zeros((60, 60), np.uint8), face)
+    data = images(face, np.zeros((60, 60), np.uint8), face)
     report = evaluate(tiny_model, data, steps=2, detect=True)
     assert report["detect"] is True
     assert report["n_images"] == 2
@@ -77,16 +77,16 @@ def test_evaluation_counts_and_lists_them(tiny_model: Model) -> None:
 def test_the_geometry_of_crops_is_measured() -> None:
     square, wide = np.full((60, 60), 9, np.uint8), np.full((40, 60, 3), 9, np.uint8)
     finder: Any = Finder()
-    found = measured_geometry(pictures(*[square] * 3), finder)
+    found = measured_geometry(images(*[square] * 3), finder)
     assert found is not None
     expected = np.array(FER2013_GEOMETRY.landmarks)
     np.testing.assert_allclose(np.array(found.landmarks), expected, atol=1e-6)
     # A wide crop is padded above and below; the finder measures from its own upper edge.
-    padded = measured_geometry(pictures(*[wide] * 3), finder)
+    padded = measured_geometry(images(*[wide] * 3), finder)
     assert padded is not None
     assert padded.landmarks[3][1] == pytest.approx((0.752 * 160 + 40) / 240)
     blank = np.zeros((60, 60), np.uint8)
-    assert measured_geometry(pictures(square, blank, blank), finder) is None
+    assert measured_geometry(images(square, blank, blank), finder) is None
 
 
 def test_a_model_without_a_geometry_takes_crops_only(tiny_model: Model) -> None:

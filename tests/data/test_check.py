@@ -15,7 +15,7 @@ from emodc.data import Release, open_release
 from emodc.data.check import check as check_release
 from emodc.data.contact_sheet import contact_sheet
 from emodc.data.face_data import OnDemand
-from emodc.data.registry import data_set_names
+from emodc.data.registry import dataset_names
 from emodc.labels import BASIC7
 
 DRAWN = open_release("synthetic:count=28")
@@ -23,7 +23,7 @@ DRAWN = open_release("synthetic:count=28")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder data set of drawn faces: 28 pictures in train and in test."""
+    """A folder dataset of drawn faces: 28 images in train and in test."""
     root = tmp_path / "faces"
     for split in ("train", "test"):
         data = DRAWN.split(split)
@@ -43,7 +43,7 @@ def kinds(report: dict[str, Any]) -> dict[str, str]:
     return {finding["kind"]: finding["severity"] for finding in report["findings"]}
 
 
-def test_a_sound_data_set_passes(folder: Path, tmp_path: Path) -> None:
+def test_a_sound_dataset_passes(folder: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     code, report, _ = check(folder, "--contact-sheet", str(sheet))
     assert code == 0
@@ -59,22 +59,22 @@ def test_a_sound_data_set_passes(folder: Path, tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named(folder: Path) -> None:
     bad = folder / "test" / "fear" / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     code, report, complaint = check(folder)
     assert code == 1
     assert kinds(report)["unreadable"] == "off"
     assert report["unreadable"][0]["id"] == "test/fear/bad.png"
-    assert "1 picture is missing or unreadable" in complaint
+    assert "1 image is missing or unreadable" in complaint
 
 
-def test_a_test_picture_in_train_is_off_also_when_it_was_saved_anew(folder: Path) -> None:
+def test_a_test_image_in_train_is_off_also_when_it_was_saved_anew(folder: Path) -> None:
     first = next((folder / "test" / "fear").iterdir())
     Image.open(first).save(folder / "train" / "fear" / "other_encoding.bmp")
     code, report, complaint = check(folder)
     assert code == 1
     assert kinds(report)["test_in_train"] == "off"
-    assert report["copies"]["across"]["test_in_train"]["pictures"] == 1
-    assert "1 picture of test is in train as well; delete them there" in complaint
+    assert report["copies"]["across"]["test_in_train"]["images"] == 1
+    assert "1 image of test is in train as well; delete them there" in complaint
 
 
 def test_copies_inside_a_split_and_other_labels_are_notes(folder: Path) -> None:
@@ -85,7 +85,7 @@ def test_copies_inside_a_split_and_other_labels_are_notes(folder: Path) -> None:
     assert kinds(report) == {"copies_inside": "note", "different_labels": "note"}
 
 
-def test_blank_stray_and_nearly_equal_pictures_are_notes(folder: Path) -> None:
+def test_blank_stray_and_nearly_equal_images_are_notes(folder: Path) -> None:
     Image.new("L", (48, 48), 50).save(folder / "train" / "fear" / "blank.png")
     Image.new("L", (48, 48), 90).save(folder / "train" / "stray.png")
     first = next((folder / "test" / "anger").iterdir())
@@ -104,13 +104,13 @@ def test_what_the_loader_refuses_is_one_clear_line(tmp_path: Path) -> None:
     assert len(complaint.strip().splitlines()) == 1
     unknown = CliRunner().invoke(app, ["data", "check", "faces:here"])
     assert unknown.exit_code == 2
-    assert "unknown data set 'faces'" in unknown.stderr
+    assert "unknown dataset 'faces'" in unknown.stderr
 
 
 def test_published_counts_are_compared_and_known_copies_forgiven(tmp_path: Path) -> None:
     shades = np.random.default_rng(0).integers(0, 256, (4, 48 * 48))
     rows = [(0, "Training"), (1, "Training"), (2, "PublicTest"), (3, "PrivateTest")]
-    rows += [(3, "Training")]  # the picture of PrivateTest again
+    rows += [(3, "Training")]  # the image of PrivateTest again
     lines = [f"3,{' '.join(map(str, shades[i]))},{usage}" for i, usage in rows]
     (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]))
     spec = f"fer2013:{tmp_path}"
@@ -132,26 +132,26 @@ def test_the_sheet_shows_what_cannot_be_read(folder: Path) -> None:
     assert red.any()
 
 
-def test_list_names_every_data_set() -> None:
+def test_list_names_every_dataset() -> None:
     shown = CliRunner().invoke(app, ["data", "list"])
     assert shown.exit_code == 0
     rows = json.loads(CliRunner().invoke(app, ["data", "list", "--json"]).stdout)
-    assert [row["name"] for row in rows] == list(data_set_names())
+    assert [row["name"] for row in rows] == list(dataset_names())
     assert all(row["name"] in shown.stdout and row["summary"] for row in rows)
     classes = {row["name"]: row["classes"] for row in rows}
     assert (classes["rafdb"], classes["rafdb-compound"], classes["folder"]) == (7, 11, None)
 
 
 def made(shades: list[int], splits: list[int], **changes: Any) -> Release:
-    """Pictures of noise: equal numbers are equal pictures."""
-    pictures = np.random.default_rng(0).integers(0, 256, (max(shades) + 1, 8, 8), dtype=np.uint8)
+    """Images of noise: equal numbers are equal images."""
+    images = np.random.default_rng(0).integers(0, 256, (max(shades) + 1, 8, 8), dtype=np.uint8)
     fields: dict[str, Any] = {
         "name": "made",
         "label_set": BASIC7,
         "ids": [f"p{i}" for i in range(len(shades))],
         "splits": np.array(splits, dtype=np.int8),
         "labels": np.zeros(len(shades), dtype=np.int64),
-        "reader": lambda index: pictures[shades[index]],
+        "reader": lambda index: images[shades[index]],
         "stamp": str,
     }
     return Release(**(fields | changes))
@@ -175,7 +175,7 @@ def test_copies_are_counted_where_they_are_and_where_they_carry_another_label() 
     assert found["test_in_train"]["examples"] == [["p8", "p0"]]
     assert found["test_in_validation"]["severity"] == "off"
     assert found["different_labels"]["count"] == 2
-    assert found["unlabelled"]["examples"] == ["p5", "p10"]
+    assert found["unlabeled"]["examples"] == ["p5", "p10"]
     assert report["splits"]["train"]["total"] == 6
 
 
@@ -188,7 +188,7 @@ def test_copies_that_the_loader_leaves_out_are_known_but_others_are_not() -> Non
     assert kinds(report)["test_in_train"] == "off"
 
 
-def test_without_a_readable_picture_there_is_still_a_report() -> None:
+def test_without_a_readable_image_there_is_still_a_report() -> None:
     def read(index: int) -> NDArray[np.uint8]:
         raise ValueError(f"p{index}: no such file")
 
@@ -223,5 +223,5 @@ def test_what_is_known_of_fer2013_is_found() -> None:
     assert found["test_in_train_known"] == 288
     assert found["validation_in_train"] == 280
     assert found["blank"] == 13
-    assert report["copies"]["inside"]["train"]["pictures"] == 1237
+    assert report["copies"]["inside"]["train"]["images"] == 1237
     assert "official_counts" not in found

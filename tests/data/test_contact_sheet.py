@@ -14,7 +14,7 @@ PURE = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (25
 
 
 def release(**changes: Any) -> Release:
-    """Sixty pictures of one colour each, by class; two classes have none."""
+    """Sixty images of one color each, by class; two classes have none."""
 
     def read(index: int) -> NDArray[np.uint8]:
         return np.full((40, 20, 3), PURE[index % 5], np.uint8)
@@ -31,27 +31,27 @@ def release(**changes: Any) -> Release:
     return Release(**(fields | changes))
 
 
-def colours(page: Image.Image) -> dict[tuple[int, int, int], NDArray[np.int64]]:
-    """Return the rows and columns (2, N) in which each pure colour is seen."""
+def colors(page: Image.Image) -> dict[tuple[int, int, int], NDArray[np.int64]]:
+    """Return the rows and columns (2, N) in which each pure color is seen."""
     pixels = np.asarray(page)
     return {c: np.stack(np.nonzero((pixels == c).all(axis=2))) for c in PURE}
 
 
 def test_every_class_has_its_row_and_every_split_its_column() -> None:
     page = contact_sheet(release())
-    seen = colours(page)
+    seen = colors(page)
     spans = [(int(seen[c][0].min()), int(seen[c][0].max())) for c in PURE[:5]]
     assert all(above[1] < below[0] for above, below in pairwise(spans))
     # 8 of train and 4 of test, 36 x 72 pixels each: the proportions are kept.
-    for colour in PURE[:5]:
-        assert seen[colour].shape[1] == 12 * 36 * 72
-        columns = np.unique(seen[colour][1])
+    for color in PURE[:5]:
+        assert seen[color].shape[1] == 12 * 36 * 72
+        columns = np.unique(seen[color][1])
         assert (np.diff(columns) > 50).sum() == 1  # the space between the splits
     assert seen[PURE[5]].shape[1] == 0
-    assert page.height > spans[-1][1] + 2 * 72  # rows of the classes without a picture
+    assert page.height > spans[-1][1] + 2 * 72  # rows of the classes without an image
 
 
-def test_the_same_seed_shows_the_same_pictures() -> None:
+def test_the_same_seed_shows_the_same_images() -> None:
     def read(index: int) -> NDArray[np.uint8]:
         return np.full((20, 20), index * 4, np.uint8)
 

@@ -10,33 +10,33 @@ from emodc.data import open_release
 from emodc.data.duplicates import group_keys, near_pairs, perceptual_hash, take_prints
 
 FACES = [
-    open_release("synthetic:count=24,size=96,colour=true").split("test").image(i) for i in range(24)
+    open_release("synthetic:count=24,size=96,color=true").split("test").image(i) for i in range(24)
 ]
 
 
-def prints_of(*pictures: NDArray[np.uint8] | None):  # type: ignore[no-untyped-def]
+def prints_of(*images: NDArray[np.uint8] | None):  # type: ignore[no-untyped-def]
     def read(index: int) -> NDArray[np.uint8]:
-        picture = pictures[index]
-        if picture is None:
+        image = images[index]
+        if image is None:
             raise ValueError(f"p{index}: damaged")
-        return picture
+        return image
 
-    return take_prints(read, range(len(pictures)))
+    return take_prints(read, range(len(images)))
 
 
-def saved_again(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def saved_again(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="JPEG", quality=quality)
+    Image.fromarray(image).save(content, format="JPEG", quality=quality)
     return np.asarray(Image.open(content))
 
 
-def resized(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    size = tuple(round(side * factor) for side in picture.shape[1::-1])
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+def resized(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    size = tuple(round(side * factor) for side in image.shape[1::-1])
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def brighter(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(ImageEnhance.Brightness(Image.fromarray(picture)).enhance(1.1))
+def brighter(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(ImageEnhance.Brightness(Image.fromarray(image)).enhance(1.1))
 
 
 def test_copies_are_those_of_pixels_and_shape() -> None:
@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_go_on() -> None:
     assert prints.readable.tolist() == [True, False, True]
 
 
-def test_blank_pictures_are_those_without_contrast() -> None:
+def test_blank_images_are_those_without_contrast() -> None:
     blank = np.full((20, 20), 77, np.uint8)
     assert prints_of(FACES[0], blank).blank.tolist() == [False, True]
 
@@ -61,7 +61,7 @@ def test_blank_pictures_are_those_without_contrast() -> None:
 @pytest.mark.parametrize(
     "changed", [lambda p: saved_again(p, 40), lambda p: resized(p, 0.7), brighter]
 )
-def test_a_picture_saved_resized_or_brightened_is_a_near_copy_of_itself_alone(changed) -> None:  # type: ignore[no-untyped-def]
+def test_a_image_saved_resized_or_brightened_is_a_near_copy_of_itself_alone(changed) -> None:  # type: ignore[no-untyped-def]
     pairs = near_pairs(prints_of(*FACES, *map(changed, FACES))).tolist()
     found = {tuple(pair) for pair in pairs}
     expected = {(i, i + 24) for i in range(24)}
@@ -87,8 +87,8 @@ def test_groups_hang_together_by_key_and_by_pair() -> None:
 @pytest.mark.slow
 def test_thirty_six_thousand_hashes_take_seconds() -> None:
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (36_000, 16, 16), dtype=np.uint8)
-    prints = take_prints(lambda index: pictures[index], range(36_000))
+    images = rng.integers(0, 256, (36_000, 16, 16), dtype=np.uint8)
+    prints = take_prints(lambda index: images[index], range(36_000))
     started = time.process_time()
     assert len(near_pairs(prints)) == 0
     assert time.process_time() - started < 60
@@ -108,14 +108,14 @@ def test_near_copies_are_found_across_the_tiles_in_which_hashes_are_compared() -
     assert near_pairs(prints_of(*noise)).tolist() == [[3, 4700]]
 
 
-def test_blank_pictures_and_copies_are_no_near_copies() -> None:
+def test_blank_images_and_copies_are_no_near_copies() -> None:
     blank = np.full((20, 20), 77, np.uint8)
     speck = blank.copy()
     speck[3, 3] = 80
     assert near_pairs(prints_of(blank, speck, FACES[0], FACES[0])).tolist() == []
 
 
-def test_errors_of_the_machine_are_not_taken_for_bad_pictures() -> None:
+def test_errors_of_the_machine_are_not_taken_for_bad_images() -> None:
     def read(index: int) -> NDArray[np.uint8]:
         raise MemoryError
 

@@ -23,15 +23,15 @@ DRAWN = open_release("synthetic:count=70,size=64")
 
 def release(**changes: Any) -> Release:
     """Seventy drawn faces to train on and twenty to test on, with two awkward ids."""
-    pictures = [DRAWN.split("train").image(i) for i in range(70)]
-    pictures += [DRAWN.split("test").image(i) for i in range(20)]
+    images = [DRAWN.split("train").image(i) for i in range(70)]
+    images += [DRAWN.split("test").image(i) for i in range(20)]
     fields: dict[str, Any] = {
         "name": "made",
         "label_set": BASIC7,
         "ids": ["a/../b c.png", "é.png", *(f"p/{i}.png" for i in range(88))],
         "splits": np.array([0] * 70 + [2] * 20, dtype=np.int8),
         "labels": np.concatenate([DRAWN.split("train").labels, DRAWN.split("test").labels[:20]]),
-        "reader": lambda index: pictures[index],
+        "reader": lambda index: images[index],
         "stamp": lambda index: "1",
         "terms": "ask us",
         "attributes": {"age": ["old"] * 45 + [""] * 45},
@@ -47,7 +47,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_crops_and_list_open_as_a_data_set(tmp_path: Path) -> None:
+def test_crops_and_list_open_as_a_dataset(tmp_path: Path) -> None:
     manifest = prepare(release(), tmp_path / "out", size=32, geometry=None)
     assert manifest["written"] == {"train": 63, "validation": 7, "test": 20}
     data = open_data(f"csv:{tmp_path / 'out' / 'data.csv'}", "test")
@@ -81,7 +81,7 @@ def test_an_interrupted_preparation_ends_with_the_same_bytes(tmp_path: Path) -> 
     assert content(broken) == content(whole)
 
 
-def test_other_data_settings_or_contents_are_refused(tmp_path: Path) -> None:
+def test_other_datasettings_or_contents_are_refused(tmp_path: Path) -> None:
     prepare(release(), tmp_path / "out", size=32, geometry=None)
     for changed, size in ((release(), 48), (release(stamp=lambda index: "2"), 32)):
         with pytest.raises(ValueError, match="other data or with other settings"):
@@ -116,16 +116,16 @@ def test_copies_are_neither_trained_on_nor_parted(tmp_path: Path) -> None:
     assert len(places) == 1
 
 
-def test_faces_are_aligned_and_pictures_without_one_are_listed(tmp_path: Path) -> None:
+def test_faces_are_aligned_and_images_without_one_are_listed(tmp_path: Path) -> None:
     face = np.asarray(Image.open(SAMPLES / "astronaut.jpg").convert("RGB"))
-    pictures = [face, np.zeros((60, 60), np.uint8), face[:, ::-1].copy()]
+    images = [face, np.zeros((60, 60), np.uint8), face[:, ::-1].copy()]
     made = Release(
         name="made",
         label_set=BASIC7,
         ids=["a", "b", "c"],
         splits=np.full(3, 2, dtype=np.int8),
         labels=np.array([0, 1, 2]),
-        reader=lambda index: pictures[index],
+        reader=lambda index: images[index],
         stamp=str,
     )
     manifest = prepare(made, tmp_path, size=64)
@@ -174,7 +174,7 @@ def test_people_and_near_copies_stay_on_one_side_and_others_are_parted_as_ever(
     assert set(written) == expected
 
     def read(index: int) -> NDArray[np.uint8]:
-        if 40 <= index < 44:  # near-copies of picture 40, of four people
+        if 40 <= index < 44:  # near-copies of image 40, of four people
             content = io.BytesIO()
             Image.fromarray(base.reader(40)).save(content, format="JPEG", quality=90 - index)
             return np.asarray(Image.open(content))
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_fails_without_telling_where_it_lies(tmp_path: Path)
     data = release(reader=read, labels=labels)
     manifest = prepare(data, tmp_path, size=16, geometry=None)
     assert manifest["failures"] == ["p/5.png", "p/73.png"]
-    assert manifest["unlabelled"] == 1
+    assert manifest["unlabeled"] == 1
     assert (
         manifest["counts"]["test"]["fear"] == (labels[[*range(70, 75), *range(76, 90)]] == 6).sum()
     )
@@ -286,7 +286,7 @@ def test_a_margin_shows_more_and_needs_a_face_to_be_around(tmp_path: Path) -> No
     assert np.abs(shrunk.astype(int) - crops[1][24:72, 24:72]).mean() < 6
 
 
-def test_gray_pictures_stay_gray_files(tmp_path: Path) -> None:
+def test_gray_images_stay_gray_files(tmp_path: Path) -> None:
     manifest = prepare(release(), tmp_path, size=16, geometry=None)
     with Image.open(tmp_path / next(iter(manifest["files"]))) as image:
         assert image.mode == "L"

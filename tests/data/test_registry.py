@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from emodc.data import SPLITS, data_set_names, open_data
+from emodc.data import SPLITS, dataset_names, open_data
 
 
 def test_the_names_are_listed_in_order() -> None:
-    assert data_set_names() == (
+    assert dataset_names() == (
         *("affectnet7", "affectnet8", "ckplus", "csv", "fer2013", "fer2013plus", "fer2013plus8"),
         *("folder", "hf", "rafdb", "rafdb-compound", "sfew", "synthetic"),
     )
@@ -14,11 +14,11 @@ def test_the_names_are_listed_in_order() -> None:
 
 @pytest.mark.parametrize("spec", ["", "ferplus", "FER2013:/data", "/data/photos"])
 def test_an_unknown_name_is_refused_with_the_accepted_ones(spec: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown data set.*fer2013:PATH.*synthetic\[:count"):
+    with pytest.raises(ValueError, match=r"unknown dataset.*fer2013:PATH.*synthetic\[:count"):
         open_data(spec, "test")
 
 
-@pytest.mark.parametrize("name", [name for name in data_set_names() if name != "synthetic"])
+@pytest.mark.parametrize("name", [name for name in dataset_names() if name != "synthetic"])
 def test_a_missing_path_is_asked_for(name: str, tmp_path: Path) -> None:
     for spec in (name, f"{name}:"):
         with pytest.raises(ValueError, match=f"needs a path: {name}:PATH"):
@@ -33,14 +33,14 @@ def test_an_unknown_split_is_refused_with_the_accepted_ones() -> None:
 
 
 def test_synthetic_takes_options() -> None:
-    data = open_data("synthetic:count=5,seed=3,size=64,colour=true", "test")
+    data = open_data("synthetic:count=5,seed=3,size=64,color=true", "test")
     assert len(data) == 5
     assert data.image(0).shape == (64, 64, 3)
     assert {open_data("synthetic", split).split for split in SPLITS} == set(SPLITS)
 
 
 @pytest.mark.parametrize(
-    "part", ["12", "count", "count=", "count=x", "count=-1", "color=true", "colour=1"]
+    "part", ["12", "count", "count=", "count=x", "count=-1", "color=true", "color=1"]
 )
 def test_an_option_that_is_none_is_refused(part: str) -> None:
     with pytest.raises(ValueError, match=f"synthetic: '{part}' is no option; accepted are count"):

@@ -51,7 +51,7 @@ def test_a_subject_is_never_on_both_sides() -> None:
     assert not seen[0] & seen[1]
 
 
-def test_rows_without_label_and_copies_of_evaluated_pictures_are_left_out_and_counted() -> None:
+def test_rows_without_label_and_copies_of_evaluated_images_are_left_out_and_counted() -> None:
     labels = np.arange(60) % 2
     labels[:5] = -1
     copied = np.zeros(60, dtype=bool)
@@ -66,7 +66,7 @@ def test_a_split_without_labels_says_why() -> None:
     whole = release(labels=np.full(60, -1), absent={"test": "ask the owners"})
     with pytest.raises(ValueError, match="made: there is no test split: ask the owners"):
         whole.split("test")
-    with pytest.raises(ValueError, match="there is no train split: none of its pictures"):
+    with pytest.raises(ValueError, match="there is no train split: none of its images"):
         whole.split("train")
 
 
@@ -75,7 +75,7 @@ def test_a_split_that_does_not_exist_is_refused() -> None:
         release().split("typo")
 
 
-def test_a_picture_listed_twice_is_refused() -> None:
+def test_a_image_listed_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="'p1' is listed twice"):
         release(ids=["p1", *(f"p{i}" for i in range(59))])
 
@@ -98,7 +98,7 @@ def test_carving_never_parts_a_key_nor_empties_a_class(
     assert aside.tolist() == carve(keys, array, share).tolist()
 
 
-def test_single_pictures_are_carved_to_the_share_of_each_class() -> None:
+def test_single_images_are_carved_to_the_share_of_each_class() -> None:
     labels = np.array([0] * 100 + [1] * 30 + [2])
     aside = carve([str(i) for i in range(131)], labels)
     assert np.bincount(labels[aside], minlength=3).tolist() == [10, 3, 0]

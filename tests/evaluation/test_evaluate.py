@@ -27,7 +27,7 @@ STEPS = 3
 
 
 class Oracle(FaceUNet):
-    """Knows the picture of every class, and so the noise in it under the right prompt."""
+    """Knows the image of every class, and so the noise in it under the right prompt."""
 
     prototypes: Tensor  # (K, 1, H, W)
 
@@ -73,7 +73,7 @@ def make_oracle() -> Model:
 
 
 def patterns(labels: list[int], label_set: LabelSet = BASIC7, **changes: Any) -> FaceData:
-    """Pictures that the oracle knows: image i shows the pattern of its class in `BASIC7`."""
+    """Images that the oracle knows: image i shows the pattern of its class in `BASIC7`."""
     shown = [
         BASIC7.classes.index(name) if (name := label_set.classes[k]) in BASIC7.classes else 99
         for k in labels
@@ -277,9 +277,9 @@ def test_bad_images_are_reported_and_the_rest_go_on(tmp_path: Path) -> None:
 
 def test_without_a_readable_image_there_is_no_report() -> None:
     def reader(index: int) -> NDArray[np.uint8]:
-        raise ValueError(f"picture {index} is no picture")
+        raise ValueError(f"image {index} is no image")
 
-    with pytest.raises(ValueError, match="patterns: no image can be read: picture 0 is no picture"):
+    with pytest.raises(ValueError, match="patterns: no image can be read: image 0 is no image"):
         evaluate(make_oracle(), patterns([0, 1], reader=reader), steps=1)
 
 

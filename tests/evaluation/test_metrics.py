@@ -15,7 +15,7 @@ from emodc.evaluation.metrics import (
     mean_class_accuracy,
     negative_log_likelihood,
     per_class,
-    summarise,
+    summarize,
 )
 
 # Worked by hand: 4 images of class 0, 2 of class 1, none of class 2.
@@ -107,7 +107,7 @@ def test_no_figure_depends_on_the_order_of_the_images(images: int, classes: int,
     labels = torch.randint(classes, (images,), generator=generator)
     order = torch.randperm(images, generator=generator)
     names = [f"class {k}" for k in range(classes)]
-    one, other = summarise(p, labels, names), summarise(p[order], labels[order], names)
+    one, other = summarize(p, labels, names), summarize(p[order], labels[order], names)
     for key in ("nll", "ece", "accuracy", "mean_class_accuracy"):
         assert one.pop(key) == pytest.approx(other.pop(key), abs=1e-12)
     assert one == other
@@ -116,7 +116,7 @@ def test_no_figure_depends_on_the_order_of_the_images(images: int, classes: int,
 def test_the_summary_agrees_with_itself() -> None:
     p, names = some_probabilities(200, 3, seed=5), ["a", "b", "c"]
     labels = torch.tensor([0] * 120 + [1] * 50 + [2] * 30)
-    summary = summarise(p, labels, names)
+    summary = summarize(p, labels, names)
     assert summary["n_images"] == 200
     assert summary["chance"] == pytest.approx(1 / 3)
     assert summary["majority_class_floor"] == pytest.approx(0.6)

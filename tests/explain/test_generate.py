@@ -62,7 +62,7 @@ def test_more_steps_come_closer() -> None:
     assert errors[-1] < 0.01
 
 
-def test_a_single_picture_is_found_in_one_step() -> None:
+def test_a_single_image_is_found_in_one_step() -> None:
     only = torch.linspace(-1, 1, 4).view(1, 2, 2)
     noise = standard_normal(0, 1, [0, 1], (1, 2, 2))
     for steps in (1, 10):
@@ -83,7 +83,7 @@ def test_guidance_goes_from_no_prompt_through_the_prompt_and_beyond(tiny_model: 
     torch.testing.assert_close(twice - named, named - null, atol=1e-5, rtol=1e-4)
 
 
-def test_pictures_depend_on_seed_and_number_alone(tiny_model: Model) -> None:
+def test_images_depend_on_seed_and_number_alone(tiny_model: Model) -> None:
     told: list[tuple[int, int]] = []
     few = generate(tiny_model, [1], 2, steps=2, progress=lambda *now: told.append(now))
     many = generate(tiny_model, [4, 1], 3, steps=2)
@@ -117,7 +117,7 @@ def test_wrong_numbers_are_refused(tiny_model: Model) -> None:
         generate(tiny_model, [0], 1, guidance=float("inf"))
 
 
-def test_stable_diffusion_draws_in_colour(sd_folder: Path) -> None:
+def test_stable_diffusion_draws_in_color(sd_folder: Path) -> None:
     from tests.backbones.stable_diffusion.test_models import (
         make,
     )  # needs the extra sd, without which the fixture skips
@@ -125,7 +125,7 @@ def test_stable_diffusion_draws_in_colour(sd_folder: Path) -> None:
     model = make(sd_folder, "lora")
     x0 = generate(model, [1, 3], 2, steps=2, guidance=3.0)
     assert x0.shape == (2, 2, 4, 8, 8)
-    pictures = model.settings.codec.decode(x0.flatten(0, 1))
-    assert pictures.shape == (4, 16, 16, 3)
-    assert pictures.dtype == np.uint8
-    assert not np.array_equal(pictures[0], pictures[2])
+    images = model.settings.codec.decode(x0.flatten(0, 1))
+    assert images.shape == (4, 16, 16, 3)
+    assert images.dtype == np.uint8
+    assert not np.array_equal(images[0], images[2])

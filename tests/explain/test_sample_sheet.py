@@ -12,21 +12,21 @@ from emodc.explain.sample_sheet import card_samples, facts_of, sample_sheet
 from emodc.model.model import Model, build_backbone
 
 
-def test_pictures_stand_in_rows_of_classes(tiny_model: Model) -> None:
+def test_images_stand_in_rows_of_classes(tiny_model: Model) -> None:
     page = Image.open(io.BytesIO(sample_sheet(tiny_model, ["sad", "happiness"], 3, steps=2)))
     assert page.mode == "L"
     x0 = generate(tiny_model, [3, 1], 3, steps=2)
-    pictures = tiny_model.settings.codec.decode(x0.flatten(0, 1))
+    images = tiny_model.settings.codec.decode(x0.flatten(0, 1))
     side, step = 96, 98  # 16 pixels, six times as large
     assert page.height == 2 * step
     left = page.width - 3 * step
     assert left > 40  # the names
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         row, column = divmod(number, 3)
         corner = (left + column * step, row * step)
         tile = page.crop((*corner, corner[0] + side, corner[1] + side))
         small = np.asarray(tile.resize((16, 16), Image.Resampling.BOX)).astype(int)
-        assert np.corrcoef(small.ravel(), picture.ravel())[0, 1] > 0.9
+        assert np.corrcoef(small.ravel(), image.ravel())[0, 1] > 0.9
 
 
 def test_a_page_tells_how_it_was_made(tiny_model: Model, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_an_unknown_class_is_named(tiny_model: Model) -> None:
         sample_sheet(tiny_model, ["bored"], 1, steps=2)
 
 
-def test_a_card_in_colour_is_small(sd_folder: Path) -> None:
+def test_a_card_in_color_is_small(sd_folder: Path) -> None:
     from tests.backbones.stable_diffusion.test_models import (
         make,
     )  # needs the extra sd, without which the fixture skips

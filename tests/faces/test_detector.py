@@ -99,7 +99,7 @@ def test_landmarks_that_say_nothing_are_refused(points: NDArray[np.float64]) -> 
     ("shape", "expected"),
     [((48, 48), (192, 192)), ((100, 60), (200, 120)), ((191, 3), (382, 6)), ((192, 5), (192, 5))],
 )
-def test_small_pictures_are_enlarged_by_a_whole_factor(
+def test_small_images_are_enlarged_by_a_whole_factor(
     shape: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     image = np.full((*shape, 3), (10, 20, 30), np.uint8)
@@ -110,7 +110,7 @@ def test_small_pictures_are_enlarged_by_a_whole_factor(
 # Cropping
 
 
-def test_a_picture_that_is_in_place_already_is_its_own_crop() -> None:
+def test_a_image_that_is_in_place_already_is_its_own_crop() -> None:
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     face = Face((0, 0, 48, 48), TEMPLATE * 48, 1.0)
     np.testing.assert_array_equal(crop_face(image, face, FER2013_GEOMETRY, 48), image)
@@ -124,41 +124,39 @@ def test_shrinking_averages_instead_of_aliasing() -> None:
     assert np.abs(crop.astype(int) - 127).max() <= 1
 
 
-def test_beyond_the_picture_its_edge_is_repeated() -> None:
+def test_beyond_the_image_its_edge_is_repeated() -> None:
     image = np.full((20, 20, 3), 77, np.uint8)
     face = Face((0, 0, 20, 20), TEMPLATE * 40 - 10, 1.0)
     assert (crop_face(image, face, FER2013_GEOMETRY, 48) == 77).all()
 
 
 @pytest.mark.parametrize("angle", [-30, 15, 90])
-def test_the_crop_of_a_turned_picture_is_the_crop_of_the_picture(
-    astronaut: Face, angle: float
-) -> None:
+def test_the_crop_of_a_turned_image_is_the_crop_of_the_image(astronaut: Face, angle: float) -> None:
     image = read("astronaut")
     turned = image.rotate(angle, Image.Resampling.BICUBIC)
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    about_centre = np.array([[cosine, sine], [-sine, cosine]])
-    centre = np.array(image.size) / 2
-    landmarks = (astronaut.landmarks - centre) @ about_centre.T + centre
+    about_center = np.array([[cosine, sine], [-sine, cosine]])
+    center = np.array(image.size) / 2
+    landmarks = (astronaut.landmarks - center) @ about_center.T + center
     face = Face(astronaut.box, landmarks, astronaut.score)
     expected = crop_face(array(image), astronaut, FER2013_GEOMETRY, 48)
     crop = crop_face(array(turned), face, FER2013_GEOMETRY, 48)
     assert difference(crop, expected) < 1.5
 
 
-def test_a_picture_too_long_to_warp_is_refused() -> None:
+def test_a_image_too_long_to_warp_is_refused() -> None:
     image = np.zeros((4, 40_000, 3), np.uint8)
     with pytest.raises(ValueError, match="32766 pixels a side"):
         crop_face(image, Face((0, 0, 4, 4), TEMPLATE * 4, 1.0), FER2013_GEOMETRY, 48)
 
 
-def test_a_whole_picture_of_the_right_size_is_left_alone() -> None:
+def test_a_whole_image_of_the_right_size_is_left_alone() -> None:
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     np.testing.assert_array_equal(whole_image_crop(image, 48), image)
 
 
 @pytest.mark.parametrize("shape", [(48, 20), (20, 48), (47, 48)])
-def test_a_whole_picture_is_padded_to_a_square(shape: tuple[int, int]) -> None:
+def test_a_whole_image_is_padded_to_a_square(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     crop = whole_image_crop(image, 48)
     top, left = ((48 - n) // 2 for n in shape)
@@ -194,7 +192,7 @@ def test_a_face_is_found_at_the_same_place_at_every_size(
     )
 
 
-def test_a_picture_of_another_size_before_makes_no_difference(
+def test_a_image_of_another_size_before_makes_no_difference(
     detector: FaceDetector, astronaut: Face
 ) -> None:
     for size in (96, 640, 300):

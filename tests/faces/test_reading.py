@@ -47,7 +47,7 @@ def test_formats_without_loss_come_back_exactly(tmp_path: Path, suffix: str) -> 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: int) -> None:
-    # How each orientation stores a picture, written down apart from the code under test.
+    # How each orientation stores an image, written down apart from the code under test.
     stored = {
         1: QUARTERS,
         2: QUARTERS[:, ::-1],
@@ -76,7 +76,7 @@ def test_an_uncompressed_tiff_is_turned_and_not_scrambled(tmp_path: Path, mode: 
     np.testing.assert_array_equal(read_image(path)[:, :, 0], np.rot90(gray, -1))
 
 
-def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+def test_damaged_exif_does_not_cost_the_image(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(QUARTERS), exif=b"Exif\0\0II*\0\xff\xff")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -119,14 +119,14 @@ def test_16_bits_are_read_in_either_byte_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
-def test_float_pictures_are_scaled_by_their_range(tmp_path: Path, top: float) -> None:
+def test_float_images_are_scaled_by_their_range(tmp_path: Path, top: float) -> None:
     gray = np.arange(256, dtype=np.float32).reshape(16, 16)
     image = read_image(save(tmp_path / "a.tiff", Image.fromarray(gray / 255 * np.float32(top))))
     np.testing.assert_array_equal(image[:, :, 0], gray)
 
 
 @pytest.mark.parametrize("value", [-1.0, 1e6, float("nan"), float("inf")])
-def test_float_pictures_of_no_known_scale_are_refused(tmp_path: Path, value: float) -> None:
+def test_float_images_of_no_known_scale_are_refused(tmp_path: Path, value: float) -> None:
     values = np.full((4, 4), value, dtype=np.float32)
     assert "no known scale" in refusal(save(tmp_path / "a.tiff", Image.fromarray(values)))
 
@@ -143,14 +143,14 @@ def test_the_suffix_does_not_matter(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path), QUARTERS)
 
 
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("hello, this is a text")
     (tmp_path / "empty.png").touch()
     (tmp_path / "vector.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     os.mkfifo(tmp_path / "pipe.png")
-    assert "not a picture" in refusal(tmp_path / "text.jpg")
+    assert "not an image" in refusal(tmp_path / "text.jpg")
     assert "empty" in refusal(tmp_path / "empty.png")
-    assert "not a picture" in refusal(tmp_path / "vector.eps")
+    assert "not an image" in refusal(tmp_path / "vector.eps")
     assert "regular file" in refusal(tmp_path / "pipe.png")
     assert "a folder" in refusal(tmp_path)
     assert "no such file" in refusal(tmp_path / "missing.png")
@@ -158,7 +158,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
-def test_a_truncated_picture_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_image_is_refused(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = save(tmp_path / f"a.{suffix}", Image.fromarray(noise))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -166,7 +166,7 @@ def test_a_truncated_picture_is_refused(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (60_000, 60_000)])
-def test_a_huge_picture_is_refused_before_it_is_decoded(
+def test_a_huge_image_is_refused_before_it_is_decoded(
     tmp_path: Path, width: int, height: int
 ) -> None:
     # A header that promises the size, and no pixels: decoding would fail in another way.
@@ -184,7 +184,7 @@ def _encoded(suffix: str) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
-def test_a_picture_in_memory_is_read_like_its_file(tmp_path: Path, suffix: str) -> None:
+def test_a_image_in_memory_is_read_like_its_file(tmp_path: Path, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     options = {} if suffix in ("gif", "bmp") else {"exif": exif}
@@ -196,14 +196,14 @@ def test_a_picture_in_memory_is_read_like_its_file(tmp_path: Path, suffix: str) 
     ("content", "says"),
     [
         (b"", "empty"),
-        (b"hello, this is a text", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (b"hello, this is a text", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (b"P6 10001 10000 255\n", "more than 100 megapixels"),
         (b"P6 16 16 255\n...", "copy or export it again"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_bad_picture_in_memory_is_refused_by_name(content: bytes, says: str) -> None:
+def test_a_bad_image_in_memory_is_refused_by_name(content: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=f"^train/000007: .*{says}"):
         decode_image(content, "train/000007")
 
@@ -216,7 +216,7 @@ def test_a_bad_picture_in_memory_is_refused_by_name(content: bytes, says: str) -
     end=st.integers(1, 2000),
     changes=st.lists(st.tuples(st.integers(24, 400), st.integers(0, 255)), max_size=4),
 )
-def test_damage_gives_a_picture_or_a_value_error(
+def test_damage_gives_a_image_or_a_value_error(
     tmp_path: Path, content: bytes, end: int, changes: list[tuple[int, int]]
 ) -> None:
     damaged = bytearray(content[:end])

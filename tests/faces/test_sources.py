@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emodc.faces.sources import Picture, picture_paths, read_source, sources
+from emodc.faces.sources import SourceImage, image_paths, read_source, sources
 
 
 @pytest.fixture
@@ -13,40 +13,40 @@ def photos(tmp_path: Path) -> Path:
     (tmp_path / "inner").mkdir()
     for name in ("10.png", "2.png", "a[1].jpg", "inner/3.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     return tmp_path
 
 
-def test_a_folder_stands_for_its_own_pictures(photos: Path) -> None:
-    assert picture_paths([photos]) == [photos / "2.png", photos / "10.png", photos / "a[1].jpg"]
+def test_a_folder_stands_for_its_own_images(photos: Path) -> None:
+    assert image_paths([photos]) == [photos / "2.png", photos / "10.png", photos / "a[1].jpg"]
 
 
 def test_a_pattern_stands_for_the_files_that_match(photos: Path) -> None:
-    assert picture_paths([f"{photos}/*.png"]) == [photos / "2.png", photos / "10.png"]
-    assert photos / "inner" / "3.png" in picture_paths([photos / "**" / "*.png"])
-    assert photos / "inner" not in picture_paths([f"{photos}/*"])
+    assert image_paths([f"{photos}/*.png"]) == [photos / "2.png", photos / "10.png"]
+    assert photos / "inner" / "3.png" in image_paths([photos / "**" / "*.png"])
+    assert photos / "inner" not in image_paths([f"{photos}/*"])
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_file_if_it_exists(photos: Path) -> None:
-    assert picture_paths([photos / "a[1].jpg"]) == [photos / "a[1].jpg"]
+    assert image_paths([photos / "a[1].jpg"]) == [photos / "a[1].jpg"]
 
 
 def test_a_file_stands_for_itself_even_if_missing(photos: Path) -> None:
-    assert picture_paths([photos / "none.jpg"]) == [photos / "none.jpg"]
+    assert image_paths([photos / "none.jpg"]) == [photos / "none.jpg"]
 
 
 def test_the_home_folder_is_known(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(photos))
-    assert picture_paths(["~/2.png"]) == [photos / "2.png"]
+    assert image_paths(["~/2.png"]) == [photos / "2.png"]
 
 
 def test_nothing_to_look_at_is_an_error(photos: Path) -> None:
     empty = photos / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="no pictures in this folder"):
-        picture_paths([empty])
+    with pytest.raises(ValueError, match="no images in this folder"):
+        image_paths([empty])
     with pytest.raises(ValueError, match="no file matches"):
-        picture_paths([f"{photos}/*.webp"])
+        image_paths([f"{photos}/*.webp"])
 
 
 def test_one_or_many_of_every_kind(photos: Path) -> None:
@@ -54,7 +54,7 @@ def test_one_or_many_of_every_kind(photos: Path) -> None:
     image = Image.new("L", (5, 4))
     for one in (rgb, gray, image, photos / "2.png", str(photos / "2.png")):
         assert len(list(sources(one))) == 1
-    mixed: list[Picture] = [str(photos), rgb, image, gray]
+    mixed: list[SourceImage] = [str(photos), rgb, image, gray]
     assert len(list(sources(mixed))) == 3 + 3
     assert len(list(sources(np.zeros((6, 4, 5, 3), np.uint8)))) == 6
     assert len(list(sources(iter([rgb, rgb])))) == 2
@@ -72,7 +72,7 @@ def test_one_or_many_of_every_kind(photos: Path) -> None:
     ],
     ids=["float", "four channels", "empty", "a row", "a number", "nothing"],
 )
-def test_what_is_not_a_picture_is_refused(thing: Any) -> None:
+def test_what_is_not_a_image_is_refused(thing: Any) -> None:
     with pytest.raises(ValueError, match="uint8 array of shape"):
         list(sources([thing]))
 

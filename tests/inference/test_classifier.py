@@ -114,7 +114,7 @@ def test_file_pil_and_array_agree(classifier: EmotionClassifier, tmp_path: Path)
 def test_what_has_no_face_or_cannot_be_read_gets_a_row_and_the_rest_go_on(
     classifier: EmotionClassifier, two_faces: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    (tmp_path / "1.jpg").write_text("not a picture")
+    (tmp_path / "1.jpg").write_text("not an image")
     Image.new("RGB", (64, 64)).save(tmp_path / "2.jpg")
     Image.fromarray(two_faces).save(tmp_path / "3.png")
     Image.new("RGB", (32800, 1)).save(tmp_path / "4.png")
@@ -127,7 +127,7 @@ def test_what_has_no_face_or_cannot_be_read_gets_a_row_and_the_rest_go_on(
         (3, "no_face"),
         (4, "unreadable"),
     ]
-    assert "not a picture" in (rows[0].error or "")
+    assert "not an image" in (rows[0].error or "")
     assert rows[1].error == "no face found"
     for row in (rows[0], rows[1], rows[-1]):
         assert (row.face, row.box, row.label, row.probabilities) == (None, None, None, None)
@@ -142,7 +142,7 @@ def test_a_row_is_ready_for_json(
         assert values["box"] == (None if row.box is None else list(row.box))
 
 
-def test_rows_come_while_pictures_are_read(classifier: EmotionClassifier) -> None:
+def test_rows_come_while_images_are_read(classifier: EmotionClassifier) -> None:
     read = 0
 
     def camera() -> Iterator[NDArray[np.uint8]]:
@@ -156,7 +156,7 @@ def test_rows_come_while_pictures_are_read(classifier: EmotionClassifier) -> Non
     assert read <= 40
 
 
-def test_progress_counts_pictures(classifier: EmotionClassifier) -> None:
+def test_progress_counts_images(classifier: EmotionClassifier) -> None:
     told: list[tuple[int, int]] = []
     classifier.predict(
         [crop(0), crop(1)], detect=False, steps=1, progress=lambda *done: told.append(done)

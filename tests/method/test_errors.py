@@ -74,7 +74,7 @@ class Recorder:
         return torch.full((*prompts.shape, *xt.shape[1:]), self.value)
 
 
-def test_noisy_pictures_get_only_the_noise_that_is_missing() -> None:
+def test_noisy_images_get_only_the_noise_that_is_missing() -> None:
     recorder, bank = Recorder(value=0.5), draw_bank(1000, 8, SHAPE, seed=1)
     x0, sigma = torch.zeros(2, *SHAPE), torch.tensor([0.0, 0.7])
     errors = class_errors(recorder.predict_noise, SCHEDULE, x0, bank, 1, sigma=sigma)
@@ -82,7 +82,7 @@ def test_noisy_pictures_get_only_the_noise_that_is_missing() -> None:
     clean, noisy = t.view(2, 8)
     assert torch.equal(clean, bank.t)
     assert bool((SCHEDULE.sigma(noisy) > 0.7).all())
-    # As much noise is added as to the clean picture: the variances add up, to within a timestep.
+    # As much noise is added as to the clean image: the variances add up, to within a timestep.
     wanted = (SCHEDULE.sigma(clean).square() + 0.7**2).sqrt()
     assert bool((SCHEDULE.sigma(noisy) >= wanted).all())
     assert bool((SCHEDULE.sigma((noisy - 1).clamp_min(0)) < wanted).all())
@@ -96,7 +96,7 @@ def test_noisy_pictures_get_only_the_noise_that_is_missing() -> None:
     torch.testing.assert_close(errors[1, 0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_clean_pictures_beside_noisy_ones_are_scored_as_ever() -> None:
+def test_clean_images_beside_noisy_ones_are_scored_as_ever() -> None:
     network, schedule, x0 = face_unet()
     bank = draw_bank(1000, 6, (1, 16, 16))
     sigma = torch.tensor([0.0, 0.3, 0.0, 1.0, 0.0])
@@ -123,7 +123,7 @@ def test_every_other_draw_shows_the_mirror_image_if_asked_for() -> None:
 
 
 def face_unet() -> tuple[FaceUNet, Schedule, Tensor]:
-    """A small network with random weights, its schedule, and five pictures for it."""
+    """A small network with random weights, its schedule, and five images for it."""
     schedule = ShiftedCosine().build()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -192,7 +192,7 @@ def test_errors_follow_a_permutation_of_the_classes() -> None:
 # --- the posterior -------------------------------------------------------------------------
 
 
-def test_the_posterior_is_a_distribution_that_favours_the_least_error() -> None:
+def test_the_posterior_is_a_distribution_that_favors_the_least_error() -> None:
     errors = torch.rand(50, 7, 10, generator=torch.Generator().manual_seed(0))
     p = posterior(errors, scale=30.0)
     assert p.dtype == torch.float64
@@ -233,8 +233,8 @@ class GaussianWorld:
         signal, noise = SCHEDULE.signal_and_noise(t)
         a, b = signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)  # (B, 1, 1, 1)
         marginal = a**2 * self.covariances + b**2 * torch.eye(4)  # (B, K, 4, 4)
-        centred = xt.view(-1, 1, 4, 1) - a * self.means.unsqueeze(2)  # (B, K, 4, 1)
-        eps: Tensor = b * torch.linalg.solve(marginal, centred)  # (B, K, 4, 1)
+        centered = xt.view(-1, 1, 4, 1) - a * self.means.unsqueeze(2)  # (B, K, 4, 1)
+        eps: Tensor = b * torch.linalg.solve(marginal, centered)  # (B, K, 4, 1)
         chosen = eps.squeeze(3)[torch.arange(len(xt)).unsqueeze(1), prompts]  # (B, P, 4)
         return chosen.reshape(*prompts.shape, *SHAPE)
 
@@ -248,9 +248,9 @@ class GaussianWorld:
 
     def log_likelihoods(self, x0: Tensor) -> Tensor:
         """Return log p(x0 | c), (N, K)."""
-        centred = x0.view(-1, 1, 4, 1) - self.means.unsqueeze(2)  # (N, K, 4, 1)
-        solved: Tensor = torch.linalg.solve(self.covariances, centred)
-        mahalanobis = (centred * solved).sum(dim=(2, 3))  # (N, K)
+        centered = x0.view(-1, 1, 4, 1) - self.means.unsqueeze(2)  # (N, K, 4, 1)
+        solved: Tensor = torch.linalg.solve(self.covariances, centered)
+        mahalanobis = (centered * solved).sum(dim=(2, 3))  # (N, K)
         return -0.5 * (mahalanobis + self.covariances.logdet() + 4 * math.log(2 * math.pi))
 
     def noisy(self, sigma: float) -> "GaussianWorld":
@@ -271,7 +271,7 @@ class GaussianWorld:
 
 
 ROUGHNESS = torch.tensor([0.05, 0.8]).view(2, 1, 1)
-"""Variance of each class's pictures around their mean."""
+"""Variance of each class's images around their mean."""
 
 
 def isotropic_world() -> GaussianWorld:
@@ -330,8 +330,8 @@ def test_with_the_weights_of_the_likelihood_the_errors_are_the_likelihood() -> N
     assert float(difference.square().mean().sqrt()) < 0.5
 
 
-def test_accounting_for_noise_agrees_with_bayes_on_noisy_pictures() -> None:
-    # The network knows clean pictures only, smooth ones of class 0 and rough ones of class 1. Noise
+def test_accounting_for_noise_agrees_with_bayes_on_noisy_images() -> None:
+    # The network knows clean images only, smooth ones of class 0 and rough ones of class 1. Noise
     # makes the smooth ones look rough, unless it is accounted for.
     world, sigma = GaussianWorld(torch.eye(2, 4), torch.eye(4) * ROUGHNESS), 0.8
     noisy = world.noisy(sigma)
@@ -350,9 +350,9 @@ def test_accounting_for_noise_agrees_with_bayes_on_noisy_pictures() -> None:
     assert plain < 0.85
 
 
-def test_the_errors_of_noisy_pictures_are_the_likelihood_of_noisy_pictures() -> None:
+def test_the_errors_of_noisy_images_are_the_likelihood_of_noisy_images() -> None:
     # d - with rho^2 d(log SNR) of the noise that is added as its weight - is the likelihood again,
-    # because the scaled error is that of a denoiser of the noisy picture: Chen et al., section 4.
+    # because the scaled error is that of a denoiser of the noisy image: Chen et al., section 4.
     world, sigma = full_world(), 0.5
     noisy = world.noisy(sigma)
     x = noisy.sample(30)

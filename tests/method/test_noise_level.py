@@ -12,16 +12,16 @@ TEXTURE, LEAST = 0.15, 0.28
 
 
 def smooth(count: int = 40) -> Tensor:
-    """Pictures without fine detail, of mean 0 and variance 1: (N, 1, 48, 48)."""
+    """Images without fine detail, of mean 0 and variance 1: (N, 1, 48, 48)."""
     place = torch.linspace(0, 2 * math.pi, 48)
     phase = torch.rand(count, 1, 1, generator=torch.Generator().manual_seed(0)) * 6
-    pictures = torch.sin(place.view(1, -1, 1) + phase) + torch.cos(2 * place.view(1, 1, -1) - phase)
-    return standardised(pictures.unsqueeze(1))
+    images = torch.sin(place.view(1, -1, 1) + phase) + torch.cos(2 * place.view(1, 1, -1) - phase)
+    return standardized(images.unsqueeze(1))
 
 
-def standardised(x: Tensor) -> Tensor:
-    centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
-    return centred / centred.std(dim=(1, 2, 3), keepdim=True, correction=0)
+def standardized(x: Tensor) -> Tensor:
+    centered = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    return centered / centered.std(dim=(1, 2, 3), keepdim=True, correction=0)
 
 
 def noise_like(x: Tensor, seed: int = 1) -> Tensor:
@@ -35,10 +35,10 @@ def test_white_noise_has_its_own_deviation_as_detail(level: float) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.4, 0.8, 1.5])
-def test_the_level_of_added_noise_is_found_and_the_picture_scaled_back(sigma: float) -> None:
+def test_the_level_of_added_noise_is_found_and_the_image_scaled_back(sigma: float) -> None:
     x0 = smooth()
     noise = sigma * noise_like(x0)
-    seen, level = observe(standardised(x0 + noise), 0.0, LEAST)
+    seen, level = observe(standardized(x0 + noise), 0.0, LEAST)
     assert level.tolist() == pytest.approx([sigma] * len(x0), rel=0.25)
     assert float(level.mean()) == pytest.approx(sigma, rel=0.05)
     # What is no noise has the scale of x0 again.
@@ -48,13 +48,13 @@ def test_the_level_of_added_noise_is_found_and_the_picture_scaled_back(sigma: fl
 
 def test_texture_is_not_taken_for_noise() -> None:
     x0 = smooth() + 0.15 * noise_like(smooth())
-    noisy = standardised(x0 + 0.4 * noise_like(x0, 2))
+    noisy = standardized(x0 + 0.4 * noise_like(x0, 2))
     with_texture = observe(noisy, TEXTURE, LEAST)[1].mean()
     assert float(with_texture) == pytest.approx(0.4, rel=0.08)
     assert with_texture < observe(noisy, 0.0, LEAST)[1].mean()
 
 
-def test_a_clean_picture_stays_as_it_is() -> None:
+def test_a_clean_image_stays_as_it_is() -> None:
     x0 = smooth()
     seen, sigma = observe(x0, TEXTURE, LEAST)
     assert torch.equal(seen, x0)
@@ -65,11 +65,11 @@ def test_outliers_count() -> None:
     x0 = smooth()
     chance = torch.rand(x0.shape, generator=torch.Generator().manual_seed(3))
     peppered = torch.where(chance < 0.03, torch.full_like(x0, -3.0), x0)
-    assert bool((observe(standardised(peppered), TEXTURE, LEAST)[1] > 0.3).all())
+    assert bool((observe(standardized(peppered), TEXTURE, LEAST)[1] > 0.3).all())
 
 
 def test_nothing_but_noise_is_still_a_finite_level_with_a_gradient() -> None:
-    x0 = standardised(noise_like(torch.empty(3, 1, 48, 48))).requires_grad_()
+    x0 = standardized(noise_like(torch.empty(3, 1, 48, 48))).requires_grad_()
     seen, sigma = observe(x0, TEXTURE, LEAST)
     assert bool((sigma > 2).all())
     torch.autograd.backward(seen.sum() + sigma.sum())
@@ -77,8 +77,8 @@ def test_nothing_but_noise_is_still_a_finite_level_with_a_gradient() -> None:
     assert bool(x0.grad.isfinite().all())
 
 
-def test_the_level_has_the_gradient_of_the_picture() -> None:
-    x0 = standardised(smooth(2) + 0.6 * noise_like(smooth(2))).double().requires_grad_()
+def test_the_level_has_the_gradient_of_the_image() -> None:
+    x0 = standardized(smooth(2) + 0.6 * noise_like(smooth(2))).double().requires_grad_()
     _, sigma = observe(x0, TEXTURE, LEAST)
     torch.autograd.backward(sigma.sum())
     assert x0.grad is not None

@@ -111,12 +111,12 @@ def test_noise_is_the_same_alone_and_in_any_batch(indices: list[int]) -> None:
         assert torch.equal(row, standard_normal(7, 3, [index], (1, 2, 2))[0])
 
 
-def test_noise_is_standard_normal_and_neighbours_are_independent() -> None:
+def test_noise_is_standard_normal_and_neighbors_are_independent() -> None:
     noise = standard_normal(0, 0, list(range(400)), (100,))
     assert abs(float(noise.mean())) < 0.02
     assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
     assert float((noise.abs() > 1.959964).float().mean()) == pytest.approx(0.05, abs=0.005)
-    neighbours = (noise[1:] * noise[:-1]).mean()
+    neighbors = (noise[1:] * noise[:-1]).mean()
     seeds = (noise * standard_normal(1, 0, list(range(400)), (100,))).mean()
     streams = (noise * standard_normal(0, 1, list(range(400)), (100,))).mean()
-    assert max(abs(float(c)) for c in (neighbours, seeds, streams)) < 0.02
+    assert max(abs(float(c)) for c in (neighbors, seeds, streams)) < 0.02

@@ -37,7 +37,7 @@ from emodc.training.log import METRICS, read_metrics
 from emodc.training.loop import train
 from emodc.training.recipe import CorruptSettings, Recipe, load_recipe, parse_recipe
 
-# The geometry is said to be known, so that nobody looks for faces in the pictures.
+# The geometry is said to be known, so that nobody looks for faces in the images.
 _TRAINING = replace(open_data("synthetic:count=280,size=16", "train"), geometry=FER2013_GEOMETRY)
 _VALIDATION = open_data("synthetic:count=70,size=16", "validation")
 
@@ -47,7 +47,7 @@ NETWORKS: Mapping[str, dict[str, Any]] = {
     "control": _TRUNK | {"sees_noise": True},
     "resnet": {"kind": "resnet", "widths": [8, 16], "depths": [1, 1]},
 }
-RECIPES = ("rival-cnn", "rival-cnn-augmented", "rival-resnet", "rival-resnet-augmented")
+RECIPES = ("baseline-cnn", "baseline-cnn-augmented", "baseline-resnet", "baseline-resnet-augmented")
 
 
 def settings_of(network: str) -> dict[str, Any]:
@@ -56,12 +56,12 @@ def settings_of(network: str) -> dict[str, Any]:
 
 def recipe(network: str, **changes: Any) -> Recipe:
     values: dict[str, Any] = {
-        "name": f"rival-{network}",
+        "name": f"baseline-{network}",
         "model": settings_of(network),
         "samples": 96,
         "batch_size": 8,
         "phases": [{"objective": {"kind": "cross_entropy"}}],
-        "optimiser": {"warm_up": 16},
+        "optimizer": {"warm_up": 16},
         "validation": {"every": 32, "images": 14, "steps": 2},
     }
     return parse_recipe(values | changes, "test")
@@ -71,8 +71,8 @@ def run(chosen: Recipe, output: Path, **options: Any) -> Model:
     return train(chosen, _TRAINING, _VALIDATION, output, device="cpu", **options)
 
 
-def rival(network: str, **changes: Any) -> Model:
-    """A rival with random weights."""
+def baseline(network: str, **changes: Any) -> Model:
+    """A baseline with random weights."""
     settings = parse_model(settings_of(network), "test")
     schedule = settings.schedule.build()
     with torch.random.fork_rng():
@@ -92,16 +92,16 @@ def x0_of(model: Model, count: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("network", ["cnn", "control", "resnet"])
-def test_a_rival_learns_in_seconds(network: str, tmp_path: Path) -> None:
+def test_a_baseline_learns_in_seconds(network: str, tmp_path: Path) -> None:
     if network == "resnet":
-        pytest.importorskip("transformers", reason="needs the extra rivals")
+        pytest.importorskip("transformers", reason="needs the extra baselines")
     chosen = recipe(
         network,
         samples=2400,
         batch_size=24,
         augment={"rotate": 0, "zoom": 0, "shift": 0},
         ema=200,
-        optimiser={"learning_rate": 3e-3, "muon_learning_rate": 6e-3, "warm_up": 200},
+        optimizer={"learning_rate": 3e-3, "muon_learning_rate": 6e-3, "warm_up": 200},
         validation={"every": 1200, "images": 70, "steps": 4},
     )
     best = run(chosen, tmp_path)
@@ -116,9 +116,9 @@ def test_a_rival_learns_in_seconds(network: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["control", "resnet"])
-def test_an_interrupted_rival_ends_with_the_same_weights(network: str, tmp_path: Path) -> None:
+def test_an_interrupted_baseline_ends_with_the_same_weights(network: str, tmp_path: Path) -> None:
     if network == "resnet":
-        pytest.importorskip("transformers", reason="needs the extra rivals")
+        pytest.importorskip("transformers", reason="needs the extra baselines")
     noisy = {"share": 0.5, "names": ["gaussian_noise", "gaussian_blur"]}
     chosen = recipe(network, corrupt=noisy)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -139,10 +139,10 @@ def test_an_interrupted_rival_ends_with_the_same_weights(network: str, tmp_path:
 
 
 @pytest.mark.parametrize("network", ["cnn", "control", "resnet"])
-def test_a_rival_comes_back_from_disk(network: str, tmp_path: Path) -> None:
+def test_a_baseline_comes_back_from_disk(network: str, tmp_path: Path) -> None:
     if network == "resnet":
-        pytest.importorskip("transformers", reason="needs the extra rivals")
-    model = rival(network)
+        pytest.importorskip("transformers", reason="needs the extra baselines")
+    model = baseline(network)
     save_model(model, tmp_path)
     loaded = load_any(tmp_path)
     bank = draw_bank(1000, 3, (1, 16, 16))
@@ -151,8 +151,8 @@ def test_a_rival_comes_back_from_disk(network: str, tmp_path: Path) -> None:
     assert torch.equal(loaded.class_errors(x0, bank), model.class_errors(x0, bank))
 
 
-def test_a_rival_of_another_shape_is_refused(tmp_path: Path) -> None:
-    model = rival("cnn")
+def test_a_baseline_of_another_shape_is_refused(tmp_path: Path) -> None:
+    model = baseline("cnn")
     save_model(model, tmp_path)
     other = parse_model(settings_of("cnn") | {"backbone": _TRUNK | {"embedding": 16}}, "test")
     described = replace(model, settings=other)
@@ -162,7 +162,7 @@ def test_a_rival_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_control_averages_log_probabilities_over_the_draws() -> None:
-    model = rival("control")
+    model = baseline("control")
     x0, bank = x0_of(model), draw_bank(1000, 4, (1, 16, 16), seed=3)
     errors = model.class_errors(x0, bank, pairs=3)
     assert errors.shape == (5, 7, 4)
@@ -184,8 +184,8 @@ def test_the_control_averages_log_probabilities_over_the_draws() -> None:
 
 
 def test_the_control_is_shown_the_draws_of_the_diffusion_classifier() -> None:
-    """With noise far above the picture it sees the noise alone, whichever the picture is."""
-    model = rival("control")
+    """With noise far above the image it sees the noise alone, whichever the image is."""
+    model = baseline("control")
     x0 = x0_of(model, 2)
     eps = torch.randn(1, 1, 16, 16).expand(2, -1, -1, -1)
 
@@ -198,8 +198,8 @@ def test_the_control_is_shown_the_draws_of_the_diffusion_classifier() -> None:
     assert (early - other).abs().max() > 10 * (first - second).abs().max()
 
 
-def test_a_plain_rival_ignores_the_draws() -> None:
-    model = rival("cnn")
+def test_a_plain_baseline_ignores_the_draws() -> None:
+    model = baseline("cnn")
     x0 = x0_of(model)
     first = model.class_errors(x0, model.draws(4, seed=0))
     assert first.shape == (5, 7, 1)
@@ -212,7 +212,7 @@ def test_a_plain_rival_ignores_the_draws() -> None:
 
 @pytest.mark.parametrize("network", ["cnn", "control"])
 def test_evaluate_and_predict_agree_with_the_network(network: str, tmp_path: Path) -> None:
-    model, data = rival(network), faces()
+    model, data = baseline(network), faces()
     report = evaluate(model, data, steps=5, output=tmp_path)
     assert report["steps"] == (5 if network == "control" else 1)
     assert len(report["error_by_timestep"]) == (5 if network == "control" else 0)
@@ -228,7 +228,7 @@ def test_evaluate_and_predict_agree_with_the_network(network: str, tmp_path: Pat
 
 @pytest.mark.parametrize("network", ["cnn", "control"])
 def test_gradients_reach_the_pixels(network: str) -> None:
-    model = rival(network)
+    model = baseline(network)
     victim = diffusion_victim(model, steps=4 if network == "control" else 1, pairs=3)
     data = faces(3)
     pixels = model.settings.codec.to_pixels([data.image(i) for i in range(3)]).float() / 255
@@ -242,16 +242,16 @@ def test_gradients_reach_the_pixels(network: str) -> None:
     torch.testing.assert_close(torch.softmax(logits, dim=1).detach(), p, atol=1e-6, rtol=0)
 
 
-def test_a_rival_predicts_no_noise() -> None:
-    model = rival("cnn")
+def test_a_baseline_predicts_no_noise() -> None:
+    model = baseline("cnn")
     with pytest.raises(ValueError, match="predicts no noise"):
         model.predict_noise(torch.zeros(1, 1, 16, 16), torch.zeros(1).long(), torch.zeros(1, 1))
 
 
-def test_of_the_rivals_the_control_alone_is_calibrated_and_keeps_its_temperature() -> None:
+def test_of_the_baselines_the_control_alone_is_calibrated_and_keeps_its_temperature() -> None:
     with pytest.raises(ValueError, match="temperature was fitted"):
-        calibrate(rival("cnn"), faces(), steps=2)
-    control = rival("control")
+        calibrate(baseline("cnn"), faces(), steps=2)
+    control = baseline("control")
     found = calibrate(control, faces(), steps=2)
     assert found.decision.scale == control.decision.scale
     assert found.decision.adaptive is None
@@ -261,17 +261,17 @@ def test_of_the_rivals_the_control_alone_is_calibrated_and_keeps_its_temperature
 
 
 def test_the_recipes_differ_in_what_they_say_alone() -> None:
-    plain = load_recipe("rival-cnn")
+    plain = load_recipe("baseline-cnn")
     base = load_recipe("face48")
-    shared = ("samples", "batch_size", "optimiser", "augment", "balance", "soft_labels", "ema")
-    for name in (*RECIPES, "rival-control"):
+    shared = ("samples", "batch_size", "optimizer", "augment", "balance", "soft_labels", "ema")
+    for name in (*RECIPES, "baseline-noise"):
         other = load_recipe(name)
         for key in shared:
             assert getattr(other, key) == getattr(base, key), (name, key)
         assert other.model.codec == base.model.codec
         assert other.model.schedule == base.model.schedule
         assert bool(other.corrupt.share) == name.endswith("augmented")
-    assert load_recipe("rival-cnn-augmented").model == plain.model
+    assert load_recipe("baseline-cnn-augmented").model == plain.model
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_the_recipes_differ_in_what_they_say_alone() -> None:
         (
             {
                 "model": {
-                    "codec": {"kind": "normalised", "size": 16, "mean": [0.5], "std": [0.5]},
+                    "codec": {"kind": "normalized", "size": 16, "mean": [0.5], "std": [0.5]},
                     "backbone": {"kind": "onnx", "path": "x", "labels": {0: "anger", 1: "fear"}},
                 }
             },
@@ -314,8 +314,8 @@ def test_the_asked_share_of_samples_is_corrupted_and_the_rest_left_alone() -> No
     assert torch.equal(changed, torch.from_numpy(u[:, 0] < 0.3))
     part = corrupted(pixels[50:60], u[50:60], range(50, 60), settings, seed=0)
     assert torch.equal(part, found[50:60])
-    colours = corrupted(pixels.expand(-1, 3, -1, -1), u, range(200), settings, seed=0)
-    assert colours.shape == (200, 3, 16, 16)
+    colors = corrupted(pixels.expand(-1, 3, -1, -1), u, range(200), settings, seed=0)
+    assert colors.shape == (200, 3, 16, 16)
 
 
 def test_corruption_changes_half_of_the_samples_and_nothing_else_of_them() -> None:
@@ -328,7 +328,7 @@ def test_corruption_changes_half_of_the_samples_and_nothing_else_of_them() -> No
         assert torch.equal(getattr(plain, name), getattr(noisy, name))
 
 
-# Rivals that were trained elsewhere
+# Baselines that were trained elsewhere
 
 LABELS = {"happy": "happiness", "sad": "sadness", "angry": "anger", "other": None}
 
@@ -349,7 +349,7 @@ def describe(folder: Path, **changes: Any) -> Path:
         },
     }
     backbone = values["backbone"] | changes.pop("backbone", {})
-    file = folder / "rival.yaml"
+    file = folder / "baseline.yaml"
     file.write_text(yaml.safe_dump(values | {"backbone": backbone} | changes))
     return file
 
@@ -413,7 +413,7 @@ def test_a_function_is_evaluated_on_the_classes_it_knows(tmp_path: Path) -> None
         ({"codec": {"size": 16, "mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "one number each"),
         ({"codec": {"size": 16, "mean": [0.5], "std": [0]}}, "std positive"),
         ({"codec": {"size": 3, "mean": [0.5], "std": [1]}}, "does not say|labels|is no output"),
-        ({"colour": "rgb"}, "unknown key 'colour'"),
+        ({"color": "rgb"}, "unknown key 'color'"),
     ],
 )
 def test_a_wrong_description_is_an_error_of_one_line(
@@ -441,7 +441,7 @@ def test_what_was_trained_elsewhere_is_not_saved(tmp_path: Path) -> None:
 
 
 def onnx_file(path: Path, shape: list[Any], outputs: int = 4) -> None:
-    """Write a linear classifier as ONNX: the mean picture times a matrix."""
+    """Write a linear classifier as ONNX: the mean image times a matrix."""
     onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
@@ -477,7 +477,7 @@ def test_an_onnx_file_answers_as_its_graph_says(rows: str | int, tmp_path: Path)
 
 def test_an_onnx_file_with_another_input_is_refused(tmp_path: Path) -> None:
     onnx_file(tmp_path / "linear.onnx", ["batch", 3, 16, 16])
-    with pytest.raises(ValueError, match=r"cannot be shown pictures of 1x16x16") as caught:
+    with pytest.raises(ValueError, match=r"cannot be shown images of 1x16x16") as caught:
         load_any(describe(tmp_path, backbone={"kind": "onnx", "path": "linear.onnx"}))
     assert "\n" not in str(caught.value)
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
@@ -490,7 +490,7 @@ def test_an_onnx_file_with_another_input_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny transformers checkpoint; not to be changed."""
-    transformers = pytest.importorskip("transformers", reason="needs the extra rivals")
+    transformers = pytest.importorskip("transformers", reason="needs the extra baselines")
     config = transformers.ViTConfig(
         hidden_size=8,
         num_hidden_layers=1,
@@ -550,7 +550,7 @@ def test_a_checkpoint_of_another_task_is_refused(
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="needs the extra rivals")
+    pytest.importorskip("transformers", reason="needs the extra baselines")
     backbone = {"kind": "transformers", "path": str(tmp_path / "none"), "labels": LABELS}
     with pytest.raises(ValueError, match="none") as caught:
         load_any(describe(tmp_path, codec=_RGB, backbone=backbone))

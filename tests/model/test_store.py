@@ -16,10 +16,10 @@ from torch import Tensor
 from emodc.backbones.base import Backbone
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet
+from emodc.model import files as model_files
 from emodc.model.decision import Decision
 from emodc.model.files import description_hash
 from emodc.model.model import Model
-from emodc.model import files as model_files
 from emodc.model.store import load_model, pack_tensors, save_model
 
 
@@ -104,7 +104,7 @@ def test_everything_a_user_needs_travels_with_the_weights(
         label_set=LabelSet("backwards", order),
         geometry=CropGeometry(points),
         decision=Decision(scale=12.5),
-        facts={"licence": "none", "samples": 3},
+        facts={"license": "none", "samples": 3},
     )
     save_model(model, tmp_path)
     loaded = load_model(tmp_path)
@@ -113,7 +113,7 @@ def test_everything_a_user_needs_travels_with_the_weights(
     assert loaded.geometry == CropGeometry(points)
     assert loaded.decision == Decision(scale=12.5)
     assert loaded.settings == model.settings
-    assert loaded.facts == {"licence": "none", "samples": 3}
+    assert loaded.facts == {"license": "none", "samples": 3}
     assert not loaded.backbone.training
     assert torch.equal(loaded.schedule.alphas_cumprod, model.schedule.alphas_cumprod)
 

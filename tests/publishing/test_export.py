@@ -66,9 +66,7 @@ def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path)
         export_model(tiny_model, tmp_path, half=True, report=report)
 
 
-def test_pictures_stay_on_the_card_as_long_as_the_weights(
-    tiny_model: Model, tmp_path: Path
-) -> None:
+def test_images_stay_on_the_card_as_long_as_the_weights(tiny_model: Model, tmp_path: Path) -> None:
     drawn = "](samples.png)"
     export_model(tiny_model, tmp_path, half=True, samples=True)
     assert drawn in (tmp_path / CARD).read_text()
@@ -79,12 +77,12 @@ def test_pictures_stay_on_the_card_as_long_as_the_weights(
     assert drawn not in (tmp_path / CARD).read_text()
 
 
-def test_a_rival_draws_nothing(tiny_model: Model, tmp_path: Path) -> None:
+def test_a_baseline_draws_nothing(tiny_model: Model, tmp_path: Path) -> None:
     config = FaceClassifierConfig(widths=(8, 8, 8))
     settings = tiny_model.settings.model_copy(update={"backbone": config})
-    rival = build_backbone(settings, tiny_model.label_set, tiny_model.schedule)
+    baseline = build_backbone(settings, tiny_model.label_set, tiny_model.schedule)
     with pytest.raises(ValueError, match="draws nothing"):
-        export_model(replace(tiny_model, backbone=rival), tmp_path / "out", samples=True)
+        export_model(replace(tiny_model, backbone=baseline), tmp_path / "out", samples=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.codecs import PixelCodec
-from emodc.evaluation.metrics import summarise
+from emodc.evaluation.metrics import summarize
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.labels import BASIC7
 from emodc.model.decision import Decision
@@ -60,7 +60,7 @@ def make_report() -> dict[str, Any]:
     p = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2]], dtype=torch.float64)
     classes = ["neutral", "happiness", "[odd]"]
     return {
-        **summarise(p, torch.tensor([0, 1, 1]), classes),
+        **summarize(p, torch.tensor([0, 1, 1]), classes),
         "trunk_passes_per_image": 100,
         "prompt_evaluations_per_image": 700,
         "seconds_per_image": 0.25,
@@ -113,7 +113,7 @@ def test_the_table_shows_the_figures_in_eighty_columns() -> None:
 def test_the_table_of_seven_classes_fits_too() -> None:
     report = make_report()
     p = torch.eye(7, dtype=torch.float64)
-    report |= summarise(p, torch.arange(7), BASIC7.classes)
+    report |= summarize(p, torch.arange(7), BASIC7.classes)
     report["confusion"] = [[1234] * 7 for _ in range(7)]
     assert "…" not in printed(report)
 
@@ -168,12 +168,12 @@ def test_a_changed_figure_changes_card_and_table(key: str) -> None:
     assert printed(changed) != printed(report)
 
 
-def test_the_terms_of_the_pictures_travel() -> None:
-    terms = "collected by web search: no licence"
+def test_the_terms_of_the_images_travel() -> None:
+    terms = "collected by web search: no license"
     data = {"name": "photos", "terms": terms, "notes": {"dropped": 3}}
     card = model_card(make_model({"training_data": data}), None, None)
     assert f"- terms: {terms}\n- dropped: 3" in card
-    assert "does not extend to these pictures" in card
+    assert "does not extend to these images" in card
 
 
 def test_a_card_without_facts_says_so() -> None:

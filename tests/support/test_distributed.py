@@ -66,7 +66,7 @@ def recipe(**changes: Any) -> Recipe:
             {"share": 0.5, "objective": {"kind": "base"}, "trunk_weight": 0.5},
             {"share": 0.5, "objective": {"kind": "amdit", "negatives": "all"}},
         ],
-        "optimiser": {"warm_up": 16},
+        "optimizer": {"warm_up": 16},
         "validation": {"every": 18, "images": 13, "steps": 2},
     }
     return parse_recipe(values | changes, "test")

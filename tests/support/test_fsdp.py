@@ -36,8 +36,8 @@ def _split_and_own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def full(base: Path, **changes: Any) -> Recipe:
     """A recipe for the whole UNet, in micro-batches that do not divide a process's share."""
-    optimiser = {"learning_rate": 1e-3, "muon_learning_rate": 0.0, "warm_up": 8}
-    return recipe(base, {"tune": "full"}, optimiser=optimiser, micro_batch=3, **changes)
+    optimizer = {"learning_rate": 1e-3, "muon_learning_rate": 0.0, "warm_up": 8}
+    return recipe(base, {"tune": "full"}, optimizer=optimizer, micro_batch=3, **changes)
 
 
 def run(chosen: Recipe, output: Path, **options: Any) -> None:
@@ -78,7 +78,7 @@ def test_a_split_model_is_trained_as_a_whole_one_and_goes_on_as_one(
 
         def spied(state: RunState, *arguments: Any) -> None:
             step(state, *arguments)
-            moments = state.optimisers["adamw"].state.values()
+            moments = state.optimizers["adamw"].state.values()
             held.append(sum(m["exp_avg_sq"].to_local().numel() for m in moments))
 
         def keep(samples: int, metrics: dict[str, float]) -> None:
@@ -106,7 +106,7 @@ def test_a_split_model_is_trained_as_a_whole_one_and_goes_on_as_one(
     ("changes", "complaint"),
     [
         ({"batch_size": 9}, "not a multiple of the 2 processes"),
-        ({"optimiser": {"eight_bit": True}}, "eight_bit"),
+        ({"optimizer": {"eight_bit": True}}, "eight_bit"),
         ({"tuning": {"tune": "lora"}}, "tune=full"),
         ({"tuning": {"tune_prompts": True}}, "tune_prompts=false"),
     ],

@@ -18,7 +18,7 @@ def recipe(**changes: object) -> Recipe:
 
 
 def uneven_data(votes: bool = False) -> FaceData:
-    """Nine pictures of class 0 and one of class 1; the picture shows its index as brightness."""
+    """Nine images of class 0 and one of class 1; the image shows its index as brightness."""
     labels = np.array([0] * 9 + [1])
     shares = np.zeros((10, 7), np.float32)
     shares[:, 2] = 1.0
@@ -66,7 +66,7 @@ def test_soft_labels_without_votes_are_refused() -> None:
         Sampler(uneven_data(), recipe(soft_labels=True), 1000)
 
 
-def test_timesteps_and_pictures_are_in_range() -> None:
+def test_timesteps_and_images_are_in_range() -> None:
     batch = Sampler(open_data("synthetic:count=14", "train"), recipe(), 1000).batch(range(500))
     assert batch.t.min() >= 0
     assert batch.t.max() <= 999
@@ -121,9 +121,9 @@ def test_mirror() -> None:
 
 
 def test_shift_has_the_stated_spread() -> None:
-    # A horizontal ramp moved by s of the side changes its centre by s of the range.
+    # A horizontal ramp moved by s of the side changes its center by s of the range.
     ramp = torch.linspace(0, 1, 64).expand(2000, 1, 64, 64).contiguous()
     settings = AugmentSettings(flip=0, rotate=0, zoom=0, shift=0.05)
     changed = augment(ramp, np.random.default_rng(0).random((2000, 7)), settings)
-    centre = changed[:, 0, 31:33, 31:33].mean(dim=(1, 2)) - 0.5
-    assert float(centre.std()) == pytest.approx(0.05, rel=0.1)
+    center = changed[:, 0, 31:33, 31:33].mean(dim=(1, 2)) - 0.5
+    assert float(center.std()) == pytest.approx(0.05, rel=0.1)

@@ -49,13 +49,13 @@ def cache(data: FaceData, codec: Costly, world: World | None = None) -> X0Cache:
     return X0Cache(data, codec, device=CPU, world=world or World())
 
 
-def test_a_cache_gives_what_the_codec_gives_for_pictures_and_mirror_images() -> None:
+def test_a_cache_gives_what_the_codec_gives_for_images_and_mirror_images() -> None:
     data, codec = faces(), Costly()
     kept = cache(data, codec)
     assert codec.encoded == 28
     image, mirrored = np.array([13, 0, 4, 5, 5, 9]), np.array([0, 1, 0, 1, 0, 1], dtype=np.bool_)
-    pictures = [data.image(i)[:, :: -1 if m else 1] for i, m in zip(image, mirrored, strict=True)]
-    expected = Costly().encode([np.ascontiguousarray(p) for p in pictures], CPU)
+    images = [data.image(i)[:, :: -1 if m else 1] for i, m in zip(image, mirrored, strict=True)]
+    expected = Costly().encode([np.ascontiguousarray(p) for p in images], CPU)
     assert torch.equal(kept.x0(image, mirrored), expected)
 
 
@@ -99,11 +99,11 @@ def test_a_damaged_shard_is_made_again(damage: Any) -> None:
     assert again.encoded == 2 * 5
 
 
-def test_an_unreadable_picture_is_named() -> None:
+def test_an_unreadable_image_is_named() -> None:
     def reader(index: int) -> NDArray[np.uint8]:
-        raise ValueError(f"picture {index} is no picture")
+        raise ValueError(f"image {index} is no image")
 
-    with pytest.raises(ValueError, match="picture 0 is no picture"):
+    with pytest.raises(ValueError, match="image 0 is no image"):
         cache(replace(faces(), reader=reader), Costly())
 
 
@@ -144,7 +144,7 @@ def test_a_sampler_with_a_cache_draws_the_same_samples() -> None:
         assert torch.allclose(values.float(), getattr(cached, name).float(), atol=1e-5), name
 
 
-def test_pictures_too_many_for_memory_are_read_when_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_too_many_for_memory_are_read_when_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Sampler(faces(), recipe(), 1000).batch(range(9)).x0
     monkeypatch.setattr("emodc.training.batches._MOST_BYTES", 14 * SIZE * SIZE - 1)
     reads: list[int] = []

@@ -44,7 +44,7 @@ def recipe(**changes: Any) -> Recipe:
             {"share": 0.5, "objective": {"kind": "base"}, "trunk_weight": 0.5},
             {"share": 0.5, "objective": {"kind": "amdit", "negatives": "all"}},
         ],
-        "optimiser": {"warm_up": 16},
+        "optimizer": {"warm_up": 16},
         "validation": {"every": 32, "images": 14, "steps": 2},
     }
     return parse_recipe(values | changes, "test")
@@ -199,7 +199,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    wild = recipe(optimiser={"learning_rate": 1e30, "muon_learning_rate": 1e30, "warm_up": 1})
+    wild = recipe(optimizer={"learning_rate": 1e30, "muon_learning_rate": 1e30, "warm_up": 1})
     with pytest.raises(TrainingDiverged, match="learning_rate"):
         run(wild, tmp_path)
     with safe_open(tmp_path / STATE, framework="pt") as state:
@@ -222,7 +222,7 @@ def test_phases_follow_their_shares() -> None:
 
 
 def test_rate_rises_then_falls_to_its_final_share() -> None:
-    chosen = recipe(optimiser={"warm_up": 16, "final": 0.1})
+    chosen = recipe(optimizer={"warm_up": 16, "final": 0.1})
     rates = [learning_rate(chosen, n) for n in range(0, 97, 8)]
     assert rates[0] == pytest.approx(0.5)
     assert max(rates) == rates[1]
@@ -293,14 +293,14 @@ def test_average_follows_its_half_life() -> None:
     chosen = recipe()
     schedule = chosen.model.schedule.build()
     backbone = build_backbone(chosen.model, BASIC7, schedule)
-    state = RunState.fresh(backbone, chosen.optimiser, {})
+    state = RunState.fresh(backbone, chosen.optimizer, {})
     for weight in state.average.parameters():
         weight.zero_()
     for weight in backbone.parameters():
         weight.detach().fill_(1.0)
     state.samples = 8_000_000  # long past the start, where the average forgets faster
     for _ in range(3):
-        state.step(0.0, chosen.optimiser, batch_size=8, ema=24)
+        state.step(0.0, chosen.optimizer, batch_size=8, ema=24)
     # Three steps of 8 samples are one half-life of 24.
     assert all(torch.allclose(w, torch.tensor(0.5)) for w in state.average.parameters())
 

@@ -72,7 +72,7 @@ def test_settings_change_by_dotted_path(file: str) -> None:
     ("override", "named"),
     [
         ("sample=7", "unknown key 'sample'"),
-        ("optimiser.rate=1", "unknown key 'optimiser.rate'"),
+        ("optimizer.rate=1", "unknown key 'optimizer.rate'"),
         ("phases.1.objective.beta=1", "unknown key 'phases.1.objective.beta'"),
         ("model.codec.sise=1", "unknown key 'model.codec.sise'"),
         ("model.backbone.kind=vgg", "model.backbone.kind"),

@@ -21,7 +21,7 @@ from emodc.training.batches import Sampler
 from emodc.training.cost import plan
 from emodc.training.log import read_metrics
 from emodc.training.loop import add_gradients, train
-from emodc.training.optimisers import build_adamw
+from emodc.training.optimizers import build_adamw
 from emodc.training.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 from emodc.training.state import RunState
 
@@ -42,7 +42,7 @@ def recipe(base: Path, tuning: dict[str, Any] | None = None, **changes: Any) -> 
         "samples": 16,
         "batch_size": 8,
         "phases": [{"objective": {"kind": "amdit", "reference": "null"}}],
-        "optimiser": {"learning_rate": 1e-2, "muon_learning_rate": 0.0, "warm_up": 1},
+        "optimizer": {"learning_rate": 1e-2, "muon_learning_rate": 0.0, "warm_up": 1},
         "augment": {"rotate": 0.0, "zoom": 0.0, "shift": 0.0},
         "cache": True,
         "validation": {"every": 8, "images": 7, "steps": 1},
@@ -120,11 +120,11 @@ def test_parts_of_a_batch_add_up_to_its_gradient(sd_folder: Path, size: int) -> 
 def test_the_average_shares_the_frozen_weights(sd_folder: Path) -> None:
     chosen = recipe(sd_folder)
     schedule = chosen.model.schedule.build()
-    state = RunState.fresh(build_backbone(chosen.model, BASIC7, schedule), chosen.optimiser, {})
+    state = RunState.fresh(build_backbone(chosen.model, BASIC7, schedule), chosen.optimizer, {})
     weights, average = (dict(b.named_parameters()) for b in (state.backbone, state.average))
     trained = state.backbone.trained().keys()
     assert {name for name in weights if weights[name] is not average[name]} == set(trained)
-    assert sum(len(o.param_groups[0]["params"]) for o in state.optimisers.values()) == len(trained)
+    assert sum(len(o.param_groups[0]["params"]) for o in state.optimizers.values()) == len(trained)
 
 
 def test_full_memory_is_answered_by_a_setting(

@@ -25,10 +25,10 @@ def auto_attack(
 
     Args:
         victim: what is attacked.
-        images: B pictures; the library makes them float32.
-        eps: the greatest distance from the clean picture.
+        images: B images; the library makes them float32.
+        eps: the greatest distance from the clean image.
         norm: how distance is measured.
-        draws: must be fixed: the library expects one answer for one picture.
+        draws: must be fixed: the library expects one answer for one image.
         attacks: names of the library's attacks.
         steps: gradients of each of its APGD attacks, which are started once.
         seed: of its randomness.

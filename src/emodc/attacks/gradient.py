@@ -66,8 +66,8 @@ class GradientAttack:
 
         Args:
             victim: what is attacked.
-            images: B pictures.
-            eps: the greatest distance from the clean picture, one for all or (B,).
+            images: B images.
+            eps: the greatest distance from the clean image, one for all or (B,).
             norm: how distance is measured.
             draws: the draws behind the victim's answers.
             seed: of the starting points.
@@ -102,10 +102,10 @@ class GradientAttack:
 
 
 def ball_around(images: Images, eps: float | Tensor, norm: Norm) -> Ball:
-    """Return the pictures that an attacker may show.
+    """Return the images that an attacker may show.
 
     Args:
-        images: B clean pictures.
+        images: B clean images.
         eps: one for all, or (B,).
         norm: how distance is measured.
 

@@ -1,4 +1,4 @@
-"""How far a picture must be changed: the least perturbation that fools the victim."""
+"""How far an image must be changed: the least perturbation that fools the victim."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from emodc.attacks.threat_model import Images, Norm, distances, full_range
 from emodc.attacks.victims import Victim, predictions
 
 _GROWTH = 4.0  # between epsilons, until one fools and one does not
-_SHRINKS = 8  # halvings of the way back from a picture found towards the clean one
+_SHRINKS = 8  # halvings of the way back from an image found towards the clean one
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Least:
 
     Attributes:
         distance: (B,) float64; 0 for images that need none, inf where none was found at all.
-        pixels: (B, C, H, W) in [0, 1], the pictures; the clean one where none was found.
+        pixels: (B, C, H, W) in [0, 1], the images; the clean one where none was found.
     """
 
     distance: Tensor
@@ -42,15 +42,15 @@ def least_perturbation(
 
     Each round attacks all images, each at an epsilon of its own: four times larger or smaller than
     the last until one success and one failure are known, then their geometric mean. A success is
-    pulled back towards the clean picture as long as it fools, so its distance, not the round's
+    pulled back towards the clean image as long as it fools, so its distance, not the round's
     epsilon, is what counts.
 
     Args:
         attack: how to attack at one epsilon.
         victim: what is attacked.
-        images: B pictures.
+        images: B images.
         norm: how distance is measured.
-        draws: must be fixed: with fresh ones no picture fools once and for all.
+        draws: must be fixed: with fresh ones no image fools once and for all.
         start: first epsilon.
         rounds: attacks on each image.
         seed: of the attack's starting points.
@@ -91,7 +91,7 @@ def least_perturbation(
 def _pulled_back(
     victim: Victim, images: Images, pixels: Tensor, fooled: Tensor, draws: FixedDraws
 ) -> Tensor:
-    """Return pictures on the way to the clean ones that still fool, (B, C, H, W)."""
+    """Return images on the way to the clean ones that still fool, (B, C, H, W)."""
     nearer = pixels
     rows = (fooled & (pixels != images.pixels).flatten(1).any(dim=1)).nonzero().squeeze(1)
     if len(rows) == 0:

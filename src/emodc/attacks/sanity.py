@@ -54,8 +54,8 @@ def check_attack(
     Args:
         attack: the white-box attack that the robust accuracy is reported for.
         victim: what is attacked.
-        images: B pictures; some tens are enough.
-        eps: the greatest distance from the clean picture.
+        images: B images; some tens are enough.
+        eps: the greatest distance from the clean image.
         norm: how distance is measured.
         draws: the draws behind the victim's answers.
         queries: of the black-box attack.
@@ -85,7 +85,7 @@ def check_attack(
 
 
 def unbounded_attack_wins(robust: Tensor) -> Finding:
-    """Check that no image stands up to an attack that may show any picture at all.
+    """Check that no image stands up to an attack that may show any image at all.
 
     Args:
         robust: (B,) whether, or in what share of evaluations, each image was still answered
@@ -121,7 +121,7 @@ def gradients_are_usable(victim: Victim, images: Images, draws: Draws, seed: int
 
     Args:
         victim: what is attacked.
-        images: B pictures.
+        images: B images.
         draws: the draws behind its answers.
         seed: of the points where it is tested.
     """
@@ -148,7 +148,7 @@ def gradients_point_uphill(
 
     Args:
         victim: what is attacked.
-        images: B pictures.
+        images: B images.
         draws: the draws behind its answers; the step is judged under the same ones.
         seed: of the points where it is tested.
         length: of the step to either side, root mean square over the pixels.

@@ -1,4 +1,4 @@
-"""The search for a picture that fools the victim: what it may ask, and the best so far."""
+"""The search for an image that fools the victim: what it may ask, and the best so far."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +38,7 @@ class FixedDraws:
 
 @dataclass(frozen=True)
 class FreshDraws:
-    """The deployed rule takes new draws for every picture it is shown.
+    """The deployed rule takes new draws for every image it is shown.
 
     The attacker averages over draws of its own (expectation over transformation; Athalye et al.,
     ICML 2018); the defender's are others.
@@ -79,7 +79,7 @@ class Found:
     """The outcome of an attack.
 
     Attributes:
-        pixels: (B, C, H, W) in [0, 1], the strongest picture found for each image.
+        pixels: (B, C, H, W) in [0, 1], the strongest image found for each image.
         margin: (B,) float64, by how much the best wrong class leads on it, under the draws that
             the attacker tried: with fixed draws, positive exactly if what it asked is fooled.
     """
@@ -94,7 +94,7 @@ class Found:
 
 
 class Attack(Protocol):
-    """A way to look for pictures that fool a victim."""
+    """A way to look for images that fool a victim."""
 
     def __call__(
         self,
@@ -117,14 +117,14 @@ class Hunt:
 
     Args:
         victim: what is asked.
-        images: the pictures under attack.
+        images: the images under attack.
         draws: the draws behind the victim's answers.
         stop_when_fooled: False keeps raising the margin of images that are fooled already, for
-            pictures that are to fool another victim.
+            images that are to fool another victim.
 
     Attributes:
         images: as given.
-        strongest: (B, C, H, W), the picture of the greatest margin so far; first the clean one.
+        strongest: (B, C, H, W), the image of the greatest margin so far; first the clean one.
         margin: (B,) float64, its margin.
         queries: how often the victim was asked, for each image that was not finished.
     """
@@ -147,10 +147,10 @@ class Hunt:
     def climb(
         self, pixels: Tensor, loss: LossName, targets: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Ask for the loss at these pictures and its gradient, and remember the strongest.
+        """Ask for the loss at these images and its gradient, and remember the strongest.
 
         Args:
-            pixels: (B, C, H, W), allowed pictures.
+            pixels: (B, C, H, W), allowed images.
             loss: what is raised.
             targets: see `attack_loss`.
 
@@ -179,10 +179,10 @@ class Hunt:
 
     @torch.no_grad()
     def try_out(self, pixels: Tensor) -> Tensor:
-        """Ask for the margins of these pictures, and remember the strongest.
+        """Ask for the margins of these images, and remember the strongest.
 
         Args:
-            pixels: (B, C, H, W), allowed pictures.
+            pixels: (B, C, H, W), allowed images.
 
         Returns:
             (B,) float64, averaged over the attacker's draws; those known for finished images.
@@ -216,7 +216,7 @@ class Hunt:
             certain = mean > 0
         elif self._stops and len(margins) >= _FEW_BANKS:
             certain = mean > _SURE * margins.std(dim=0)
-        # The picture that settles it replaces one of a greater margin that may have been luck.
+        # The image that settles it replaces one of a greater margin that may have been luck.
         taken = certain | (mean > self.margin[rows])
         self._finished[rows] = certain
         self.margin = self.margin.index_copy(0, rows[taken], mean[taken])
@@ -224,14 +224,14 @@ class Hunt:
 
 
 def loss_gradient(value: Tensor, pixels: Tensor) -> Tensor:
-    """Return the gradient of losses (B,) with respect to the pictures (B, C, H, W).
+    """Return the gradient of losses (B,) with respect to the images (B, C, H, W).
 
     Raises:
         ValueError: there is none.
     """
     if not value.requires_grad:
         raise ValueError(
-            "the victim's logits have no gradient: attack it with square, or with pictures "
+            "the victim's logits have no gradient: attack it with square, or with images "
             "found on another victim"
         )
     (gradient,) = torch.autograd.grad(value.sum(), pixels, allow_unused=True)

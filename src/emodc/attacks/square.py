@@ -23,7 +23,7 @@ _MOST_QUERIES = 2**24
 
 # The share of pixels in a square halves after these numbers of 10,000 queries (section 4.1).
 _HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
-_TILES = 5  # along a side, in the first picture of the L2 attack
+_TILES = 5  # along a side, in the first image of the L2 attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,31 +60,31 @@ class Square:
     ) -> Found:
         """Attack every image.
 
-        When the victim's draws are fresh, the picture to be improved on is asked about again
+        When the victim's draws are fresh, the image to be improved on is asked about again
         before each comparison: a margin that luck made great would never be beaten.
 
         Args:
             victim: what is attacked; needs no gradient.
-            images: B pictures.
-            eps: the greatest distance from the clean picture, one for all or (B,).
+            images: B images.
+            eps: the greatest distance from the clean image, one for all or (B,).
             norm: how distance is measured.
             draws: the draws behind the victim's answers.
             seed: of the squares.
         """
         ball = ball_around(images, eps, norm)
         hunt = Hunt(victim, images, draws, self.stop_when_fooled)
-        first, change = (_stripes, _recolour) if norm == "linf" else (_tiles, _move_mass)
+        first, change = (_stripes, _recolor) if norm == "linf" else (_tiles, _move_mass)
 
         def rngs(query: int) -> list[np.random.Generator]:
             counters = [int(i) * _MOST_QUERIES + query for i in images.index]
             return [counter_rng(seed, _STREAM, counter) for counter in counters]
 
-        def pictures(changes: list[NDArray[np.float64]]) -> Tensor:
-            return ball.project(ball.centre + torch.from_numpy(np.stack(changes)).to(ball.centre))
+        def changed(changes: list[NDArray[np.float64]]) -> Tensor:
+            return ball.project(ball.center + torch.from_numpy(np.stack(changes)).to(ball.center))
 
         sizes = ball.eps.tolist()
         shape = tuple(images.pixels.shape[1:])
-        x = pictures([first(shape, eps, rng) for eps, rng in zip(sizes, rngs(0), strict=True)])
+        x = changed([first(shape, eps, rng) for eps, rng in zip(sizes, rngs(0), strict=True)])
         reached = hunt.try_out(x)
         for query in range(1, self.queries):
             if not bool(hunt.open.any()):
@@ -92,9 +92,9 @@ class Square:
             if isinstance(draws, FreshDraws):
                 reached = hunt.try_out(x)
             side = _side(self._share_at(query), shape)
-            at = (x - ball.centre).double().cpu().numpy()
+            at = (x - ball.center).double().cpu().numpy()
             each = zip(at, sizes, rngs(query), strict=True)
-            candidate = pictures([change(delta, eps, side, rng) for delta, eps, rng in each])
+            candidate = changed([change(delta, eps, side, rng) for delta, eps, rng in each])
             margins = hunt.try_out(candidate)
             better = margins > reached
             x = torch.where(better.view(-1, 1, 1, 1), candidate, x)
@@ -107,7 +107,7 @@ class Square:
 
 
 def _side(share: float, shape: tuple[int, ...]) -> int:
-    """Return the side of squares that cover a share of the picture."""
+    """Return the side of squares that cover a share of the image."""
     return min(max(round(math.sqrt(share * shape[1] * shape[2])), 1), *shape[1:])
 
 
@@ -120,7 +120,7 @@ def _stripes(shape: tuple[int, ...], eps: float, rng: np.random.Generator) -> ND
     return np.broadcast_to(signs, shape).copy()
 
 
-def _recolour(
+def _recolor(
     delta: NDArray[np.float64], eps: float, side: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return the perturbation with one square set to +-eps, a sign for each channel."""

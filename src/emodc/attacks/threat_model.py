@@ -1,7 +1,7 @@
-"""The threat model: which pictures an attacker may show instead of the clean one.
+"""The threat model: which images an attacker may show instead of the clean one.
 
 Distances are in units of the full range of a pixel, so 1/255 is one gray level. Pixels are real
-numbers: that a picture file rounds them is left out, which can only help the attacker.
+numbers: that an image file rounds them is left out, which can only help the attacker.
 """
 
 import math
@@ -19,12 +19,12 @@ NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 @dataclass(frozen=True)
 class Images:
-    """The pictures under attack.
+    """The images under attack.
 
     Attributes:
         pixels: (B, C, H, W) in [0, 1], as the victim takes them.
         labels: (B,) int64, true classes.
-        index: (B,) int64, the images' numbers in their data set: what is random in the attack
+        index: (B,) int64, the images' numbers in their dataset: what is random in the attack
             on an image depends on its number, not on the images beside it.
 
     Raises:
@@ -38,8 +38,8 @@ class Images:
     def __post_init__(self) -> None:
         if not len(self.pixels) == len(self.labels) == len(self.index):
             raise ValueError(
-                f"{len(self.pixels)} pictures, {len(self.labels)} labels and {len(self.index)} "
-                "numbers: give one of each for every picture"
+                f"{len(self.pixels)} images, {len(self.labels)} labels and {len(self.index)} "
+                "numbers: give one of each for every image"
             )
         if not bool(((self.pixels >= 0) & (self.pixels <= 1)).all()):
             raise ValueError("pixels under attack must be within [0, 1]: divide by the full range")
@@ -53,34 +53,34 @@ class Images:
 
 @dataclass(frozen=True)
 class Ball:
-    """The pictures within a distance of the clean ones, and within [0, 1].
+    """The images within a distance of the clean ones, and within [0, 1].
 
     Attributes:
-        centre: (B, C, H, W) in [0, 1], the clean pictures.
-        eps: (B,) float64, the greatest distance for each picture.
+        center: (B, C, H, W) in [0, 1], the clean images.
+        eps: (B,) float64, the greatest distance for each image.
         norm: how distance is measured.
     """
 
-    centre: Tensor
+    center: Tensor
     eps: Tensor
     norm: Norm
 
     def project(self, pixels: Tensor) -> Tensor:
-        """Return allowed pictures next to these, (B, C, H, W).
+        """Return allowed images next to these, (B, C, H, W).
 
         The ball is shrunk by the rounding of pixels, so that no result is outside it.
         """
-        elements = self.centre[0].numel()
-        rounding = torch.finfo(self.centre.dtype).eps
+        elements = self.center[0].numel()
+        rounding = torch.finfo(self.center.dtype).eps
         if self.norm == "linf":
             radius = self._per_image((self.eps - rounding).clamp_min(0))
-            moved = torch.minimum(torch.maximum(pixels, self.centre - radius), self.centre + radius)
+            moved = torch.minimum(torch.maximum(pixels, self.center - radius), self.center + radius)
         else:
             radius = (self.eps - rounding * math.sqrt(elements)).clamp_min(0)
-            change = pixels - self.centre
+            change = pixels - self.center
             length = distances(change, "l2").clamp_min(torch.finfo(torch.float64).tiny)
-            moved = self.centre + change * self._per_image((radius / length).clamp_max(1))
-        # The clean picture is within [0, 1] too, so this only brings the result nearer to it.
+            moved = self.center + change * self._per_image((radius / length).clamp_max(1))
+        # The clean image is within [0, 1] too, so this only brings the result nearer to it.
         return moved.clamp(0, 1)
 
     def ascent(self, gradient: Tensor) -> Tensor:
@@ -91,29 +91,29 @@ class Ball:
         return (gradient.double() / length.view(-1, 1, 1, 1)).to(gradient.dtype)
 
     def random_points(self, seed: int, stream: int, counters: list[int]) -> Tensor:
-        """Return a random allowed picture for each image, (B, C, H, W).
+        """Return a random allowed image for each image, (B, C, H, W).
 
         Args:
             seed: of :func:`emodc.method.schedule.counter_rng`.
             stream: as there.
             counters: B numbers, as there.
         """
-        shape = self.centre.shape[1:]
+        shape = self.center.shape[1:]
         rngs = [counter_rng(seed, stream, counter) for counter in counters]
         if self.norm == "linf":
             rows = [torch.from_numpy(rng.uniform(-1, 1, shape)) for rng in rngs]
         else:
             rows = [torch.from_numpy(rng.standard_normal(shape)) for rng in rngs]
             rows = [row / row.norm() for row in rows]
-        change = torch.stack(rows).to(self.centre)
-        return self.project(self.centre + change * self.step(self.eps))
+        change = torch.stack(rows).to(self.center)
+        return self.project(self.center + change * self.step(self.eps))
 
     def step(self, size: Tensor) -> Tensor:
-        """Return lengths (B,) as factors (B, 1, 1, 1) of the pictures' dtype."""
+        """Return lengths (B,) as factors (B, 1, 1, 1) of the images' dtype."""
         return self._per_image(size)
 
     def _per_image(self, values: Tensor) -> Tensor:
-        return values.view(-1, 1, 1, 1).to(self.centre)
+        return values.view(-1, 1, 1, 1).to(self.center)
 
 
 def distances(change: Tensor, norm: Norm) -> Tensor:
@@ -123,5 +123,5 @@ def distances(change: Tensor, norm: Norm) -> Tensor:
 
 
 def full_range(pixels: Tensor, norm: Norm) -> float:
-    """Return the eps at which every picture of this shape (B, C, H, W) is allowed."""
+    """Return the eps at which every image of this shape (B, C, H, W) is allowed."""
     return 1.0 if norm == "linf" else math.sqrt(pixels[0].numel())

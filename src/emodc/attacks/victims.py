@@ -60,7 +60,7 @@ def network_victim(network: Callable[[Tensor], Tensor], batch: int = 64) -> Vict
 def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Victim:
     """Return a diffusion classifier as a victim.
 
-    Its pixels are those that the codec standardises, so x0 is a differentiable function of them.
+    Its pixels are those that the codec standardizes, so x0 is a differentiable function of them.
     The logits order the classes as :func:`emodc.method.errors.posterior` does; its power, which
     changes no order, is left out because its gradient is infinite at the leading class.
 

@@ -1,6 +1,6 @@
 """The one interface between the method and a network.
 
-A `Backbone` predicts noise, as the method asks. A `Classifier` answers directly: the rivals that
+A `Backbone` predicts noise, as the method asks. A `Classifier` answers directly: the baselines that
 the method is compared with are trained, saved and evaluated by the same code.
 """
 
@@ -109,9 +109,9 @@ class Classifier(Network):
     """A network that tells the classes apart directly, without prompts.
 
     Attributes:
-        sees_noise: whether it is shown noised pictures and their noise level, one for each draw,
-            or the clean picture, whatever the draw.
-        differentiable: whether gradients reach the picture.
+        sees_noise: whether it is shown noised images and their noise level, one for each draw,
+            or the clean image, whatever the draw.
+        differentiable: whether gradients reach the image.
     """
 
     shares_trunk = True
@@ -144,5 +144,5 @@ def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
 def packed(
     tensors: Mapping[str, Tensor], dtype: torch.dtype, metadata: dict[str, str] | None = None
 ) -> bytes:
-    """Serialise tensors in one dtype as safetensors, whatever their memory layout."""
+    """Serialize tensors in one dtype as safetensors, whatever their memory layout."""
     return save({k: v.to(dtype).contiguous().cpu() for k, v in tensors.items()}, metadata)

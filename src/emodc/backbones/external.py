@@ -91,16 +91,16 @@ class ExternalClassifier(Classifier):
         """
         try:
             outputs = self.outputs(x0)
-        except Exception as error:  # whatever foreign code finds wrong with the picture
+        except Exception as error:  # whatever foreign code finds wrong with the image
             shape = "x".join(map(str, x0.shape[1:]))
             raise ValueError(
-                f"{self._config.path} cannot be shown pictures of {shape} (channels x height x "
+                f"{self._config.path} cannot be shown images of {shape} (channels x height x "
                 f"width): {one_line(error)}; change codec.size, codec.mean or codec.std"
             ) from error
         if outputs.ndim != 2 or len(outputs) != len(x0):
             raise ValueError(
-                f"{self._config.path} answers {tuple(outputs.shape)} to {len(x0)} pictures; it "
-                "must be a number for each picture and label"
+                f"{self._config.path} answers {tuple(outputs.shape)} to {len(x0)} images; it "
+                "must be a number for each image and label"
             )
         columns = match_labels(self._config, outputs.shape[1], self._names)
         logs = outputs.float()

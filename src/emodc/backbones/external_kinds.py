@@ -33,9 +33,9 @@ class TransformersConfig(External):
 
         Raises:
             ValueError: there is no such checkpoint, or it is not for image classification.
-            ImportError: the extra `rivals` is not installed.
+            ImportError: the extra `baselines` is not installed.
         """
-        with importing("rivals", "a transformers checkpoint"):
+        with importing("baselines", "a transformers checkpoint"):
             from transformers import AutoConfig, AutoModelForImageClassification
         try:
             config = AutoConfig.from_pretrained(self.path, revision=self.revision)
@@ -91,7 +91,7 @@ class OnnxConfig(External):
 
 
 class _OnnxClassifier(ExternalClassifier):
-    """An ONNX session; its input may have a fixed number of pictures."""
+    """An ONNX session; its input may have a fixed number of images."""
 
     differentiable = False
 
@@ -101,13 +101,13 @@ class _OnnxClassifier(ExternalClassifier):
         self.base = {"path": config.path, "revision": "", "sha256": sha256}
 
     def outputs(self, x0: Tensor) -> Tensor:
-        """Return the first output, for as many pictures at a time as the file takes."""
+        """Return the first output, for as many images at a time as the file takes."""
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise ValueError(f"it has {len(inputs)} inputs, not one")
         rows = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else len(x0)
         if len(x0) % rows:
-            raise ValueError(f"it takes {rows} pictures at a time")
+            raise ValueError(f"it takes {rows} images at a time")
         parts = [
             self._session.run(None, {inputs[0].name: part.detach().cpu().numpy()})[0]
             for part in torch.split(x0, rows)

@@ -1,6 +1,6 @@
-"""FaceUNet's trunk with a linear head: the rival that shares everything with it but diffusion.
+"""FaceUNet's trunk with a linear head: the baseline that shares everything with it but diffusion.
 
-The trunk is shown the clean picture at the least noise level, or, as the control that isolates
+The trunk is shown the clean image at the least noise level, or, as the control that isolates
 diffusion, the very draws (t, eps) that a diffusion classifier is shown.
 """
 
@@ -26,7 +26,7 @@ class FaceClassifierConfig(TrunkSizes):
         widths: channels at full, half and quarter resolution; multiples of 8.
         depths: residual blocks at each.
         embedding: width of the noise-level network and of the head's input.
-        sees_noise: whether it is shown noised pictures and their noise level.
+        sees_noise: whether it is shown noised images and their noise level.
 
     Raises:
         ValueError: a size is not positive, or a width is not a multiple of 8.

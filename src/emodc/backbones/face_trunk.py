@@ -1,6 +1,6 @@
-"""The trunk of FaceUNet: what it sees of a noised picture before any prompt has a say.
+"""The trunk of FaceUNet: what it sees of a noised image before any prompt has a say.
 
-Shapes below: B images, E the embedding width, (h, w) the size of the picture after the stem has
+Shapes below: B images, E the embedding width, (h, w) the size of the image after the stem has
 folded its pixels into channels.
 """
 
@@ -14,7 +14,7 @@ from emodc.backbones.base import Network
 from emodc.method.schedule import Schedule
 
 GROUPS = 8
-"""Of group normalisation; every width is a multiple of it."""
+"""Of group normalization; every width is a multiple of it."""
 
 _FREQUENCIES = 32
 
@@ -45,7 +45,7 @@ class TrunkSizes:
 
 
 class Seen(NamedTuple):
-    """What the trunk makes of noised pictures.
+    """What the trunk makes of noised images.
 
     Attributes:
         full: (B, width0, h, w) features.
@@ -112,7 +112,7 @@ class FaceTrunk(Network):
         self.context = nn.Linear(width2 + embedding, embedding)
 
     def look(self, xt: Tensor, sigma: Tensor) -> Seen:
-        """Look at noised pictures (B, 1, H, W) of noise levels (B,)."""
+        """Look at noised images (B, 1, H, W) of noise levels (B,)."""
         level = self.noise_level(_fourier(sigma.log()))  # (B, E)
 
         h = F.pixel_unshuffle(xt, self.patch)  # (B, patch^2, h, w)

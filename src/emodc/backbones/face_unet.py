@@ -1,11 +1,11 @@
 """FaceUNet: a small U-Net that answers for all prompts at the price of little more than one.
 
-The trunk sees the noised picture and its noise level and runs once. The prompt enters late: it
-meets a globally pooled summary of the picture in a small network whose output scales and
+The trunk sees the noised image and its noise level and runs once. The prompt enters late: it
+meets a globally pooled summary of the image in a small network whose output scales and
 shifts the trunk's last features (FiLM; Perez et al., AAAI 2018), which a convolution turns
 into one prediction per prompt.
 
-Shapes below: B images, P prompts, E the embedding width, (h, w) the size of the picture after
+Shapes below: B images, P prompts, E the embedding width, (h, w) the size of the image after
 the stem has folded its pixels into channels.
 """
 
@@ -30,7 +30,7 @@ class FaceUNetConfig(TrunkSizes):
     Attributes:
         patch: side of the squares of pixels that the stem folds into channels; the size of
             x0 must be a multiple of 4 * patch.
-        widths: channels at full, half and quarter resolution of the folded picture, and of
+        widths: channels at full, half and quarter resolution of the folded image, and of
             the features that the prompts modulate; multiples of 8.
         depths: residual blocks at full, half and quarter resolution.
         embedding: E, width of the noise-level and prompt networks.

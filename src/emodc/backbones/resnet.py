@@ -1,9 +1,9 @@
-"""A residual network (He et al., CVPR 2016) as a rival: the architecture everybody compares with.
+"""A residual network (He et al., CVPR 2016): the baseline that everybody compares with.
 
 It is transformers' ResNet with two changes. Its first convolution keeps half the resolution, as
 FaceUNet's stem does, where the original for 224-pixel photographs keeps a quarter. And group
-normalisation (Wu & He, ECCV 2018) stands for batch normalisation: averaged weights have no batch
-statistics of their own, and an answer must not depend on the pictures beside it.
+normalization (Wu & He, ECCV 2018) stands for batch normalization: averaged weights have no batch
+statistics of their own, and an answer must not depend on the images beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class ResNetConfig:
             schedule: of no importance.
 
         Raises:
-            ImportError: the extra `rivals` is not installed.
+            ImportError: the extra `baselines` is not installed.
         """
         return ResNet(self, len(texts) - 2)
 
@@ -77,7 +77,7 @@ class ResNetConfig:
 
 
 class ResNet(Classifier):
-    """A residual classifier of gray pictures; see :class:`emodc.backbones.base.Classifier`.
+    """A residual classifier of gray images; see :class:`emodc.backbones.base.Classifier`.
 
     Args:
         config: sizes.
@@ -86,7 +86,7 @@ class ResNet(Classifier):
 
     def __init__(self, config: ResNetConfig, num_classes: int) -> None:
         super().__init__()
-        with importing("rivals", "a ResNet"):
+        with importing("baselines", "a ResNet"):
             from transformers import ResNetConfig as Described
             from transformers import ResNetForImageClassification
         described = Described(
@@ -101,7 +101,7 @@ class ResNet(Classifier):
         stem = network.resnet.embedder
         stem.embedder.convolution = nn.Conv2d(1, config.widths[0], 3, 2, padding=1, bias=False)
         stem.pooler = nn.Identity()
-        _normalise_groups(network)
+        _normalize_groups(network)
         self.network = network
 
     def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -121,10 +121,10 @@ class ResNet(Classifier):
         ]
 
 
-def _normalise_groups(module: Any) -> None:
-    """Put group normalisation in the place of all batch normalisation."""
+def _normalize_groups(module: Any) -> None:
+    """Put group normalization in the place of all batch normalization."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, nn.GroupNorm(_GROUPS, child.num_features))
         else:
-            _normalise_groups(child)
+            _normalize_groups(child)

@@ -71,11 +71,12 @@ def calibrate(
 
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
-        date, whether noise is accounted for, and figures on the half that fitted nothing. A rival
-        that sees noise only learns to account for it; its temperature was fitted in training.
+        date, whether noise is accounted for, and figures on the half that fitted nothing. A
+        baseline that sees noise only learns to account for it; its temperature was fitted in
+        training.
 
     Raises:
-        ValueError: the model is a rival that sees no noise, the data set has other classes than
+        ValueError: the model is a baseline that sees no noise, the dataset has other classes than
             the model, or fewer than 50 readable images; ``folder`` holds other errors.
         OSError: ``folder`` cannot be written.
     """
@@ -86,7 +87,7 @@ def calibrate(
         )
     if data.label_set.classes != model.label_set.classes:
         raise ValueError(
-            f"the model tells {', '.join(model.label_set.classes)} apart, the data set has "
+            f"the model tells {', '.join(model.label_set.classes)} apart, the dataset has "
             f"{', '.join(data.label_set.classes)}; calibrate on data with the model's classes"
         )
     if limit is not None:

@@ -1,9 +1,9 @@
-"""Whether a model should account for the noise that pictures carry, told on validation data.
+"""Whether a model should account for the noise that images carry, told on validation data.
 
 Accounting for noise (`emodc.method.noise_level`, `emodc.method.errors`) should help on noisy
-pictures and cost nothing on clean ones. Whether it does is measured on pictures with Gaussian noise
-added, and it is kept only if it does. The same pictures tell how much their errors must count for
-the temperature of clean pictures to suit them.
+images and cost nothing on clean ones. Whether it does is measured on images with Gaussian noise
+added, and it is kept only if it does. The same images tell how much their errors must count for
+the temperature of clean images to suit them.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ NOISE = "gaussian_noise"
 
 _SEVERITIES = (1, 3, 5)
 _IMAGES, _STEPS = 500, 20  # of each trial
-_CLEAN = 0.99  # share of clean pictures that count as clean
-_COST = 0.005  # accuracy on clean pictures that accounting for noise may cost
+_CLEAN = 0.99  # share of clean images that count as clean
+_COST = 0.005  # accuracy on clean images that accounting for noise may cost
 _GAINS = (0.0, *(2 ** (i / 8) for i in range(-16, 65)))  # 1/4 to 256
 
 
@@ -49,7 +49,7 @@ def account_for_noise(
     progress: Progress = lambda done, total: None,
     world: World = ALONE,
 ) -> tuple[Model, dict[str, Any]]:
-    """Fit how clean pictures look, and let the model account for noise where that helps it.
+    """Fit how clean images look, and let the model account for noise where that helps it.
 
     Args:
         model: what to decide on; its weights stay as they are.
@@ -78,19 +78,19 @@ def account_for_noise(
     chosen = data.subset(stratified_subset(data.labels, min(_IMAGES, len(data)), seed))
     trials, measured = [], []
     for severity in (0, *_SEVERITIES):
-        pictures = _noisy(chosen, severity, seed) if severity else chosen
+        images = _noisy(chosen, severity, seed) if severity else chosen
         right = {}
         for name, candidate in (("plain", plain), ("noise_aware", aware)):
             scores = score_images(
                 candidate,
-                pictures,
+                images,
                 score_errors(candidate, steps=_STEPS, seed=seed),
                 {"steps": _STEPS, "seed": seed},
                 folder=None if folder is None else folder / f"noise-{severity}-{name}",
                 progress=progress,
                 world=world,
             )
-            labels = torch.from_numpy(pictures.labels)[scores.index]
+            labels = torch.from_numpy(images.labels)[scores.index]
             right[name] = _accuracy(candidate, scores.values["errors"], labels)
         measured.append((scores, labels))  # of the model that accounts for noise
         trials.append({"severity": severity, "images": len(labels), **right})
@@ -107,7 +107,7 @@ def account_for_noise(
 
 
 def _losses(clean: tuple[Scores, Tensor], *noisy: tuple[Scores, Tensor]) -> dict[float, float]:
-    """Return by gain the loss on noisy pictures under the posterior that clean ones fit."""
+    """Return by gain the loss on noisy images under the posterior that clean ones fit."""
     scale, power = fit_posterior(_means([clean]), clean[1])
     means, labels = _means(noisy), torch.cat([labels for _, labels in noisy])
     gaps = means - means.min(dim=1, keepdim=True).values
@@ -123,7 +123,7 @@ def _means(trials: Sequence[tuple[Scores, Tensor]]) -> Tensor:
 
 
 def _noise_floor(model: Model, data: FaceData) -> NoiseFloor:
-    """Return the typical detail of clean pictures, and the most that counts as clean."""
+    """Return the typical detail of clean images, and the most that counts as clean."""
     # Images that cannot be read are skipped, and named, when they are scored.
     details = [diagonal_detail(model.settings.codec.encode([each])) for each in data.readable()]
     if not details:

@@ -30,7 +30,7 @@ GAP_BINS = 25
 def fit_scale(errors: Tensor, labels: Tensor) -> float:
     """Return the inverse temperature that makes the posterior most likely on these images.
 
-    It minimises the mean of ``-log softmax_y(-scale * d)``, the temperature scaling of Guo et
+    It minimizes the mean of ``-log softmax_y(-scale * d)``, the temperature scaling of Guo et
     al. (ICML 2017, section 4.2) for the diffusion classifier. That is convex in the scale, and
     its slope ``mean(d_y) - mean(E_p d)`` only rises, so bisection finds the minimum.
 
@@ -95,7 +95,7 @@ def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
 def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
     """Return weights of the draws that make the posterior most likely on unseen images.
 
-    Timesteps differ in how much they tell. The weights minimise the cross-entropy of
+    Timesteps differ in how much they tell. The weights minimize the cross-entropy of
     ``softmax(-scale * mean_s w_s d_s)`` plus a penalty on ``log w``, which shrinks them towards
     equal ones; how much is chosen by cross-validation, which may also leave them equal.
 
@@ -132,11 +132,11 @@ def _fit(d: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
     """Return (S,) weights for the errors d (N, K, S) float64 at one strength of the penalty."""
     start = math.log(fit_scale(d, labels))
     parameters = torch.zeros(d.shape[2] + 1, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([parameters], max_iter=60, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([parameters], max_iter=60, line_search_fn="strong_wolfe")
     steps = d.shape[2]
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         log_w, log_scale = parameters[:-1], parameters[-1] + start
         w = torch.softmax(log_w, dim=0)  # of sum 1
         loss = F.cross_entropy(-log_scale.exp() * (d @ w), labels)
@@ -144,7 +144,7 @@ def _fit(d: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
         torch.autograd.backward(loss)
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return torch.softmax(parameters.detach()[:-1], dim=0) * steps
 
 

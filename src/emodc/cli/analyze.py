@@ -21,7 +21,7 @@ def analyze(
         ),
     ],
     data: Annotated[
-        str, typer.Option(metavar="NAME:PATH", help="The data set: face crops, as they come.")
+        str, typer.Option(metavar="NAME:PATH", help="The dataset: face crops, as they come.")
     ],
     output: Annotated[
         Path, typer.Option(help="Folder for figures; an analysis interrupted there goes on.")
@@ -83,7 +83,7 @@ def analyze(
 
 
 def sample(
-    output: Annotated[Path, typer.Option(metavar="FILE.png", help="The picture to write.")],
+    output: Annotated[Path, typer.Option(metavar="FILE.png", help="The image to write.")],
     model: ModelName = "face48",
     classes: Annotated[
         list[str] | None,
@@ -123,7 +123,7 @@ def sample(
             progress=advance,
         )
     write_atomically(output, page)
-    note(f"the picture is {output}")
+    note(f"the image is {output}")
 
 
 def _told(cost: "Cost") -> str:

@@ -89,7 +89,7 @@ def _root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Recognise facial expressions with a conditional diffusion model as the classifier."""
-    # Pillow warns of large pictures and odd metadata; `emodc.faces.reading` decides what is
+    """Recognize facial expressions with a conditional diffusion model as the classifier."""
+    # Pillow warns of large images and odd metadata; `emodc.faces.reading` decides what is
     # refused.
     warnings.filterwarnings("ignore", module=r"PIL\.")

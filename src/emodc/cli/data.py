@@ -12,27 +12,25 @@ data_app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="List, check and prepare data sets.",
+    help="List, check and prepare datasets.",
 )
 
-_Spec = Annotated[
-    str, typer.Argument(metavar="NAME:PATH", help="The data set; see emodc data list")
-]
-_NAMED = 30  # unreadable pictures in a table
+_Spec = Annotated[str, typer.Argument(metavar="NAME:PATH", help="The dataset; see emodc data list")]
+_NAMED = 30  # unreadable images in a table
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @data_app.command("list")
 def list_data(as_json: _Json = False) -> None:
-    """List the data sets that --data takes."""
+    """List the datasets that --data takes."""
     from rich.table import Table
     from rich.text import Text
 
-    from emodc.data.registry import REGISTRY, data_set_names
+    from emodc.data.registry import REGISTRY, dataset_names
 
     table = Table("--data", "classes", "what the path is")
     rows: list[dict[str, str | int | None]] = []
-    for name in data_set_names():
+    for name in dataset_names():
         entry = REGISTRY[name]
         classes = None if entry.label_set is None else len(entry.label_set)
         rows.append(
@@ -57,14 +55,14 @@ def check(
         bool, typer.Option("--official", help="Counts must be the published ones.")
     ] = False,
     contact_sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG with pictures of every class and split.")
+        Path | None, typer.Option(help="Write a PNG with images of every class and split.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another one shows other pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one shows other images.")] = 0,
     as_json: _Json = False,
 ) -> None:
-    """Decode every picture of a data set and tell what is wrong with it.
+    """Decode every image of a dataset and tell what is wrong with it.
 
-    Exit codes: 0 nothing is off; 1 something is; 2 there is no such data set.
+    Exit codes: 0 nothing is off; 1 something is; 2 there is no such dataset.
     """
     from emodc.data.check import check as run
     from emodc.data.check import refusal
@@ -79,7 +77,7 @@ def check(
     else:
         if contact_sheet is not None:
             draw(release, seed).save(contact_sheet, format="PNG")
-        with progress("pictures") as advance:
+        with progress("images") as advance:
             report = run(release, official=official, progress=advance)
     if as_json:
         print_json(report)
@@ -105,22 +103,22 @@ def prepare(
     ] = 0.0,
     detect: Annotated[
         bool,
-        typer.Option("--detect/--no-detect", help="Find and align faces, or resize pictures."),
+        typer.Option("--detect/--no-detect", help="Find and align faces, or resize images."),
     ] = True,
     splits: Annotated[
         str | None, typer.Option(help="Which to write, such as train,validation. [default: all]")
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Find, align and crop the face of every labelled picture, once, into a folder.
+    """Find, align and crop the face of every labeled image, once, into a folder.
 
-    Exit codes: 0 done; 1 some pictures failed (failures.csv names them); 2 nothing could be done.
+    Exit codes: 0 done; 1 some images failed (failures.csv names them); 2 nothing could be done.
     """
     from emodc.data.prepare import prepare as run
     from emodc.data.registry import open_release
 
     release = open_release(data)
-    with progress("pictures") as advance:
+    with progress("images") as advance:
         manifest = run(
             release,
             output,
@@ -137,8 +135,8 @@ def prepare(
         f"emodc: {written:,} crops in {output}; give --data csv:{output / 'data.csv'}", err=True
     )
     if failed:
-        pictures, them = ("1 picture", "it") if failed == 1 else (f"{failed:,} pictures", "them")
-        complain(f"{pictures} failed; {output / 'failures.csv'} names {them}")
+        images, them = ("1 image", "it") if failed == 1 else (f"{failed:,} images", "them")
+        complain(f"{images} failed; {output / 'failures.csv'} names {them}")
         raise typer.Exit(1)
 
 
@@ -149,20 +147,20 @@ def _check_table(report: Mapping[str, Any]) -> Any:
     from rich.text import Text
 
     splits = {name: row for name, row in report["splits"].items() if row["total"]}
-    counts = Table("class", title=f"{report['data']}: pictures (published)", title_justify="left")
+    counts = Table("class", title=f"{report['data']}: images (published)", title_justify="left")
     for name, row in splits.items():
         owners = row["owners_name"]
         counts.add_column(name if owners == name else f"{name} ({owners})", justify="right")
     for label in report["classes"]:
         cells = (_beside(row["classes"][label], row["official"], label) for row in splits.values())
         counts.add_row(Text(label), *cells)
-    counts.add_row("no label", *(f"{row['unlabelled']:,}" for row in splits.values()))
+    counts.add_row("no label", *(f"{row['unlabeled']:,}" for row in splits.values()))
     totals = (_beside(row["total"], row["official"], "total") for row in splits.values())
     counts.add_row("all", *totals, style="bold")
     parts: list[Any] = [counts]
     if sizes := report["sizes"]:
         parts += [_range(sizes, "width"), _range(sizes, "height")]
-        common = (f"{s['width']}x{s['height']} ({s['pictures']:,})" for s in sizes["commonest"])
+        common = (f"{s['width']}x{s['height']} ({s['images']:,})" for s in sizes["commonest"])
         parts.append(f"commonest sizes: {', '.join(common)}")
     found = Table("", "what", "examples", title="findings", title_justify="left")
     for finding in report["findings"]:
@@ -171,7 +169,7 @@ def _check_table(report: Mapping[str, Any]) -> Any:
         found.add_row(Text(finding["severity"], style), Text(finding["message"]), Text(examples))
     parts += [found] if report["findings"] else []
     bad = report["unreadable"]
-    parts += [Text(f"{picture['id']}: {picture['reason']}") for picture in bad[:_NAMED]]
+    parts += [Text(f"{image['id']}: {image['reason']}") for image in bad[:_NAMED]]
     if len(bad) > _NAMED:
         parts.append(f"and {len(bad) - _NAMED:,} more, which --json names")
     parts.append("nothing is off" if report["ok"] else "something is off")

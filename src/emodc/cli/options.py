@@ -7,8 +7,8 @@ import typer
 from typer.core import TyperCommand
 
 EPILOG = (
-    "Exit codes: 0 done; 1 some pictures could not be read (the others are done), or training "
-    "diverged; 2 nothing could be done (wrong arguments, no such model, no readable picture); "
+    "Exit codes: 0 done; 1 some images could not be read (the others are done), or training "
+    "diverged; 2 nothing could be done (wrong arguments, no such model, no readable image); "
     "130 interrupted."
 )
 

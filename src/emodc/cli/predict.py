@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def predict(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Pictures, folders of pictures, glob patterns."),
+        typer.Argument(metavar="PATH", help="Images, folders of images, glob patterns."),
     ],
     model: ModelName = "face48",
     steps: Annotated[
@@ -50,7 +50,7 @@ def predict(
     detect: Annotated[
         bool,
         typer.Option(
-            "--detect/--no-detect", help="Find the faces, or take every picture for a face crop."
+            "--detect/--no-detect", help="Find the faces, or take every image for a face crop."
         ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
@@ -58,16 +58,16 @@ def predict(
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Name the expression of every face in pictures.
+    """Name the expression of every face in images.
 
-    Every face gets a row; a picture without one, or that cannot be read, gets a row that says so.
+    Every face gets a row; an image without one, or that cannot be read, gets a row that says so.
     """
     if as_json and as_csv:
         raise ValueError("give --json or --csv, not both")
-    from emodc.faces.sources import picture_paths
+    from emodc.faces.sources import image_paths
     from emodc.inference.classifier import EmotionClassifier
 
-    files = picture_paths(paths)
+    files = image_paths(paths)
     classifier = EmotionClassifier.from_pretrained(model, device, precision)
     rows: list[Prediction] = []
     stream = classifier.iter_predict(
@@ -75,7 +75,7 @@ def predict(
     )
     keep = csv_writer(classifier.classes_) if as_csv else rows.append
     found: Counter[str] = Counter()
-    with progress("pictures", show=not (as_csv and sys.stdout.isatty())) as advance:
+    with progress("images", show=not (as_csv and sys.stdout.isatty())) as advance:
         for row in stream:
             keep(row)
             found[row.status] += 1
@@ -87,14 +87,14 @@ def predict(
     elif not as_csv and found["unreadable"] < len(files):
         print_rich(prediction_table(rows))
     if found["no_face"]:
-        missing = f"no face found in {found['no_face']} of {len(files)} pictures"
-        note(f"{missing}; for pictures of a face crop, give --no-detect")
+        missing = f"no face found in {found['no_face']} of {len(files)} images"
+        note(f"{missing}; for images of a face crop, give --no-detect")
     if found["unreadable"]:
         raise typer.Exit(2 if found["unreadable"] == len(files) else 1)
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The data set.")],
+    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The dataset.")],
     model: ModelName = "face48",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     steps: Annotated[
@@ -107,13 +107,13 @@ def evaluate(
         bool,
         typer.Option(
             "--detect/--no-detect",
-            help="Find, align and crop the faces first, as predict does, or take whole pictures.",
+            help="Find, align and crop the faces first, as predict does, or take whole images.",
         ),
     ] = False,
     ignore_noise: Annotated[
         bool,
         typer.Option(
-            "--ignore-noise", help="Score plainly: take pictures for clean, whatever they carry."
+            "--ignore-noise", help="Score plainly: take images for clean, whatever they carry."
         ),
     ] = False,
     seed: Seed = 0,
@@ -125,7 +125,7 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Measure a model, or a rival, on a labelled data set."""
+    """Measure a model, or a baseline, on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
     from emodc.inference.classifier import choose_device
@@ -163,7 +163,7 @@ def evaluate(
 
 def calibrate(
     data: Annotated[
-        str, typer.Option(metavar="NAME:PATH", help="The data set; its validation split is used.")
+        str, typer.Option(metavar="NAME:PATH", help="The dataset; its validation split is used.")
     ],
     model: ModelName = "face48",
     output: Annotated[

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def robustness(
     data: Annotated[
-        str, typer.Option(metavar="NAME:PATH", help="The data set: face crops, as they come.")
+        str, typer.Option(metavar="NAME:PATH", help="The dataset: face crops, as they come.")
     ],
     model: Annotated[
         list[str],
         typer.Option(
-            help="A bundled model's name, a folder, a hub id or a rival's YAML file; once for each."
+            help="A bundled model's name, a folder, a hub id or a YAML file; once for each."
         ),
     ] = ["face48"],  # noqa: B006 (typer copies it)
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
@@ -84,7 +84,7 @@ def robustness(
     ] = None,
     transfer_from: Annotated[
         str | None,
-        typer.Option(help="Show the other models pictures that were made on this one, too."),
+        typer.Option(help="Show the other models images that were made on this one, too."),
     ] = None,
     least: Annotated[
         bool, typer.Option("--least", help="Search the least perturbations, linf and l2, too.")
@@ -262,7 +262,7 @@ def _costs(comparison: "Comparison") -> list[str]:
             lines.append(f"{cost.subject}: finished")
             continue
         lines.append(
-            f"{cost.subject}: {cost.cells:,} cells, {cost.pictures:,} pictures, at most "
+            f"{cost.subject}: {cost.cells:,} cells, {cost.images:,} images, at most "
             f"{cost.passes:,} passes of the network, about {duration(cost.seconds)}"
         )
     return lines

@@ -16,7 +16,7 @@ _BASE = "study"
 
 
 def study(
-    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The data set: face crops.")],
+    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The dataset: face crops.")],
     output: Annotated[
         Path | None,
         typer.Option(help="Its folder, where it goes on. [default: runs/study; study-quick]"),
@@ -55,7 +55,7 @@ def study(
     from emodc.experiments.study import Study
     from emodc.experiments.study.output import MARKDOWN, write_study
     from emodc.experiments.study.runs import Splits
-    from emodc.experiments.study.summary import summarise_study
+    from emodc.experiments.study.summary import summarize_study
     from emodc.experiments.study.tables import arm_table
     from emodc.reports.figures import require_matplotlib
     from emodc.support.distributed import join
@@ -98,7 +98,7 @@ def study(
     command = _command(release.name, quick, recipe, changes or [], seeds, steps, limit)
     with progress("") as advance:
         for results in plan.run(advance, note):
-            report = summarise_study(plan, results, command)
+            report = summarize_study(plan, results, command)
             write_study(report, folder)
     if as_json:
         print_json(report)

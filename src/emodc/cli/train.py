@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def train(
     recipe: Annotated[str, typer.Argument(help="Name (see emodc recipes) or .yaml file.")],
     data: Annotated[
-        str | None, typer.Option(metavar="NAME:PATH", help="The data set. [default: the recipe's]")
+        str | None, typer.Option(metavar="NAME:PATH", help="The dataset. [default: the recipe's]")
     ] = None,
     output: Annotated[
         Path | None,

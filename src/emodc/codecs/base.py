@@ -33,7 +33,7 @@ class Codec(Protocol):
         """Turn face crops into x0: `to_pixels`, then `to_x0`.
 
         Args:
-            crops: B pictures, uint8, each (H, W) gray or (H, W, 3) RGB, of any size; see
+            crops: B images, uint8, each (H, W) gray or (H, W, 3) RGB, of any size; see
                 :func:`emodc.faces.detector.whole_image_crop` for how they become square.
             device: where to compute.
 
@@ -45,17 +45,17 @@ class Codec(Protocol):
         """
 
     def to_pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Return crops at the codec's size and colours: (B, 1 or 3, size, size) uint8.
+        """Return crops at the codec's size and colors: (B, 1 or 3, size, size) uint8.
 
         Raises:
             ValueError: a crop has another dtype or shape than `encode` takes.
         """
 
     def to_x0(self, pixels: Tensor) -> Tensor:
-        """Turn pictures (B, 1 or 3, size, size) of any dtype, 0..255, into x0 where they are."""
+        """Turn images (B, 1 or 3, size, size) of any dtype, 0..255, into x0 where they are."""
 
     def decode(self, x0: Tensor) -> NDArray[np.uint8]:
-        """Turn x0 into viewable pictures: (B, H, W) gray or (B, H, W, 3) RGB, uint8."""
+        """Turn x0 into viewable images: (B, H, W) gray or (B, H, W, 3) RGB, uint8."""
 
 
 def square(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

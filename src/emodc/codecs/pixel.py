@@ -15,13 +15,13 @@ from emodc.codecs.base import CPU, square
 # The contrast below which a crop counts as blank: scaling it up would only amplify noise.
 _LEAST_CONTRAST = 4.0
 
-# Mean and standard deviation of FER2013's pixels, for turning x0 back into a viewable picture.
+# Mean and standard deviation of FER2013's pixels, for turning x0 back into a viewable image.
 _TYPICAL_MEAN, _TYPICAL_CONTRAST = 129.0, 54.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCodec:
-    """Gray pixels, each picture standardised by itself; see :class:`emodc.codecs.base.Codec`.
+    """Gray pixels, each image standardized by itself; see :class:`emodc.codecs.base.Codec`.
 
     Every crop gets zero mean and unit variance of its own, so x0 has the unit variance that
     noise schedules assume, and brightness and contrast of the photograph drop out.
@@ -66,13 +66,13 @@ class PixelCodec:
         return torch.from_numpy(np.stack(gray)).unsqueeze(1)
 
     def to_x0(self, pixels: Tensor) -> Tensor:
-        """Standardise pictures (B, 1, H, W) of any dtype; blank ones come out as zeros."""
+        """Standardize images (B, 1, H, W) of any dtype; blank ones come out as zeros."""
         values = pixels.float()
         mean = values.mean(dim=(1, 2, 3), keepdim=True)
         deviation = values.std(dim=(1, 2, 3), keepdim=True, correction=0)
         return (values - mean) / deviation.clamp_min(_LEAST_CONTRAST)
 
     def decode(self, x0: Tensor) -> NDArray[np.uint8]:
-        """Turn x0 (B, 1, H, W) into viewable pictures (B, H, W) uint8 of typical contrast."""
+        """Turn x0 (B, 1, H, W) into viewable images (B, H, W) uint8 of typical contrast."""
         pixels = x0.detach().float().squeeze(1) * _TYPICAL_CONTRAST + _TYPICAL_MEAN
         return pixels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -16,7 +16,7 @@ from emodc.codecs.base import CPU, square
 from emodc.faces.reading import as_rgb
 from emodc.support.optional import importing
 
-_AT_ONCE = 4  # pictures in one call of the autoencoder: bounds memory, hardly costs speed
+_AT_ONCE = 4  # images in one call of the autoencoder: bounds memory, hardly costs speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class VAECodec(CheckpointSource):
         return torch.from_numpy(stacked).permute(0, 3, 1, 2)
 
     def to_x0(self, pixels: Tensor) -> Tensor:
-        """Turn pictures (B, 3, size, size) of any dtype, 0..255, into latents where they are."""
+        """Turn images (B, 3, size, size) of any dtype, 0..255, into latents where they are."""
         vae = self._vae(pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):
             means = [
@@ -93,7 +93,7 @@ class VAECodec(CheckpointSource):
 
     @torch.no_grad()
     def decode(self, x0: Tensor) -> NDArray[np.uint8]:
-        """Turn latents (B, C, H, W) into pictures (B, size, size, 3) uint8."""
+        """Turn latents (B, C, H, W) into images (B, size, size, 3) uint8."""
         vae = self._vae(x0.device)
         latents = x0.float() / self.checkpoint.scaling + self.checkpoint.shift
         values = torch.cat([vae.decode(part).sample for part in torch.split(latents, _AT_ONCE)])

@@ -1,8 +1,8 @@
-"""Blur: Gaussian, defocus, motion, zoom. Lengths are pixels of the picture at hand.
+"""Blur: Gaussian, defocus, motion, zoom. Lengths are pixels of the image at hand.
 
-Defocus and motion average the linearly interpolated picture over a set of points, so that their
+Defocus and motion average the linearly interpolated image over a set of points, so that their
 strength changes smoothly with the radius even where that is a fraction of a pixel, as in small
-crops. Beyond its edges the picture is mirrored.
+crops. Beyond its edges the image is mirrored.
 """
 
 import math
@@ -37,7 +37,7 @@ def motion_blur(x: Pixels, sigma: float, length: float, angle: float) -> Pixels:
     """Average along a streak that fades to one side, as a camera in motion does.
 
     Args:
-        x: the picture.
+        x: the image.
         sigma: the weight at distance d is ``exp(-d^2 / (2 sigma^2))``.
         length: where the streak ends.
         angle: of the streak, in degrees.
@@ -49,7 +49,7 @@ def motion_blur(x: Pixels, sigma: float, length: float, angle: float) -> Pixels:
 
 
 def zoom_blur(x: Pixels, step: float, count: int) -> Pixels:
-    """Average over zooming in: the picture, and it at ``1 + step * k`` for k = 0..count-1."""
+    """Average over zooming in: the image, and it at ``1 + step * k`` for k = 0..count-1."""
     height, width = x.shape[:2]
     total = 2 * x
     for k in range(1, count):

@@ -12,7 +12,7 @@ def brightness(x: Pixels, change: float) -> Pixels:
     """Add ``change`` to the value (the largest of R, G, B) and keep hue and saturation.
 
     Args:
-        x: the picture.
+        x: the image.
         change: in -1..1; the value stays within [0, 1].
     """
     value = x.max(axis=2, keepdims=True)  # (H, W, 1)

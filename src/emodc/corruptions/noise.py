@@ -1,6 +1,6 @@
 """Noise: Gaussian, shot, salt and pepper, speckle.
 
-In a gray picture a pixel has one noise value, in a colour picture one for each channel.
+In a gray image a pixel has one noise value, in a color image one for each channel.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ from emodc.faces.geometry import LANDMARKS, CropGeometry
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
-"""Colours of liquids: R, G, B in 0..1."""
+"""Colors of liquids: R, G, B in 0..1."""
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -22,19 +22,19 @@ class Liquid:
 
     Attributes:
         size: how far the field that the drops are cut from is smoothed; the drops grow with it.
-        cover: share of the picture under drops, 0..1.
+        cover: share of the image under drops, 0..1.
         opacity: of the middle of a drop, 0..1.
-        colour: R, G, B in 0..1.
+        color: R, G, B in 0..1.
     """
 
     size: float
     cover: float
     opacity: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
 
 
 def drops(x: Pixels, size: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random field (H, W) over the picture, smoothed by ``size`` pixels.
+    """Return a random field (H, W) over the image, smoothed by ``size`` pixels.
 
     It continues from each edge to the opposite one.
     """
@@ -45,22 +45,22 @@ def drops(x: Pixels, size: float, rng: np.random.Generator) -> NDArray[np.float6
 
 
 def splash(x: Pixels, field: NDArray[np.float64], liquid: Liquid) -> Pixels:
-    """Lay liquid over the picture where the field is highest; drops are thin at their rim."""
+    """Lay liquid over the image where the field is highest; drops are thin at their rim."""
     above = field - np.quantile(field, 1 - liquid.cover)
     depth = (2 * above / (field.std() or 1.0)).clip(0.0, 1.0)
     opacity = (liquid.opacity * depth).astype(np.float32)[:, :, None]  # (H, W, 1)
-    colour = np.array(liquid.colour, dtype=np.float32)
+    color = np.array(liquid.color, dtype=np.float32)
     if x.shape[2] == 1:
-        colour = colour @ np.array(_LUMINANCE, dtype=np.float32)
-    return (1 - opacity) * x + opacity * colour
+        color = color @ np.array(_LUMINANCE, dtype=np.float32)
+    return (1 - opacity) * x + opacity * color
 
 
 def cover_eyes(x: Pixels, reach: float, geometry: CropGeometry) -> Pixels:
     """Cover both eyes with black, as sunglasses do.
 
     Args:
-        x: the picture.
-        reach: how far each of the two boxes extends to the left and right of the eye's centre, in
+        x: the image.
+        reach: how far each of the two boxes extends to the left and right of the eye's center, in
             eye distances; 0.7 times as far up and down. The boxes meet from 0.5 on.
         geometry: where the crop shows the eyes.
     """
@@ -74,7 +74,7 @@ def cover_mouth(x: Pixels, reach: float, geometry: CropGeometry) -> Pixels:
     """Cover the mouth with black, as a hand or a mask does.
 
     Args:
-        x: the picture.
+        x: the image.
         reach: how far the box extends to the left and right of the mouth's middle, in mouth widths
             (corner to corner); 0.6 times as far up and down. It reaches the corners at 0.5.
         geometry: where the crop shows the corners of the mouth.
@@ -86,10 +86,10 @@ def cover_mouth(x: Pixels, reach: float, geometry: CropGeometry) -> Pixels:
     return _black(x, middle, (half, 0.6 * half))
 
 
-def _black(x: Pixels, centre: tuple[float, float], half: tuple[float, float]) -> Pixels:
-    """Blacken a box, given by centre and half extent (x, y) in shares of width and height."""
-    across = _covered(x.shape[1], centre[0] - half[0], centre[0] + half[0])
-    down = _covered(x.shape[0], centre[1] - half[1], centre[1] + half[1])
+def _black(x: Pixels, center: tuple[float, float], half: tuple[float, float]) -> Pixels:
+    """Blacken a box, given by center and half extent (x, y) in shares of width and height."""
+    across = _covered(x.shape[1], center[0] - half[0], center[0] + half[0])
+    down = _covered(x.shape[0], center[1] - half[1], center[1] + half[1])
     return x * (1 - down[:, None, None] * across[None, :, None])
 
 

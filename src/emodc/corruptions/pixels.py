@@ -17,7 +17,7 @@ return may lie outside [0, 1] by rounding or overshoot; it is clipped between co
 
 @dataclass(frozen=True)
 class Scene:
-    """What a corruption may draw on besides the picture.
+    """What a corruption may draw on besides the image.
 
     Attributes:
         rng: its random numbers.
@@ -29,12 +29,12 @@ class Scene:
 
 
 def random_numbers(seed: int, purpose: str, index: int) -> np.random.Generator:
-    """Return the random numbers of one picture and one purpose, whatever was drawn before.
+    """Return the random numbers of one image and one purpose, whatever was drawn before.
 
     Args:
         seed: 0..2**64-1.
         purpose: what they are for; different purposes are independent.
-        index: number of the picture, 0..2**64-1.
+        index: number of the image, 0..2**64-1.
 
     Raises:
         ValueError: seed or index is out of range.
@@ -44,10 +44,10 @@ def random_numbers(seed: int, purpose: str, index: int) -> np.random.Generator:
 
 
 def to_pixels(image: NDArray[np.uint8]) -> Pixels:
-    """Return a picture as `Pixels`; RGB with three equal channels becomes gray.
+    """Return an image as `Pixels`; RGB with three equal channels becomes gray.
 
     Gray crops are often stored as RGB. Noise of its own in each channel would turn them into
-    colour pictures, and would be averaged away by a model that looks at the luminance.
+    color images, and would be averaged away by a model that looks at the luminance.
 
     Args:
         image: (H, W) or (H, W, 3) uint8.
@@ -58,7 +58,7 @@ def to_pixels(image: NDArray[np.uint8]) -> Pixels:
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
     if image.dtype != np.uint8 or not fits or image.size == 0:
         raise ValueError(
-            f"a picture to corrupt must be uint8 (H, W) or (H, W, 3) with H, W >= 1; "
+            f"an image to corrupt must be uint8 (H, W) or (H, W, 3) with H, W >= 1; "
             f"got {image.dtype} {image.shape}"
         )
     if image.ndim == 2:
@@ -69,7 +69,7 @@ def to_pixels(image: NDArray[np.uint8]) -> Pixels:
 
 
 def to_image(x: Pixels, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return pixels as a uint8 picture of a shape, (H, W) or (H, W, 3), rounded to nearest."""
+    """Return pixels as a uint8 image of a shape, (H, W) or (H, W, 3), rounded to nearest."""
     image: NDArray[np.uint8] = np.rint(x.clip(0.0, 1.0) * 255).astype(np.uint8)  # (H, W, C)
     if len(shape) == 2:
         return image[:, :, 0]
@@ -89,7 +89,7 @@ def resized(
     filter_: Image.Resampling,
     box: tuple[float, float, float, float] | None = None,
 ) -> Pixels:
-    """Return the picture, or a box (x0, y0, x1, y1 in pixels) of it, at another size."""
+    """Return the image, or a box (x0, y0, x1, y1 in pixels) of it, at another size."""
     channels = [
         Image.fromarray(np.ascontiguousarray(x[:, :, c])).resize((width, height), filter_, box)
         for c in range(x.shape[2])

@@ -209,14 +209,14 @@ def corrupt(
         name: one of `CORRUPTIONS`.
         severity: 1..5.
         seed: 0..2**64-1.
-        index: number of the picture, so that each has noise of its own; 0..2**64-1.
+        index: number of the image, so that each has noise of its own; 0..2**64-1.
         geometry: where the crop shows the eyes and the mouth; only occlusions ask.
 
     Returns:
         A new array like ``image``.
 
     Raises:
-        ValueError: the picture is not as described, or the name, severity, seed or index is not
+        ValueError: the image is not as described, or the name, severity, seed or index is not
             known.
     """
     if name not in CORRUPTIONS:

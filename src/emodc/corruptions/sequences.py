@@ -1,4 +1,4 @@
-"""Sequences of slightly changed pictures, and how often an answer flips along them.
+"""Sequences of slightly changed images, and how often an answer flips along them.
 
 The ten sequences of RAF-DB-P (Greco et al., 2023; see `emodc.corruptions.registry`), after
 ImageNet-P (Hendrycks and Dietterich, ICLR 2019). Theirs move a window over the photograph;
@@ -28,7 +28,7 @@ class Sequence:
     """A kind of sequence.
 
     Attributes:
-        frame: makes a frame from the picture, the frame's number i = 0.., its distance k from the
+        frame: makes a frame from the image, the frame's number i = 0.., its distance k from the
             middle frame, and random numbers.
         fresh: whether every frame has random numbers of its own. Such frames have no order:
             their answers are compared with the first one's.
@@ -50,9 +50,9 @@ def _running_drops(x: Pixels, i: int, rng: np.random.Generator) -> Pixels:
 
 
 def _warp(x: Pixels, matrix: NDArray[np.float64], right: float = 0.0) -> Pixels:
-    """Show at (row, column) from the centre what lies at ``matrix @ (row, column - right)``."""
-    centre = (np.array(x.shape[:2]) - 1) / 2
-    offset = centre - matrix @ (centre + np.array([0.0, right]))
+    """Show at (row, column) from the center what lies at ``matrix @ (row, column - right)``."""
+    center = (np.array(x.shape[:2]) - 1) / 2
+    offset = center - matrix @ (center + np.array([0.0, right]))
     channels = [
         affine_transform(x[:, :, c], matrix, offset, order=1, mode="reflect")
         for c in range(x.shape[2])
@@ -99,13 +99,13 @@ def sequence(
         name: one of `SEQUENCES`.
         frames: F, 2..60.
         seed: 0..2**64-1.
-        index: number of the picture, 0..2**64-1.
+        index: number of the image, 0..2**64-1.
 
     Returns:
         (F, H, W) or (F, H, W, 3) uint8.
 
     Raises:
-        ValueError: the picture is not as described, or an argument is not known or out of range.
+        ValueError: the image is not as described, or an argument is not known or out of range.
     """
     if name not in SEQUENCES:
         raise ValueError(f"unknown sequence {name!r}; known are {', '.join(SEQUENCES)}")
@@ -127,17 +127,17 @@ def flip_rate(answers: NDArray[np.int64], name: str) -> float:
     where frames have no order, from the first.
 
     Args:
-        answers: (N, F) predicted classes of N pictures' sequences, F >= 2.
+        answers: (N, F) predicted classes of N images' sequences, F >= 2.
         name: which of `SEQUENCES` they are.
 
     Raises:
-        ValueError: unknown name, or fewer than two frames or no picture.
+        ValueError: unknown name, or fewer than two frames or no image.
     """
     if name not in SEQUENCES:
         raise ValueError(f"unknown sequence {name!r}; known are {', '.join(SEQUENCES)}")
     if answers.ndim != 2 or answers.shape[0] < 1 or answers.shape[1] < 2:
         raise ValueError(
-            f"{name}: a flip rate needs answers (pictures, frames >= 2), got {answers.shape}"
+            f"{name}: a flip rate needs answers (images, frames >= 2), got {answers.shape}"
         )
     reference = answers[:, :1] if SEQUENCES[name].fresh else answers[:, :-1]
     return float((answers[:, 1:] != reference).mean())

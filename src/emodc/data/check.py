@@ -1,27 +1,27 @@
-"""Checking a data set: every picture decoded, every count compared.
+"""Checking a dataset: every image decoded, every count compared.
 
-All rows are looked at, labelled or not, in the splits of the owners. What is found is either "off",
+All rows are looked at, labeled or not, in the splits of the owners. What is found is either "off",
 something to mend before a figure is believed, or a "note", something to know:
 
 =======================  ========  ===========================================================
 kind                     severity  what
 =======================  ========  ===========================================================
-``unopened``             off       the loader refuses the data set
-``unreadable``           off       pictures that are missing or cannot be decoded
-``attributes``           off       pictures whose attributes (gender, ...) cannot be read
-``test_in_train``        off       pictures of test that are in train as well
+``unopened``             off       the loader refuses the dataset
+``unreadable``           off       images that are missing or cannot be decoded
+``attributes``           off       images whose attributes (gender, ...) cannot be read
+``test_in_train``        off       images of test that are in train as well
 ``test_in_train_known``  note      the same where the loader leaves those rows of train out of
                                    training: `Release.copied`
-``test_in_validation``   off       pictures of test that are in validation as well; a note where
+``test_in_validation``   off       images of test that are in validation as well; a note where
                                    the loader has looked for copies, so that it is the owners' doing
 ``official_counts``      note      counts that are not the published ones; off if that is asked
-``validation_in_train``  note      pictures of validation that are in train as well
-``copies_inside``        note      pictures that repeat another of their split
-``different_labels``     note      one picture that carries several labels
+``validation_in_train``  note      images of validation that are in train as well
+``copies_inside``        note      images that repeat another of their split
+``different_labels``     note      one image that carries several labels
 ``near_copies``          note      near-copies in different splits: `emodc.data.duplicates`
-``blank``                note      pictures that show nothing
-``unlabelled``           note      rows without one of the classes
-``unlisted``             note      pictures that no annotation mentions
+``blank``                note      images that show nothing
+``unlabeled``           note      rows without one of the classes
+``unlisted``             note      images that no annotation mentions
 =======================  ========  ===========================================================
 """
 
@@ -40,7 +40,7 @@ from emodc.data.release import Release
 _EXAMPLES = 10
 _COMMONEST = 5
 
-# By name (validation_in_train, test_in_train, test_in_validation): the split in which a picture
+# By name (validation_in_train, test_in_train, test_in_validation): the split in which an image
 # was seen before, and the one that holds it again.
 _ACROSS = {f"{held}_in_{seen}": (seen, held) for seen, held in combinations(SPLITS, 2)}
 
@@ -50,22 +50,22 @@ _Rows = NDArray[np.int64]
 def check(
     release: Release, *, official: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Decode every picture of a data set and report what is in it and what is wrong with it.
+    """Decode every image of a dataset and report what is in it and what is wrong with it.
 
     Args:
-        release: the data set.
+        release: the dataset.
         official: a count that differs from the published one is off, not a note.
-        progress: called as the pictures are decoded.
+        progress: called as the images are decoded.
 
     Returns:
         Ready for JSON: ``data``; ``classes``; ``ok``, whether nothing is off; ``splits``, counts
         of all rows and the published counts; ``sizes`` in pixels, None without a readable
-        picture; ``copies`` and ``near_copies``; ``unreadable``, each picture with its reason;
+        image; ``copies`` and ``near_copies``; ``unreadable``, each image with its reason;
         ``notes`` of the loader; and ``findings``, each with ``kind``, ``severity``, ``count``,
         ``message`` and up to ten ``examples``: ids, or pairs of ids.
 
-        Of ``copies``, ``inside`` counts how many pictures of a split repeat another one of it,
-        and ``across`` how many pictures of one split are in another, too; ``with_another_label``
+        Of ``copies``, ``inside`` counts how many images of a split repeat another one of it,
+        and ``across`` how many images of one split are in another, too; ``with_another_label``
         counts those of them that carry a label their copies do not.
     """
     prints = take_prints(release.reader, range(len(release)), progress)
@@ -98,7 +98,7 @@ def check(
 
 
 def refusal(name: str, reason: str) -> dict[str, Any]:
-    """Return the report on a data set that its loader refuses: ``data``, ``ok``, ``findings``."""
+    """Return the report on a dataset that its loader refuses: ``data``, ``ok``, ``findings``."""
     return {"data": name, "ok": False, "findings": [_finding("unopened", True, 1, reason)]}
 
 
@@ -120,7 +120,7 @@ def _counts(release: Release, split: str) -> dict[str, Any]:
     return {
         "owners_name": release.owners_names.get(split, split),
         "total": len(labels),
-        "unlabelled": int((labels < 0).sum()),
+        "unlabeled": int((labels < 0).sum()),
         "classes": dict(zip(release.label_set.classes, counts, strict=True)),
         "official": dict(release.official.get(split, {})),
     }
@@ -136,7 +136,7 @@ def _sizes(prints: Prints) -> dict[str, Any] | None:
         for side, v in (("width", sizes[:, 1]), ("height", sizes[:, 0]))
     }
     return ranges | {
-        "commonest": [{"width": w, "height": h, "pictures": n} for (h, w), n in commonest]
+        "commonest": [{"width": w, "height": h, "images": n} for (h, w), n in commonest]
     }
 
 
@@ -148,38 +148,38 @@ def _rows(release: Release, prints: Prints) -> dict[str, _Rows]:
 
 def _copies(release: Release, prints: Prints) -> dict[str, Any]:
     rows, first = _rows(release, prints), prints.first
-    labelled = {split: part[release.labels[part] >= 0] for split, part in rows.items()}
-    # One number for a picture with a label: the same picture with two labels has two.
+    labeled = {split: part[release.labels[part] >= 0] for split, part in rows.items()}
+    # One number for an image with a label: the same image with two labels has two.
     judged = first * len(release.label_set) + release.labels
 
     def inside(part: _Rows, known: _Rows) -> dict[str, int]:
         return {
-            "pictures": len(part) - len(np.unique(first[part])),
+            "images": len(part) - len(np.unique(first[part])),
             "with_another_label": len(np.unique(judged[known])) - len(np.unique(first[known])),
         }
 
     def across(seen: str, held: str) -> dict[str, int]:
-        known, asked = labelled[seen], labelled[held]
+        known, asked = labeled[seen], labeled[held]
         other = np.isin(first[asked], first[known]) & ~np.isin(judged[asked], judged[known])
         copied = np.isin(first[rows[held]], first[rows[seen]])
-        return {"pictures": int(copied.sum()), "with_another_label": int(other.sum())}
+        return {"images": int(copied.sum()), "with_another_label": int(other.sum())}
 
     return {
-        "inside": {split: inside(rows[split], labelled[split]) for split in SPLITS},
+        "inside": {split: inside(rows[split], labeled[split]) for split in SPLITS},
         "across": {name: across(*pair) for name, pair in _ACROSS.items()},
     }
 
 
 def _near_copies(release: Release, prints: Prints) -> dict[str, Any]:
-    """Count the pictures of one split that have a near-copy, but no copy, in another."""
+    """Count the images of one split that have a near-copy, but no copy, in another."""
     pairs = near_pairs(prints)
     both_ways = np.concatenate([pairs, pairs[:, ::-1]])
     rows, first = _rows(release, prints), prints.first
     found: dict[str, Any] = {"pairs": len(pairs), "across": {}, "examples": {}}
     for name, (seen, held) in _ACROSS.items():
         near = both_ways[np.isin(both_ways[:, 1], first[rows[seen]])]
-        pictures = first[rows[held]]
-        chosen = rows[held][np.isin(pictures, near[:, 0]) & ~np.isin(pictures, first[rows[seen]])]
+        images = first[rows[held]]
+        chosen = rows[held][np.isin(images, near[:, 0]) & ~np.isin(images, first[rows[seen]])]
         found["across"][name] = len(chosen)
         found["examples"][name] = [
             [release.ids[row], release.ids[rows[seen][first[rows[seen]] == other][0]]]
@@ -191,13 +191,13 @@ def _near_copies(release: Release, prints: Prints) -> dict[str, Any]:
 
 def _unreadable(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
     if prints.errors:
-        message = f"{_pictures(len(prints.errors))} missing or unreadable"
+        message = f"{_images(len(prints.errors))} missing or unreadable"
         ids = [release.ids[number] for number in prints.errors]
         yield _finding("unreadable", True, len(ids), message, ids)
 
 
 def _attributes(release: Release) -> Iterator[dict[str, Any]]:
-    """Read the attributes that are read on demand, each from a file of its picture."""
+    """Read the attributes that are read on demand, each from a file of its image."""
     reasons: dict[int, str] = {}
     for values in release.attributes.values():
         for row in range(len(values)) if isinstance(values, OnDemand) else ():
@@ -207,12 +207,12 @@ def _attributes(release: Release) -> Iterator[dict[str, Any]]:
                 reasons[row] = str(error)
     if reasons:
         count = len(reasons)
-        message = f"the attributes of {count:,} picture{'s' * (count > 1)} cannot be read"
+        message = f"the attributes of {count:,} image{'s' * (count > 1)} cannot be read"
         yield _finding("attributes", True, count, message, list(reasons.values()))
 
 
 def _test_seen(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
-    """Tell which pictures of test a model may have been trained or chosen on."""
+    """Tell which images of test a model may have been trained or chosen on."""
     rows, first = _rows(release, prints), prints.first
     train, validation, test = (rows[split] for split in SPLITS)
     knows = release.copied is not None
@@ -224,7 +224,7 @@ def _test_seen(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
     ):
         seen = test[np.isin(first[test], first[others])]
         if len(seen):
-            message = f"{_pictures(len(seen), ' of test')} {what}"
+            message = f"{_images(len(seen), ' of test')} {what}"
             examples = [
                 [release.ids[row], release.ids[others[first[others] == first[row]][0]]]
                 for row in seen[:_EXAMPLES]
@@ -249,20 +249,20 @@ def _official(splits: Mapping[str, Any], off: bool) -> Iterator[dict[str, Any]]:
 def _repeated(
     release: Release, prints: Prints, copies: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    across = copies["across"]["validation_in_train"]["pictures"]
+    across = copies["across"]["validation_in_train"]["images"]
     if across:
-        message = f"{_pictures(across, ' of validation')} in train as well"
+        message = f"{_images(across, ' of validation')} in train as well"
         yield _finding("validation_in_train", False, across, message)
-    inside = {split: found["pictures"] for split, found in copies["inside"].items()}
+    inside = {split: found["images"] for split, found in copies["inside"].items()}
     if any(inside.values()):
         parts = ", ".join(f"{number:,} in {split}" for split, number in inside.items() if number)
-        message = f"copies of another picture of the same split: {parts}"
+        message = f"copies of another image of the same split: {parts}"
         yield _finding("copies_inside", False, sum(inside.values()), message)
-    labelled = np.flatnonzero(prints.readable & (release.labels >= 0))
-    pairs = set(zip(prints.first[labelled].tolist(), release.labels[labelled], strict=True))
+    labeled = np.flatnonzero(prints.readable & (release.labels >= 0))
+    pairs = set(zip(prints.first[labeled].tolist(), release.labels[labeled], strict=True))
     several = [row for row, number in Counter(row for row, _ in pairs).items() if number > 1]
     if several:
-        message = f"{_pictures(len(several))} there more than once, under different labels"
+        message = f"{_images(len(several))} there more than once, under different labels"
         ids = [release.ids[row] for row in sorted(several)]
         yield _finding("different_labels", False, len(several), message, ids)
 
@@ -273,7 +273,7 @@ def _near(near: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         parts = ", ".join(
             f"{number:,} of {name.replace('_', ' ')}" for name, number in found.items()
         )
-        message = f"nearly the same pictures (re-encoded, resized, brightened): {parts}"
+        message = f"nearly the same images (re-encoded, resized, brightened): {parts}"
         share = -(-_EXAMPLES // len(found))
         examples = [pair for name in found for pair in near["examples"][name][:share]]
         yield _finding("near_copies", False, sum(found.values()), message, examples)
@@ -282,16 +282,16 @@ def _near(near: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _remarks(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
     for kind, rows, what in (
         ("blank", np.flatnonzero(prints.blank), "blank"),
-        ("unlabelled", np.flatnonzero(release.labels < 0), "without a label"),
+        ("unlabeled", np.flatnonzero(release.labels < 0), "without a label"),
     ):
         if len(rows):
             ids = [release.ids[row] for row in rows[:_EXAMPLES]]
-            yield _finding(kind, False, len(rows), f"{_pictures(len(rows))} {what}", ids)
+            yield _finding(kind, False, len(rows), f"{_images(len(rows))} {what}", ids)
     if release.unlisted:
         count = len(release.unlisted)
-        message = f"{_pictures(count)} not mentioned by any annotation"
+        message = f"{_images(count)} not mentioned by any annotation"
         yield _finding("unlisted", False, count, message, release.unlisted)
 
 
-def _pictures(count: int, of: str = "") -> str:
-    return f"1 picture{of} is" if count == 1 else f"{count:,} pictures{of} are"
+def _images(count: int, of: str = "") -> str:
+    return f"1 image{of} is" if count == 1 else f"{count:,} images{of} are"

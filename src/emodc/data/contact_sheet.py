@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures of every class and split on one page, to see what is in them."""
+"""A contact sheet: some images of every class and split on one page, to see what is in them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,25 +7,25 @@ from PIL import Image, ImageDraw, ImageFont
 from emodc.data.face_data import SPLITS
 from emodc.data.release import Release
 
-_TILE = 72  # side of a picture, in pixels
+_TILE = 72  # side of an image, in pixels
 _GAP = 2
 _SPACE = 18  # between splits and around the page
-_BLOCK = 8 * (_TILE + _GAP)  # the width of one split: eight pictures
+_BLOCK = 8 * (_TILE + _GAP)  # the width of one split: eight images
 _HEADER = 34
 _TEXT, _SMALL = ImageFont.load_default(17), ImageFont.load_default(13)
 _PAPER, _INK, _FAINT, _WARNING = "white", "black", "#666666", "#b00020"
 
 
 def contact_sheet(release: Release, seed: int = 0) -> Image.Image:
-    """Draw up to eight pictures of every class and split, chosen at random.
+    """Draw up to eight images of every class and split, chosen at random.
 
     Args:
-        release: the data set.
-        seed: another one chooses other pictures.
+        release: the dataset.
+        seed: another one chooses other images.
 
     Returns:
-        An RGB page: a row for each class, named at the left with its number of pictures in each
-        split, and a column for each split that has pictures. A picture that cannot be read is a
+        An RGB page: a row for each class, named at the left with its number of images in each
+        split, and a column for each split that has images. An image that cannot be read is a
         crossed frame.
     """
     splits = [split for split in SPLITS if len(release.rows(split))]
@@ -53,10 +53,10 @@ def contact_sheet(release: Release, seed: int = 0) -> Image.Image:
     return page
 
 
-def _heading(release: Release, split: str, unlabelled: int) -> str:
+def _heading(release: Release, split: str, unlabeled: int) -> str:
     theirs = release.owners_names.get(split, split)
     heading = split if theirs == split else f"{split} ({theirs})"
-    return f"{heading}, {unlabelled:,} more without a label" if unlabelled else heading
+    return f"{heading}, {unlabeled:,} more without a label" if unlabeled else heading
 
 
 def _fit(name: str) -> str:
@@ -83,8 +83,8 @@ def _paste(
 
 
 def _tile(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return a picture scaled to fit a tile, its proportions kept."""
-    picture = Image.fromarray(pixels).convert("RGB")
-    scale = _TILE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    """Return an image scaled to fit a tile, its proportions kept."""
+    image = Image.fromarray(pixels).convert("RGB")
+    scale = _TILE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)

@@ -1,17 +1,17 @@
-"""Pictures that appear more than once: pixel for pixel, or as another encoding of the same picture.
+"""Images that appear more than once: pixel for pixel, or as another encoding of the same image.
 
 Copies are found by a hash of the decoded pixels. Near-copies (saved again as JPEG, resized a
 little, made brighter or darker) are found in two steps:
 
-1. A 64-bit perceptual hash: the signs of the lowest frequencies of the picture, shrunk to 16x16
+1. A 64-bit perceptual hash: the signs of the lowest frequencies of the image, shrunk to 16x16
    gray levels. All pairs are compared; those that differ in at most 8 bits go on.
 2. The correlation of the gradients of the two thumbnails, which must exceed 0.98. Aligned faces
    of different people share so much of their low frequencies that the hash alone confuses them.
 
-Measured on FER2013 (34,030 different pictures), on 5,512 of them aligned by five landmarks, and
+Measured on FER2013 (34,030 different images), on 5,512 of them aligned by five landmarks, and
 on 33,000 drawn faces, by looking at the pairs. The hash alone begins to confuse people at 7 bits,
 on aligned faces at 6, on drawn faces at 1; with the second step all pairs of photographs that were
-looked at showed one photograph each, and no two drawn faces were taken for one. Of pictures saved
+looked at showed one photograph each, and no two drawn faces were taken for one. Of images saved
 with a JPEG quality of 30 or more, resized by 0.5 to 2, or changed in brightness by a tenth, at
 least 99.6 % were found; of those a fifth brighter, whose whites are cut off, 93 %. Another crop of
 the same photograph, shifted by 2 % or more, is mostly not found: it cannot be told in this way from
@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BLANK_RANGE = 8
-"""A picture whose brightest and darkest gray level are no further apart than this is blank."""
+"""An image whose brightest and darkest gray level are no further apart than this is blank."""
 
 _SIDE = 16  # of the thumbnails, in pixels
 _RESAMPLING = Image.Resampling.BILINEAR
 _BITS = 8
 _CORRELATION = 0.98
-_BATCH = 128  # pictures a thread reads at a time
+_BATCH = 128  # images a thread reads at a time
 _THREADS = min(4, os.cpu_count() or 1)
 _TILE = (64, 4096)  # hashes compared at a time: what fits into a core's cache
 _PAIRS = 4096  # thumbnails compared at a time
@@ -47,15 +47,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Prints:
-    """What is kept of N pictures to compare them: about 300 bytes each.
+    """What is kept of N images to compare them: about 300 bytes each.
 
     Attributes:
-        first: (N,) int64, the number of the first picture with the same pixels (its own where
-            there is none before it), -1 for a picture that cannot be read.
+        first: (N,) int64, the number of the first image with the same pixels (its own where
+            there is none before it), -1 for an image that cannot be read.
         thumbnails: (N, 16, 16) uint8 gray.
         spans: (N,) uint8, the difference between the brightest and the darkest gray level.
-        sizes: (N, 2) int32, height and width; 0 for a picture that cannot be read.
-        errors: by number, why a picture cannot be read.
+        sizes: (N, 2) int32, height and width; 0 for an image that cannot be read.
+        errors: by number, why an image cannot be read.
     """
 
     first: NDArray[np.int64]
@@ -71,7 +71,7 @@ class Prints:
 
     @property
     def blank(self) -> NDArray[np.bool_]:
-        """(N,) bool, pictures that show nothing."""
+        """(N,) bool, images that show nothing."""
         return self.readable & (self.spans <= BLANK_RANGE)
 
 
@@ -80,11 +80,11 @@ def take_prints(
     rows: Sequence[int] | NDArray[np.int64],
     progress: Progress | None = None,
 ) -> Prints:
-    """Decode pictures, several at a time, and keep what it takes to compare them.
+    """Decode images, several at a time, and keep what it takes to compare them.
 
     Args:
         reader: as of `Release`; called from several threads.
-        rows: the N pictures to read; everything that is returned numbers them 0..N-1.
+        rows: the N images to read; everything that is returned numbers them 0..N-1.
         progress: called now and then.
     """
     total = len(rows)
@@ -127,7 +127,7 @@ def take_prints(
 
 
 def perceptual_hash(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hash pictures so that similar ones differ in few bits.
+    """Hash images so that similar ones differ in few bits.
 
     A variant of the "pHash": signs of the discrete cosine transform's 8x8 lowest frequencies
     without the constant one, which only tells the brightness.
@@ -154,7 +154,7 @@ def near_pairs(prints: Prints) -> NDArray[np.int64]:
     """Find near-copies.
 
     Returns:
-        (M, 2) int64 pairs i < j of pictures with different pixels, sorted. Of pictures with the
+        (M, 2) int64 pairs i < j of images with different pixels, sorted. Of images with the
         same pixels only the first is compared; blank ones are left out.
     """
     numbers = np.arange(len(prints.first))

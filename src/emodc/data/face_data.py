@@ -1,4 +1,4 @@
-"""What every data set looks like once it is open."""
+"""What every dataset looks like once it is open."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,24 +40,24 @@ class OnDemand(Sequence[str]):
 
 @dataclass(frozen=True)
 class FaceData:
-    """One split of a data set: labels in memory, images read on demand.
+    """One split of a dataset: labels in memory, images read on demand.
 
     Attributes:
-        name: the data set's registered name, such as ``fer2013plus``.
+        name: the dataset's registered name, such as ``fer2013plus``.
         split: ``train``, ``validation`` or ``test``.
         label_set: the ordered classes that ``labels`` index.
         labels: (N,) int64, class indices 0..K-1.
-        ids: N stable names of the images, unique within the data set (row number or
+        ids: N stable names of the images, unique within the dataset (row number or
             relative path); they appear in reports and error messages.
         reader: returns image i as uint8, (H, W) gray or (H, W, 3) RGB.
         stamp: tells the pixels of image i from others of the same id without decoding them.
         votes: (N, K) float32, rows that sum to 1: the label distribution of the
-            annotators, where the data set has one.
+            annotators, where the dataset has one.
         attributes: by name (``gender``, ...), N values; ``""`` is not known. Some are read from
             files when they are asked for (`OnDemand`), which may raise a ValueError.
-        geometry: where the pictures show the landmarks, where that is known of face crops.
+        geometry: where the images show the landmarks, where that is known of face crops.
         notes: counts worth reporting, such as rows dropped and why.
-        terms: whose pictures they are and on what terms, for the cards of what is trained on
+        terms: whose images they are and on what terms, for the cards of what is trained on
             them.
     """
 

@@ -1,23 +1,23 @@
-"""Preparing a data set: every labelled picture detected, aligned, cropped and written, once.
+"""Preparing a dataset: every labeled image detected, aligned, cropped and written, once.
 
 The result is a folder that says what it is and that any tool can read::
 
     DIR/images/<split>/<class>/<name>.png   the crops
     DIR/data.csv         path,label,split[,subject][,attribute_*]: what csv:DIR/data.csv opens
-    DIR/classes.json     the classes, those without a picture too
+    DIR/classes.json     the classes, those without an image too
     DIR/manifest.json    where it comes from, the settings, counts, SHA-256 of every file
-    DIR/failures.csv     pictures without a crop, and why
+    DIR/failures.csv     images without a crop, and why
     DIR/journal.jsonl    what is finished
 
-A picture in which no face is found fails; its whole is never taken instead. Of several faces the
+An image in which no face is found fails; its whole is never taken instead. Of several faces the
 largest is taken.
 
-Splits are honest: training pictures that are also evaluated on, pixel for pixel, are left out, and
+Splits are honest: training images that are also evaluated on, pixel for pixel, are left out, and
 where the owners give no validation split, one is carved out of train
-(`emodc.data.validation_split`) that parts neither the pictures of a person nor copies and
-near-copies of one picture (`emodc.data.duplicates`).
+(`emodc.data.validation_split`) that parts neither the images of a person nor copies and
+near-copies of one image (`emodc.data.duplicates`).
 
-While the work goes on, every finished picture is entered in a journal. Running again after an
+While the work goes on, every finished image is entered in a journal. Running again after an
 interruption, even a ``kill -9``, takes these as they are and ends with the same bytes.
 """
 
@@ -65,23 +65,23 @@ def prepare(
     splits: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the crops of a data set, or go on writing them.
+    """Write the crops of a dataset, or go on writing them.
 
     Args:
-        release: the data set.
+        release: the dataset.
         folder: created if missing.
         size: side of the crops in pixels.
-        geometry: where they show the landmarks, one of `GEOMETRIES`; None takes every picture for
+        geometry: where they show the landmarks, one of `GEOMETRIES`; None takes every image for
             a face crop already and only makes it square and resizes it.
         margin: see `emodc.faces.geometry.with_margin`.
-        splits: which to write; all that have labelled pictures if not given.
-        progress: called as pictures are decoded, then from 0 again as they are written.
+        splits: which to write; all that have labeled images if not given.
+        progress: called as images are decoded, then from 0 again as they are written.
 
     Returns:
         The manifest: ``data``, ``classes``, ``settings``, ``geometry`` by landmark (None without
         alignment), ``terms``; ``written`` by split and ``counts`` by split and class; ``failed``,
-        how many pictures have no crop, and ``failures``, their ids; ``left_out``, how many training
-        pictures are evaluated on as well; ``unlabelled``, how many pictures of these splits have
+        how many images have no crop, and ``failures``, their ids; ``left_out``, how many training
+        images are evaluated on as well; ``unlabeled``, how many images of these splits have
         no label; and the SHA-256 of the ``tables`` and of the crops, ``files``.
 
     Raises:
@@ -96,11 +96,11 @@ def prepare(
     detector = None if target is None else FaceDetector()
     journal = Journal(folder, {"format": _FORMAT, "settings": settings, **_identity(release)})
 
-    labelled = np.flatnonzero(release.labels >= 0)
-    assigned, left_out = _splits(release, labelled, chosen, progress)
+    labeled = np.flatnonzero(release.labels >= 0)
+    assigned, left_out = _splits(release, labeled, chosen, progress)
     split_of = {
         row: SPLITS[split]
-        for row, split in zip(labelled.tolist(), assigned.tolist(), strict=True)
+        for row, split in zip(labeled.tolist(), assigned.tolist(), strict=True)
         if split >= 0 and SPLITS[split] in chosen
     }
     # Now, because an attribute file that cannot be read must not be found after the work is done.
@@ -146,7 +146,7 @@ def prepare(
         "failed": len(failures),
         "failures": [release.ids[row] for row in failures],
         "left_out": left_out,
-        "unlabelled": int((in_chosen & (release.labels < 0)).sum()),
+        "unlabeled": int((in_chosen & (release.labels < 0)).sum()),
         "tables": {name: digest_of(content) for name, content in tables.items()},
         "files": {name: journal.digest(name) for name in listed.values()},
     }
@@ -157,7 +157,7 @@ def prepare(
 def _target(geometry: str | None, margin: float) -> CropGeometry | None:
     if geometry is None:
         if margin:
-            raise ValueError("a margin is around a face; without detection pictures stay whole")
+            raise ValueError("a margin is around a face; without detection images stay whole")
         return None
     if geometry not in GEOMETRIES:
         raise ValueError(f"unknown geometry '{geometry}': accepted are {', '.join(GEOMETRIES)}")
@@ -173,7 +173,7 @@ def _chosen(release: Release, splits: Sequence[str] | None) -> list[str]:
         if split not in SPLITS:
             raise ValueError(f"unknown split '{split}': accepted are {', '.join(SPLITS)}")
         if not there[split]:
-            reason = release.absent.get(split, "none of its pictures has a label")
+            reason = release.absent.get(split, "none of its images has a label")
             raise ValueError(f"{release.name}: there is no {split} split: {reason}")
     return [split for split in SPLITS if there[split] and (splits is None or split in splits)]
 
@@ -214,17 +214,17 @@ def _splits(
 
 
 def _crop(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     target: CropGeometry | None,
     detector: FaceDetector | None,
     size: int,
 ) -> bytes:
-    """Return the crop of a picture as PNG, gray if the picture is.
+    """Return the crop of an image as PNG, gray if the image is.
 
     Raises:
         ValueError: there is no face, or none that can be cropped.
     """
-    rgb = as_rgb(picture)
+    rgb = as_rgb(image)
     if target is None or detector is None:
         crop = whole_image_crop(rgb, size)
     else:
@@ -234,7 +234,7 @@ def _crop(
             raise ValueError("no face found")
         crop = crop_face(rgb, faces[0], target, size)
     content = io.BytesIO()
-    Image.fromarray(crop[:, :, 0] if picture.ndim == 2 else crop).save(content, format="PNG")
+    Image.fromarray(crop[:, :, 0] if image.ndim == 2 else crop).save(content, format="PNG")
     return content.getvalue()
 
 

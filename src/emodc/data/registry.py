@@ -1,4 +1,4 @@
-"""The data sets by name: what ``NAME:ARGUMENT`` opens.
+"""The datasets by name: what ``NAME:ARGUMENT`` opens.
 
 A loader lives in a file of its own: a function from a folder to a `Release`. To add one, write
 that file and enter it in the table below.
@@ -26,13 +26,13 @@ from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
 
 @dataclass(frozen=True)
 class DataSetEntry:
-    """A registered data set.
+    """A registered dataset.
 
     Attributes:
         argument: how its argument is written, such as ``:PATH``; in brackets if it can be left out.
         summary: one line: what it holds and what the path must be.
         label_set: its classes; None where what lies at the path decides.
-        read: turns the argument into the whole data set.
+        read: turns the argument into the whole dataset.
     """
 
     argument: str
@@ -41,13 +41,13 @@ class DataSetEntry:
     read: Callable[[str], Release]
 
 
-def data_set_names() -> tuple[str, ...]:
+def dataset_names() -> tuple[str, ...]:
     """Return the names that `open_data` knows, in alphabetical order."""
     return tuple(sorted(REGISTRY))
 
 
 def find_entry(spec: str) -> tuple[DataSetEntry, str]:
-    """Return the data set that ``NAME`` or ``NAME:ARGUMENT`` names, and the argument.
+    """Return the dataset that ``NAME`` or ``NAME:ARGUMENT`` names, and the argument.
 
     Raises:
         ValueError: the name is unknown, or the argument it needs is not given.
@@ -55,23 +55,23 @@ def find_entry(spec: str) -> tuple[DataSetEntry, str]:
     name, _, argument = spec.partition(":")
     entry = REGISTRY.get(name)
     if entry is None:
-        accepted = ", ".join(f"{known}{REGISTRY[known].argument}" for known in data_set_names())
-        raise ValueError(f"unknown data set '{name}': accepted are {accepted}")
+        accepted = ", ".join(f"{known}{REGISTRY[known].argument}" for known in dataset_names())
+        raise ValueError(f"unknown dataset '{name}': accepted are {accepted}")
     if not argument and not entry.argument.startswith("["):
-        raise ValueError(f"data set '{name}' needs a path: {name}{entry.argument}")
+        raise ValueError(f"dataset '{name}' needs a path: {name}{entry.argument}")
     return entry, argument
 
 
 def open_release(spec: str) -> Release:
-    """Open a data set as a whole; annotations are read, images only on demand.
+    """Open a dataset as a whole; annotations are read, images only on demand.
 
     Args:
         spec: ``NAME:PATH``, such as ``fer2013plus:/data/fer2013`` or ``folder:photos``, with
-            a name from `data_set_names`; or ``synthetic``, optionally with options, such as
-            ``synthetic:count=70,seed=1,size=112,colour=true``.
+            a name from `dataset_names`; or ``synthetic``, optionally with options, such as
+            ``synthetic:count=70,seed=1,size=112,color=true``.
 
     Raises:
-        ValueError: the name is unknown, or there is no such data set at the path; the message
+        ValueError: the name is unknown, or there is no such dataset at the path; the message
             lists what is accepted.
     """
     entry, argument = find_entry(spec)
@@ -79,17 +79,17 @@ def open_release(spec: str) -> Release:
 
 
 def open_data(spec: str, split: str) -> FaceData:
-    """Open one split of a data set; annotations are read, images only on demand.
+    """Open one split of a dataset; annotations are read, images only on demand.
 
     Args:
         spec: as for `open_release`.
         split: ``train``, ``validation`` or ``test``.
 
     Returns:
-        The split. How each data set is read is said in its module.
+        The split. How each dataset is read is said in its module.
 
     Raises:
-        ValueError: the name or the split is unknown, or there is no such data set at the
+        ValueError: the name or the split is unknown, or there is no such dataset at the
             path; the message lists what is accepted.
     """
     if split not in SPLITS:
@@ -107,19 +107,19 @@ def _at_path(
 
 def _read_synthetic(argument: str) -> Release:
     options: dict[str, int] = {}
-    colour = False
+    color = False
     for part in filter(None, argument.split(",")):
         key, _, value = part.partition("=")
         if key in ("count", "seed", "size") and value.isascii() and value.isdigit():
             options[key] = int(value)
-        elif key == "colour" and value in ("true", "false"):
-            colour = value == "true"
+        elif key == "color" and value in ("true", "false"):
+            color = value == "true"
         else:
             raise ValueError(
                 f"synthetic: '{part}' is no option; accepted are count=N, seed=N, size=N "
-                "and colour=true or false"
+                "and color=true or false"
             )
-    return read_synthetic(colour=colour, **options)
+    return read_synthetic(color=color, **options)
 
 
 REGISTRY: Mapping[str, DataSetEntry] = {
@@ -140,7 +140,7 @@ REGISTRY: Mapping[str, DataSetEntry] = {
         read_ckplus,
     ),
     "csv": _at_path(
-        "your pictures, listed in a CSV file: path,label[,split,subject]", None, read_csv_list
+        "your images, listed in a CSV file: path,label[,split,subject]", None, read_csv_list
     ),
     "fer2013": _at_path(
         "FER2013, original labels: a folder with fer2013.csv[.gz], or the folder copy",
@@ -158,7 +158,7 @@ REGISTRY: Mapping[str, DataSetEntry] = {
         partial(read_fer2013plus, name="fer2013plus8", label_set=BASIC8),
     ),
     "folder": _at_path(
-        "your pictures: one sub-folder a class, or train, validation and test with these inside",
+        "your images: one sub-folder a class, or train, validation and test with these inside",
         None,
         read_folder,
     ),
@@ -177,10 +177,10 @@ REGISTRY: Mapping[str, DataSetEntry] = {
     ),
     "sfew": _at_path("SFEW 2.0, frames of films: a folder with Train/ and Val/", BASIC7, read_sfew),
     "synthetic": DataSetEntry(
-        "[:count=N,seed=N,size=N,colour=true]",
+        "[:count=N,seed=N,size=N,color=true]",
         "faces drawn by the project, for tests and first steps",
         BASIC7,
         _read_synthetic,
     ),
 }
-"""Every data set by its name."""
+"""Every dataset by its name."""

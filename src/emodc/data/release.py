@@ -1,7 +1,7 @@
-"""What the owners of a data set hand out, whole, as the loaders read it.
+"""What the owners of a dataset hand out, whole, as the loaders read it.
 
 A loader turns annotations into a `Release`; which rows make up the train, validation and test
-split, and what is left out of them, is decided here, for all data sets alike.
+split, and what is left out of them, is decided here, for all datasets alike.
 """
 
 import os
@@ -22,10 +22,10 @@ from emodc.labels import LabelSet
 
 @dataclass(frozen=True)
 class Release:
-    """Every row of a data set, labelled or not.
+    """Every row of a dataset, labeled or not.
 
     Attributes:
-        name: the data set's registered name.
+        name: the dataset's registered name.
         label_set: the K ordered classes that ``labels`` index.
         ids: N stable, unique names of the images: relative paths or row numbers.
         splits: (N,) int, positions in `SPLITS`. The images on which the field reports its
@@ -38,14 +38,14 @@ class Release:
         subjects: who is seen in each image, where that is known.
         attributes: by name (``gender``, ...), what is known of each image; ``""`` is not known.
             What takes reading a file each is `OnDemand`.
-        copied: (N,) bool, training rows whose picture is evaluated on as well.
-        unlisted: pictures found beside the annotations that do not mention them.
+        copied: (N,) bool, training rows whose image is evaluated on as well.
+        unlisted: images found beside the annotations that do not mention them.
         official: by split, the published number of images of each class and their ``total``.
         owners_names: by split, what the owners call it if not the same.
-        absent: by split, why it has no labelled image and what to do instead.
+        absent: by split, why it has no labeled image and what to do instead.
         geometry: see `FaceData`.
         notes: more counts worth reporting.
-        terms: whose pictures they are and on what terms.
+        terms: whose images they are and on what terms.
 
     Raises:
         ValueError: no rows, or an id that appears twice.
@@ -72,7 +72,7 @@ class Release:
 
     def __post_init__(self) -> None:
         if not len(self.ids):
-            raise ValueError(f"{self.name}: no picture is listed")
+            raise ValueError(f"{self.name}: no image is listed")
         if len(set(self.ids)) < len(self.ids):
             twice = Counter(self.ids).most_common(1)[0][0]
             raise ValueError(f"{self.name}: '{twice}' is listed twice; keep one of the two rows")
@@ -81,7 +81,7 @@ class Release:
         return len(self.ids)
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Return the rows that the owners count to a split, labelled or not.
+        """Return the rows that the owners count to a split, labeled or not.
 
         Raises:
             ValueError: there is no such split.
@@ -91,28 +91,28 @@ class Release:
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def split(self, split: str) -> FaceData:
-        """Return the labelled images of one split.
+        """Return the labeled images of one split.
 
         Where the owners give no validation split, a tenth of ``train`` is set aside: stratified,
         by subject where those are known (`emodc.data.validation_split`). Training rows that are
         also evaluated on are left out. The notes count all that.
 
         Raises:
-            ValueError: there is no such split, or it has no labelled image.
+            ValueError: there is no such split, or it has no labeled image.
         """
         carved = split != "test" and not len(self.rows("validation"))
         own = self.rows(split)
         rows = self.rows("train") if carved else own
-        labelled = rows[self.labels[rows] >= 0]
+        labeled = rows[self.labels[rows] >= 0]
         notes: dict[str, int | str] = {
             **self.notes,
             "rows": len(rows),
-            "rows without a label": len(rows) - len(labelled),
+            "rows without a label": len(rows) - len(labeled),
         }
-        chosen = labelled
+        chosen = labeled
         if self.copied is not None and (carved or split == "train"):
-            chosen = labelled[~self.copied[labelled]]
-            notes["dropped, also in validation or test"] = len(labelled) - len(chosen)
+            chosen = labeled[~self.copied[labeled]]
+            notes["dropped, also in validation or test"] = len(labeled) - len(chosen)
         if carved and len(chosen):
             keys = [self.ids[i] if self.subjects is None else self.subjects[i] for i in chosen]
             aside = carve(keys, self.labels[chosen])
@@ -120,7 +120,7 @@ class Release:
             by = "name" if self.subjects is None else "subject"
             notes["validation split"] = f"{VALIDATION_SHARE:.0%} of train by {by}"
         if not len(chosen):
-            reason = self.absent.get(split, "none of its pictures has a label")
+            reason = self.absent.get(split, "none of its images has a label")
             raise ValueError(f"{self.name}: there is no {split} split: {reason}")
         whole = FaceData(
             name=self.name,
@@ -140,7 +140,7 @@ class Release:
 
 
 def file_reader(files: Sequence[Path]) -> Callable[[int], NDArray[np.uint8]]:
-    """Return a `Release.reader` of picture files."""
+    """Return a `Release.reader` of image files."""
     return lambda index: read_image(files[index])
 
 
@@ -180,8 +180,8 @@ def folder_names(parent: Path) -> list[str]:
     return [entry.name for entry in entries(parent) if entry.is_dir() and entry.name != "__MACOSX"]
 
 
-def picture_names(folder: Path) -> list[str]:
-    """Return the names of the pictures in a folder, as text: 100,000 paths take seconds."""
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the images in a folder, as text: 100,000 paths take seconds."""
     return [
         entry.name
         for entry in entries(folder)

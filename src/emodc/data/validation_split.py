@@ -1,4 +1,4 @@
-"""A validation split for data sets whose owners give none."""
+"""A validation split for datasets whose owners give none."""
 
 import hashlib
 from collections import defaultdict
@@ -17,10 +17,10 @@ def carve(
     """Choose images to set aside, class by class, never parting those that share a key.
 
     The order in which keys are taken is that of their hashes: as good as random, yet the same
-    on every machine, and adding a picture moves few others across.
+    on every machine, and adding an image moves few others across.
 
     Args:
-        keys: N names; images of one person, or copies of one picture, carry the same.
+        keys: N names; images of one person, or copies of one image, carry the same.
         labels: (N,) int64, class indices.
         share: of each class, in (0, 1). Every class of two keys or more gives at least one
             image and keeps one.
@@ -38,7 +38,7 @@ def carve(
     for key in sorted(members, key=lambda key: hashlib.sha256(key.encode()).digest()):
         gives = np.bincount(labels[members[key]], minlength=len(sizes))
         helps = np.minimum(gives, np.maximum(wanted - taken, 0)).sum()
-        # A person with pictures of many classes is taken if most of them are still wanted.
+        # A person with images of many classes is taken if most of them are still wanted.
         if 2 * helps > gives.sum() and bool((taken + gives < sizes)[gives > 0].all()):
             taken += gives
             aside[members[key]] = True

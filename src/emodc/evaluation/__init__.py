@@ -1,1 +1,1 @@
-"""Labelled data, answers and truth: the figures of a classifier."""
+"""Labeled data, answers and truth: the figures of a classifier."""

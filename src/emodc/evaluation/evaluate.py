@@ -1,4 +1,4 @@
-"""Evaluation: the diffusion classifier on a labelled data set, with one bank of draws."""
+"""Evaluation: the diffusion classifier on a labeled dataset, with one bank of draws."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from torch import Tensor
 from emodc.data.alignment import NO_FACE, aligned
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
-from emodc.evaluation.metrics import accuracy_interval, mean_class_accuracy, summarise
+from emodc.evaluation.metrics import accuracy_interval, mean_class_accuracy, summarize
 from emodc.inference.dataset_scores import Progress, Score, score_errors, score_images, weights_hash
 from emodc.inference.scorer import (
     Answers,
@@ -57,22 +57,22 @@ def evaluate(
     progress: Progress = lambda done, total: None,
     world: World = ALONE,
 ) -> dict[str, Any]:
-    """Evaluate a model on a data set.
+    """Evaluate a model on a dataset.
 
-    Classes are matched by name. Those that only the data set or only the model has are left
+    Classes are matched by name. Those that only the dataset or only the model has are left
     out (images of the former, the posterior's share of the latter) and named in the report.
 
     Args:
         model: what to evaluate.
         data: the images.
         steps: S, the number of draws, 1..T; `EVALUATION_STEPS` if neither it nor ``delta`` is
-            given. A rival that sees no noise takes as few as `Model.draws_taken` says.
+            given. A baseline that sees no noise takes as few as `Model.draws_taken` says.
         delta: score sequentially; at most this share of the images may get another answer than
             all the draws of the calibration would give. Takes a calibrated model.
         budget: with ``delta``, most draws for an image.
         seed: of the draws and of the choice of images.
         limit: evaluate a stratified subset of this many images.
-        detect: find, align and crop the face in every picture first, as `predict` does; pictures
+        detect: find, align and crop the face in every image first, as `predict` does; images
             without one are skipped and counted.
         output: folder for ``report.json``, ``predictions.csv`` and the errors; an evaluation
             interrupted there goes on.
@@ -82,9 +82,9 @@ def evaluate(
             writes it.
 
     Returns:
-        The report, ready for JSON: the figures of :func:`emodc.evaluation.metrics.summarise`, cost
+        The report, ready for JSON: the figures of :func:`emodc.evaluation.metrics.summarize`, cost
         per image, ``error_by_timestep`` (mean d_p over the images; plain scoring only), ``groups``
-        (figures for each value of the data set's attributes), and what was evaluated on what.
+        (figures for each value of the dataset's attributes), and what was evaluated on what.
 
     Raises:
         ValueError: fewer than two classes in common, no readable image, ``steps`` or ``limit``
@@ -135,7 +135,7 @@ def evaluate(
         answers = sequential_answers(model, Outcome(**scores.values), delta)
     probabilities = answers.probabilities
     report = {
-        **summarise(probabilities, labels, classes),
+        **summarize(probabilities, labels, classes),
         "trunk_passes_per_image": float(answers.draws.double().mean()),
         "prompt_evaluations_per_image": float(answers.evaluations.double().mean()),
         "seconds_per_image": scores.seconds / (len(scores.index) + len(scores.skipped)),
@@ -230,16 +230,16 @@ def _groups(
     return groups
 
 
-def _match(model_set: LabelSet, data_set: LabelSet) -> tuple[Tensor, NDArray[np.int64]]:
+def _match(model_set: LabelSet, dataset: LabelSet) -> tuple[Tensor, NDArray[np.int64]]:
     """Match two label sets by name.
 
     Returns:
         (K',) int64: the model's ids of the shared classes, in its order; and, for each class of
-        the data set, its position among these, or -1.
+        the dataset, its position among these, or -1.
     """
-    common = common_classes([model_set], data_set)
+    common = common_classes([model_set], dataset)
     ours = [canonical_name(name) for name in model_set.classes]
-    theirs = [canonical_name(name) for name in data_set.classes]
+    theirs = [canonical_name(name) for name in dataset.classes]
     new_label = np.array([common.index(name) if name in common else -1 for name in theirs])
     return torch.tensor([ours.index(name) for name in common]), new_label
 

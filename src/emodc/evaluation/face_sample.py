@@ -20,9 +20,9 @@ class Sample:
 
     Attributes:
         data: the N crops.
-        index: (N,) int64, their numbers in the data set: a face is corrupted and attacked in the
+        index: (N,) int64, their numbers in the dataset: a face is corrupted and attacked in the
             same way whatever other faces are chosen.
-        classes: the K' classes that data set and subjects share.
+        classes: the K' classes that dataset and subjects share.
         labels: (N,) int64, true classes among these.
         skipped: the crops that cannot be read: id and reason.
         images_left_out: crops of other classes.
@@ -37,7 +37,7 @@ class Sample:
 
     @property
     def geometry(self) -> CropGeometry:
-        """Where the crops show eyes and mouth; FER2013's if the data set does not say."""
+        """Where the crops show eyes and mouth; FER2013's if the dataset does not say."""
         return self.data.geometry or FER2013_GEOMETRY
 
 

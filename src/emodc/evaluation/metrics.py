@@ -40,9 +40,9 @@ def accuracy_interval(correct: float, images: int) -> tuple[float, float]:
         images: N >= 1.
     """
     share, extra = correct / images, _Z95**2 / images
-    centre = (share + extra / 2) / (1 + extra)
+    center = (share + extra / 2) / (1 + extra)
     half = _Z95 * math.sqrt(share * (1 - share) / images + extra / (4 * images)) / (1 + extra)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -163,7 +163,7 @@ def calibration_error_interval(
     return float(low), float(high)
 
 
-def summarise(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def summarize(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Return every figure of this module, ready for JSON.
 
     Args:

@@ -18,7 +18,7 @@ DEFAULT_STEPS = 50
 """Steps of DDIM, if the number is not chosen."""
 
 _STREAM = 0xFACE  # of `counter_rng`
-_AT_ONCE = 64  # pictures in one call of the network: bounds memory, does not change them
+_AT_ONCE = 64  # images in one call of the network: bounds memory, does not change them
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """``denoiser(xt (B,C,H,W), t (B,)) -> eps (B,C,H,W)``: noise prediction under fixed prompts."""
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 def descending_timesteps(timesteps: int, steps: int) -> Tensor:
     """Return the timesteps that DDIM visits, from T-1 down: (S,) int64.
 
-    They end where noise ends, at T-1, because the first picture is nothing but noise (Lin et al.,
+    They end where noise ends, at T-1, because the first image is nothing but noise (Lin et al.,
     "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, section 3.3).
 
     Args:
@@ -53,7 +53,7 @@ def ddim(
     steps: int,
     progress: Progress = lambda done, total: None,
 ) -> Tensor:
-    """Turn noise into pictures without drawing any more of it.
+    """Turn noise into images without drawing any more of it.
 
     Each step takes the predicted noise for the true one, which tells x0, and gives x0 the lower
     noise of the next timestep; the last one gives it none.
@@ -62,7 +62,7 @@ def ddim(
         denoiser: predicts the noise.
         schedule: the denoiser's.
         noise: (B, C, H, W) standard normal.
-        steps: S, calls of the denoiser for each picture.
+        steps: S, calls of the denoiser for each image.
         progress: is told after every step.
 
     Returns:
@@ -87,7 +87,7 @@ def ddim(
 
 
 def guided(model: Model, prompts: Tensor, guidance: float) -> Denoiser:
-    """Return the denoiser of pictures under one prompt each.
+    """Return the denoiser of images under one prompt each.
 
     ``eps = eps_null + guidance (eps_c - eps_null)``: 1 is the prompt alone, more exaggerates what
     the prompt changes, 0 is the null prompt alone.
@@ -120,15 +120,15 @@ def generate(
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Tensor:
-    """Draw pictures under each of several prompts.
+    """Draw images under each of several prompts.
 
-    Picture i starts from noise that is a function of (seed, i) alone, the same for every prompt:
+    Image i starts from noise that is a function of (seed, i) alone, the same for every prompt:
     what differs between the prompts is what they ask for.
 
     Args:
         model: draws them.
         prompts: P prompt ids; see `emodc.method.prompts`.
-        count: pictures N under each.
+        count: images N under each.
         steps: S of `ddim`.
         guidance: see `guided`.
         seed: of the noise.
@@ -138,7 +138,7 @@ def generate(
         (P, N, C, H, W) float32, x0 on the model's device; `Codec.decode` makes them viewable.
 
     Raises:
-        ValueError: the model is a rival, ``count`` is below 1, ``steps`` out of range or
+        ValueError: the model is a baseline, ``count`` is below 1, ``steps`` out of range or
             ``guidance`` not finite, or the model predicts NaN.
     """
     if count < 1:

@@ -1,4 +1,4 @@
-"""A page of pictures that a model draws: a row for each class."""
+"""A page of images that a model draws: a row for each class."""
 
 import io
 import json
@@ -18,7 +18,7 @@ SAMPLES = "samples.png"
 """The page beside a model's card."""
 
 _CARD_COLUMNS, _CARD_TILE = 6, 64  # keep it below 200 kB
-_LEAST_TILE = 96  # pixels: smaller pictures are enlarged
+_LEAST_TILE = 96  # pixels: smaller images are enlarged
 _GAP, _SPACE = 2, 10
 _TEXT = ImageFont.load_default(15)
 _FACTS = "emodc"  # what the page holds, in its metadata
@@ -35,20 +35,20 @@ def sample_sheet(
     tile: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> bytes:
-    """Draw pictures of some classes.
+    """Draw images of some classes.
 
     Args:
         model: draws them.
         classes: names or aliases; a row each.
-        count: pictures of each class; those of a column begin with the same noise.
+        count: images of each class; those of a column begin with the same noise.
         steps: see `emodc.explain.generate.generate`.
         guidance: likewise.
         seed: likewise.
-        tile: side of a picture on the page; its own, if not given, at least 96.
+        tile: side of an image on the page; its own, if not given, at least 96.
         progress: see `emodc.explain.generate.generate`.
 
     Returns:
-        A PNG, gray if the pictures are, else of 256 colours where ``tile`` is given. Its metadata
+        A PNG, gray if the images are, else of 256 colors where ``tile`` is given. Its metadata
         tells how it was made.
 
     Raises:
@@ -59,8 +59,8 @@ def sample_sheet(
         model, prompts, count, steps=steps, guidance=guidance, seed=seed, progress=progress
     )
     names = [model.label_set.classes[prompt] for prompt in prompts]
-    pictures = model.settings.codec.decode(x0.flatten(0, 1))  # (P * N, H, W[, 3])
-    page = _page(names, pictures.reshape(len(names), count, *pictures.shape[1:]), tile)
+    images = model.settings.codec.decode(x0.flatten(0, 1))  # (P * N, H, W[, 3])
+    page = _page(names, images.reshape(len(names), count, *images.shape[1:]), tile)
     if tile is not None and page.mode == "RGB":
         page = page.quantize(256)
     facts = {
@@ -97,22 +97,22 @@ def facts_of(path: Path, model: Model) -> dict[str, Any] | None:
         return None
 
 
-def _page(names: Sequence[str], pictures: NDArray[np.uint8], tile: int | None) -> Image.Image:
-    """Lay out pictures (P, N, H, W) gray or (P, N, H, W, 3) RGB, a row named at the left each."""
-    rows, columns, height = pictures.shape[:3]
+def _page(names: Sequence[str], images: NDArray[np.uint8], tile: int | None) -> Image.Image:
+    """Lay out images (P, N, H, W) gray or (P, N, H, W, 3) RGB, a row named at the left each."""
+    rows, columns, height = images.shape[:3]
     side = tile or height * max(1, -(-_LEAST_TILE // height))  # a whole multiple
     left = 2 * _SPACE + max(round(_TEXT.getlength(name)) for name in names)
     step = side + _GAP
-    mode = "L" if pictures.ndim == 4 else "RGB"
+    mode = "L" if images.ndim == 4 else "RGB"
     page = Image.new(mode, (left + columns * step, rows * step), "white")
     draw = ImageDraw.Draw(page)
     for row, name in enumerate(names):
         draw.text((_SPACE, row * step + side // 2), name, "black", _TEXT, anchor="lm")
         for column in range(columns):
-            picture = Image.fromarray(pictures[row, column])
+            image = Image.fromarray(images[row, column])
             if side != height:
-                picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-            page.paste(picture, (left + column * step, row * step))
+                image = image.resize((side, side), Image.Resampling.BICUBIC)
+            page.paste(image, (left + column * step, row * step))
     return page
 
 

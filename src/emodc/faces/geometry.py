@@ -1,7 +1,7 @@
 """Where a face crop shows the five landmarks.
 
 Positions are fractions (x, y) of the crop, origin top left. "Left" and "right" are the viewer's:
-the left eye is the one nearer to the left edge of an upright picture.
+the left eye is the one nearer to the left edge of an upright image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""The order of the five landmarks everywhere: eye centres, tip of the nose, mouth corners."""
+"""The order of the five landmarks everywhere: eye centers, tip of the nose, mouth corners."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class CropGeometry:
 FER2013_GEOMETRY = CropGeometry(
     ((0.314, 0.401), (0.686, 0.401), (0.5, 0.603), (0.352, 0.752), (0.648, 0.752))
 )
-"""Medians over 4,000 training pictures of FER2013 (99.3 % with a face found at a score above 0.3)
+"""Medians over 4,000 training images of FER2013 (99.3 % with a face found at a score above 0.3)
 and their mirror images, as printed by scripts/fit_crop_geometry.py."""
 
 ARCFACE_GEOMETRY = CropGeometry(
@@ -86,7 +86,7 @@ def with_margin(geometry: CropGeometry, margin: float) -> CropGeometry:
     """Return the geometry of crops that show more, or less, around the same face.
 
     Args:
-        geometry: what is scaled, about the centre of the crop.
+        geometry: what is scaled, about the center of the crop.
         margin: what the crop gains on each side, as a share of its present side: 0.1 shows 1.2
             times as much in width and height. Negative values show less.
 

@@ -1,6 +1,6 @@
-"""Picture files: listing them and reading them safely, whatever a user's folder holds.
+"""Image files: listing them and reading them safely, whatever a user's folder holds.
 
-Every picture enters the project through `read_image` or `decode_image`: uint8 RGB, upright, or a
+Every image enters the project through `read_image` or `decode_image`: uint8 RGB, upright, or a
 `ValueError` of one line. Nothing here changes Pillow's global settings.
 """
 
@@ -21,10 +21,10 @@ from PIL import Image, UnidentifiedImageError
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Lower-case suffixes of the files taken for pictures when a folder is listed."""
+"""Lower-case suffixes of the files taken for images when a folder is listed."""
 
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are refused before they are decoded."""
+"""Images with more pixels are refused before they are decoded."""
 
 # Only plain raster formats: some of Pillow's others start an external program (EPS) or are
 # little-used parsers that a hostile file could aim at.
@@ -59,9 +59,9 @@ _TO_UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 _STRIP = 256  # rows converted at a time
 
 
-def as_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture (H, W) gray or (H, W, 3) RGB as (H, W, 3)."""
-    return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image (H, W) gray or (H, W, 3) RGB as (H, W, 3)."""
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
 class _Refused(ValueError):
@@ -69,12 +69,12 @@ class _Refused(ValueError):
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a picture file as upright RGB.
+    """Read an image file as upright RGB.
 
-    The EXIF orientation is applied. Gray, palette and CMYK pictures are converted;
+    The EXIF orientation is applied. Gray, palette and CMYK images are converted;
     transparent ones are laid on white, as a page would show them (a cut-out's hidden
     pixels are mostly black, on which hair and outline would vanish). 16-bit and float
-    pictures are scaled to 8 bits, not clipped. Of an animation the first frame counts.
+    images are scaled to 8 bits, not clipped. Of an animation the first frame counts.
 
     Args:
         path: a JPEG, PNG, BMP, GIF, TIFF, WebP or PPM/PGM file, whatever its suffix.
@@ -83,7 +83,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         (H, W, 3) uint8, RGB, C-contiguous and writable.
 
     Raises:
-        ValueError: there is no such file, or it is not a picture, is damaged, or has more
+        ValueError: there is no such file, or it is not an image, is damaged, or has more
             than `MAX_PIXELS` pixels. The message is one line and names the file.
     """
     with _explained(str(path)):
@@ -94,10 +94,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Read a picture that lies in memory as `read_image` reads a file.
+    """Read an image that lies in memory as `read_image` reads a file.
 
     Args:
-        content: the bytes of a picture file.
+        content: the bytes of an image file.
         name: what error messages call it.
 
     Returns:
@@ -113,7 +113,7 @@ def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Turn an open picture into upright RGB, as `read_image` describes.
+    """Turn an open image into upright RGB, as `read_image` describes.
 
     Args:
         image: of any mode.
@@ -124,7 +124,7 @@ def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
     Raises:
         ValueError: float pixels of no known scale.
-        OSError: the picture's file, decoded only now, is damaged.
+        OSError: the image's file, decoded only now, is damaged.
     """
     image.load()
     # Not ImageOps.exif_transpose: that also rewrites the EXIF block, and fails on odd ones.
@@ -156,14 +156,14 @@ def list_files(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """List the picture files of a folder: `list_files` with one of `IMAGE_SUFFIXES`.
+    """List the image files of a folder: `list_files` with one of `IMAGE_SUFFIXES`.
 
     Args:
         folder: an existing folder.
-        recursive: also list the pictures in the folders inside.
+        recursive: also list the images in the folders inside.
 
     Returns:
-        Paths that start with ``folder``, in natural order; empty if there is no picture.
+        Paths that start with ``folder``, in natural order; empty if there is no image.
 
     Raises:
         ValueError: ``folder`` is missing, not a folder or not readable.
@@ -188,11 +188,11 @@ def natural_key(text: str) -> tuple[list[tuple[str, int]], str]:
 def _check_regular_file(path: Path) -> None:
     """Refuse what must not reach `open`: a folder, a pipe that would block, an empty file."""
     if path.is_dir():
-        raise _Refused(f"{path}: a folder, not a picture; name a file inside it")
+        raise _Refused(f"{path}: a folder, not an image; name a file inside it")
     if not path.exists():
         raise _Refused(f"{path}: no such file; check the path")
     if not path.is_file():
-        raise _Refused(f"{path}: not a regular file; give a picture file")
+        raise _Refused(f"{path}: not a regular file; give an image file")
     if path.stat().st_size == 0:
         raise _empty(str(path))
 
@@ -206,7 +206,7 @@ def _decode(stream: BinaryIO, name: str) -> NDArray[np.uint8]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn whatever a bad picture makes Pillow raise into a refusal of one line."""
+    """Turn whatever a bad image makes Pillow raise into a refusal of one line."""
     try:
         yield
     except _Refused:
@@ -216,14 +216,14 @@ def _explained(name: str) -> Iterator[None]:
         raise _too_large(name) from error
     except UnidentifiedImageError as error:
         raise _Refused(
-            f"{name}: not a picture in a supported format; convert it to JPEG or PNG"
+            f"{name}: not an image in a supported format; convert it to JPEG or PNG"
         ) from error
     except PermissionError as error:
         raise _Refused(f"{name}: no permission to read it; change its access rights") from error
     except _DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _Refused(
-            f"{name}: damaged or incomplete picture ({reason}); copy or export it again"
+            f"{name}: damaged or incomplete image ({reason}); copy or export it again"
         ) from error
 
 
@@ -233,11 +233,11 @@ def _empty(name: str) -> _Refused:
 
 def _too_large(name: str) -> _Refused:
     limit = MAX_PIXELS // 1_000_000
-    return _Refused(f"{name}: more than {limit} megapixels; make a smaller copy of the picture")
+    return _Refused(f"{name}: more than {limit} megapixels; make a smaller copy of the image")
 
 
 def _convert(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert in strips: Pillow's own copies of a whole 100-megapixel picture are 400 MB each."""
+    """Convert in strips: Pillow's own copies of a whole 100-megapixel image are 400 MB each."""
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
@@ -260,7 +260,7 @@ def _eight_bit(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     if not (low >= 0.0 and high <= 65535.0):  # also true for not-a-number
         raise _Refused(
             f"{name}: pixel values from {low:g} to {high:g} have no known scale; "
-            "export it as an 8-bit or 16-bit picture"
+            "export it as an 8-bit or 16-bit image"
         )
     if values.dtype.kind == "f" and high <= 255.0:
         scale = 255.0 if high <= 1.0 else 1.0
@@ -275,7 +275,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
     if not folder.is_dir():
         problem = "not a folder" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {problem}; give a folder of pictures")
+        raise ValueError(f"{folder}: {problem}; give a folder of images")
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))

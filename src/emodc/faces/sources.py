@@ -1,6 +1,6 @@
-"""What a prediction is asked about: files, folders, patterns and pictures in memory.
+"""What a prediction is asked about: files, folders, patterns and images in memory.
 
-`sources` turns them into a flat sequence, one item a picture, and `read_source` into pixels.
+`sources` turns them into a flat sequence, one item an image, and `read_source` into pixels.
 """
 
 import glob
@@ -16,24 +16,24 @@ from PIL import Image
 from emodc.faces.reading import as_rgb, list_images, natural_key, read_image, to_rgb
 
 Pixels = NDArray[np.uint8]
-"""A picture as an array: (H, W, 3) RGB or (H, W) gray."""
+"""An image as an array: (H, W, 3) RGB or (H, W) gray."""
 
-Picture = str | os.PathLike[str] | Image.Image | Pixels
-"""One thing to look at: a file, a folder, a glob pattern, or a picture in memory."""
+SourceImage = str | os.PathLike[str] | Image.Image | Pixels
+"""One thing to look at: a file, a folder, a glob pattern, or an image in memory."""
 
 Source = Path | Image.Image | Pixels
-"""One picture: its file, or itself; an array is (H, W, 3)."""
+"""One image: its file, or itself; an array is (H, W, 3)."""
 
 
-def picture_paths(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List the picture files that paths, folders and glob patterns stand for.
+def image_paths(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """List the image files that paths, folders and glob patterns stand for.
 
     Args:
-        patterns: a folder stands for the pictures in it, a pattern for the files that match, both
+        patterns: a folder stands for the images in it, a pattern for the files that match, both
             in natural order; any other path for itself, whether it exists or not.
 
     Raises:
-        ValueError: a folder without pictures, or a pattern that no file matches.
+        ValueError: a folder without images, or a pattern that no file matches.
     """
     paths: list[Path] = []
     for pattern in patterns:
@@ -43,7 +43,7 @@ def picture_paths(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
             found = list_images(path)
             if not found:
                 raise ValueError(
-                    f"{path}: no pictures in this folder; for those in the folders inside it, "
+                    f"{path}: no images in this folder; for those in the folders inside it, "
                     f"give a pattern such as '{path / '**' / '*.jpg'}'"
                 )
         elif any(character in str(path) for character in "*?[") and not path.exists():
@@ -56,21 +56,21 @@ def picture_paths(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return paths
 
 
-def sources(images: Picture | Iterable[Picture]) -> Iterator[Source]:
-    """Go through one or many things to look at, picture by picture.
+def sources(images: SourceImage | Iterable[SourceImage]) -> Iterator[Source]:
+    """Go through one or many things to look at, image by image.
 
     Args:
         images: one of them or an iterable; an array (N, H, W, 3) is an iterable too.
 
     Raises:
-        ValueError: as for `picture_paths`, or something is not a picture, when its turn comes.
+        ValueError: as for `image_paths`, or something is not an image, when its turn comes.
     """
     is_array = isinstance(images, np.ndarray) and images.ndim < 4
     is_one = is_array or isinstance(images, str | os.PathLike | Image.Image)
-    many = cast(Iterable[Picture], [images] if is_one else images)
+    many = cast(Iterable[SourceImage], [images] if is_one else images)
     for image in many:
         if isinstance(image, str | os.PathLike):
-            yield from picture_paths([image])
+            yield from image_paths([image])
         elif isinstance(image, Image.Image):
             yield image
         else:
@@ -78,26 +78,26 @@ def sources(images: Picture | Iterable[Picture]) -> Iterator[Source]:
 
 
 def read_source(source: Source) -> Pixels:
-    """Return a picture's pixels, (H, W, 3) RGB, upright.
+    """Return an image's pixels, (H, W, 3) RGB, upright.
 
     Raises:
-        ValueError: the picture is damaged, missing or none; see `emodc.faces.reading.read_image`.
+        ValueError: the image is damaged, missing or none; see `emodc.faces.reading.read_image`.
     """
     if isinstance(source, Path):
         return read_image(source)
     if isinstance(source, np.ndarray):
         return source
     try:
-        return to_rgb(source, "picture")
+        return to_rgb(source, "image")
     except OSError as error:  # Pillow decodes a file only when its pixels are asked for
-        raise ValueError(f"damaged or incomplete picture ({error})") from error
+        raise ValueError(f"damaged or incomplete image ({error})") from error
 
 
 def _as_rgb(array: Pixels) -> Pixels:
     shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", type(array).__name__)
     if dtype != np.uint8 or 0 in shape or len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
         raise ValueError(
-            "a picture is a path, a PIL image or a uint8 array of shape (H, W, 3) or (H, W), "
+            "an image is a path, a PIL image or a uint8 array of shape (H, W, 3) or (H, W), "
             f"not {dtype} {shape or ''}".rstrip()
         )
     return as_rgb(array)

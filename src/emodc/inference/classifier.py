@@ -1,10 +1,10 @@
-"""From pictures to expressions: reading, finding faces, cropping, classifying.
+"""From images to expressions: reading, finding faces, cropping, classifying.
 
     classifier = EmotionClassifier.from_pretrained("face48")
     for row in classifier.predict("photos/*.jpg"):
         print(row.file, row.box, row.label, row.probabilities)
 
-A picture can hold any number of faces, none, or be damaged; each case gives rows that say so.
+An image can hold any number of faces, none, or be damaged; each case gives rows that say so.
 """
 
 import math
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
-from emodc.faces.sources import Picture, Pixels, Source, read_source, sources
+from emodc.faces.sources import Pixels, Source, SourceImage, read_source, sources
 from emodc.inference.prediction import Prediction
 from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring
 from emodc.model.model import Model
@@ -31,7 +31,7 @@ _BATCH = 16  # rows scored together: enough to fill the network's calls, little 
 
 
 class EmotionClassifier:
-    """Classifies the expressions in pictures with a trained model.
+    """Classifies the expressions in images with a trained model.
 
     An instance must not be used by two threads at once.
 
@@ -77,24 +77,24 @@ class EmotionClassifier:
 
     def predict(
         self,
-        images: Picture | Iterable[Picture],
+        images: SourceImage | Iterable[SourceImage],
         *,
         detect: bool = True,
         progress: Callable[[int, int], None] | None = None,
         **scoring: Unpack[Scoring],
     ) -> list[Prediction]:
-        """Classify every face in one or many pictures.
+        """Classify every face in one or many images.
 
         Args:
-            images: one or several of: path of a file, of a folder (its pictures, not those in the
+            images: one or several of: path of a file, of a folder (its images, not those in the
                 folders inside), or glob pattern (``**`` for any depth); PIL image; uint8 array,
-                (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N pictures.
-            detect: find, align and crop the faces; False if every picture is a face crop already.
-            progress: called with the numbers of pictures done and of all.
+                (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N images.
+            detect: find, align and crop the faces; False if every image is a face crop already.
+            progress: called with the numbers of images done and of all.
             **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
 
         Returns:
-            The rows in the order of the pictures; at least one for each.
+            The rows in the order of the images; at least one for each.
 
         Raises:
             ValueError: an empty folder, a pattern without match, an array of another shape or
@@ -102,22 +102,22 @@ class EmotionClassifier:
                 is a row, not an error.
             ImportError: faces are looked for and the extra `faces` is not installed.
         """
-        pictures = list(sources(images))
+        found = list(sources(images))
         rows = []
-        for row in self.iter_predict(pictures, detect=detect, **scoring):
+        for row in self.iter_predict(found, detect=detect, **scoring):
             rows.append(row)
             if progress is not None:
-                progress(row.image + 1, len(pictures))
+                progress(row.image + 1, len(found))
         return rows
 
     def iter_predict(
         self,
-        images: Picture | Iterable[Picture],
+        images: SourceImage | Iterable[SourceImage],
         *,
         detect: bool = True,
         **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
-        """Do what `predict` does, row by row: one picture at a time is held in memory.
+        """Do what `predict` does, row by row: one image at a time is held in memory.
 
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
@@ -125,12 +125,12 @@ class EmotionClassifier:
             **scoring: as for `predict`.
 
         Raises:
-            ValueError: as for `predict`; what concerns a picture, when its turn comes.
+            ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
         """
         scorer = Scorer(self.model, **scoring)
         if detect:
-            self.model.require_geometry()  # complains before any picture is read
+            self.model.require_geometry()  # complains before any image is read
             self._detector = self._detector or FaceDetector()
         return self._stream(sources(images), scorer, self._detector if detect else None)
 
@@ -180,12 +180,12 @@ class EmotionClassifier:
 
     def _stream(
         self,
-        pictures: Iterable[Source],
+        images: Iterable[Source],
         scorer: Scorer,
         detector: FaceDetector | None,
     ) -> Iterator[Prediction]:
         waiting: list[tuple[Prediction, Pixels | None]] = []
-        for index, source in enumerate(pictures):
+        for index, source in enumerate(images):
             waiting += self._look(index, source, detector)
             if len(waiting) >= _BATCH:
                 yield from self._scored(waiting, scorer)
@@ -195,7 +195,7 @@ class EmotionClassifier:
     def _look(
         self, index: int, source: Source, detector: FaceDetector | None
     ) -> list[tuple[Prediction, Pixels | None]]:
-        """Return the rows of a picture, not yet scored, each with its crop if there is a face."""
+        """Return the rows of an image, not yet scored, each with its crop if there is a face."""
         file = str(source) if isinstance(source, Path) else None
         # At the codec's own size, so that the pixels are resampled only once.
         size = self.model.settings.codec.size

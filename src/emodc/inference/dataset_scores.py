@@ -1,4 +1,4 @@
-"""Scoring a data set's images in chunks that survive an interruption."""
+"""Scoring a dataset's images in chunks that survive an interruption."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ Score = Callable[[Tensor], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Scores:
-    """What was kept of a data set's images.
+    """What was kept of a dataset's images.
 
     Attributes:
         index: (N,) int64, positions of the scored images in the data.
@@ -135,7 +135,7 @@ def score_images(
 
 
 def unscored(folder: Path, images: int, chunk: int = _CHUNK) -> int:
-    """Return how many of a data set's images `score_images` would still have to score.
+    """Return how many of a dataset's images `score_images` would still have to score.
 
     Args:
         folder: as given to it; need not exist.
@@ -215,7 +215,7 @@ def model_identity(model: Model) -> dict[str, str]:
     return {
         "weights": weights_hash(model),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),
-        "way of showing pictures": shown,
+        "way of showing images": shown,
         "precision": model.precision,
         "version of emodc": version("emodc"),
     }

@@ -1,4 +1,4 @@
-"""What is said of a face in a picture."""
+"""What is said of a face in an image."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row of the answer: a face and its expression, or why a picture has none.
+    """One row of the answer: a face and its expression, or why an image has none.
 
     Attributes:
-        image: position of the picture among those asked about, from 0.
-        file: the picture's path; None for a picture given in memory.
+        image: position of the image among those asked about, from 0.
+        file: the image's path; None for an image given in memory.
         status: ``ok``; ``no_face``: no face was found; ``unreadable``: damaged, missing, not a
-            picture, or too large.
+            image, or too large.
         error: one line for the reader unless ``status`` is ``ok``.
-        face: number of the face in its picture, from 0, largest first.
-        box: x0, y0, x1, y1 in pixels; the whole picture if no face was looked for.
+        face: number of the face in its image, from 0, largest first.
+        box: x0, y0, x1, y1 in pixels; the whole image if no face was looked for.
         landmarks: five (x, y) in pixels, in the order of `emodc.faces.geometry.LANDMARKS`; None if
             no face was looked for.
         detection_score: the detector's confidence in [0, 1]; None if no face was looked for.
@@ -26,7 +26,7 @@ class Prediction:
             calibrated for; more than one means uncertain. None if it was not calibrated.
         trunk_passes: draws taken; on a network whose prompts share a trunk, passes of the trunk.
         prompt_evaluations: (draw, class) pairs evaluated.
-        gap_standard_error: of the mean gap between the answer and its closest rival, in units of
+        gap_standard_error: of the mean gap between the answer and the runner-up, in units of
             the errors; None with a single draw.
 
     Without a face, everything after ``error`` is None.

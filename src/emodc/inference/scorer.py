@@ -28,7 +28,7 @@ class Answers:
     Attributes:
         probabilities: (B, K) float64, rows sum to 1; the answer is the largest.
         gap_error: (B,) float64, standard error of the mean gap between the answer and its closest
-            rival, in units of the errors.
+            baseline, in units of the errors.
         draws: (B,) int64, draws taken: passes of a trunk that all prompts share.
         evaluations: (B,) int64, (draw, prompt) pairs evaluated.
         least_probability: the prediction set holds the classes at least this probable; None if

@@ -1,7 +1,7 @@
 """The draws of the diffusion classifier: timesteps and noise that all classes and images share.
 
 With S draws ``(t_s, eps_s)`` every image is shown at the same timesteps with the same noise; only
-a picture that carries noise of its own arrives at noisier ones.
+an image that carries noise of its own arrives at noisier ones.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class Shown(NamedTuple):
     """(image, draw) pairs as a network is shown them; see `show`.
 
     Attributes:
-        x: (M, C, H, W) pictures.
+        x: (M, C, H, W) images.
         t: (M,) int64 timesteps.
         eps: (M, C, H, W) noise, of which rho times as much is added.
         rho: (M,) float32, see `emodc.method.schedule.Schedule.missing`.
@@ -94,21 +94,21 @@ class Shown(NamedTuple):
 def show(
     schedule: Schedule, x: Tensor, sigma: Tensor, bank: DrawBank, image: Tensor, draw: Tensor
 ) -> Shown:
-    """Return (image, draw) pairs, with gradients to the pictures and their noise levels.
+    """Return (image, draw) pairs, with gradients to the images and their noise levels.
 
     Args:
         schedule: of the network.
-        x: (B, C, H, W) pictures.
+        x: (B, C, H, W) images.
         sigma: (B,) float32 levels of the noise that they carry, in units of x0.
-        bank: S draws, on the pictures' device.
+        bank: S draws, on the images' device.
         image: (M,) int64 in 0..B-1.
         draw: (M,) int64 in 0..S-1.
     """
-    picture, level = x[image], sigma[image]
+    x_m, level = x[image], sigma[image]
     mirrored = bank.mirrored[draw].view(-1, 1, 1, 1)
     t = noisier_timesteps(schedule, bank.t[draw], level)
     return Shown(
-        torch.where(mirrored, picture.flip(-1), picture),
+        torch.where(mirrored, x_m.flip(-1), x_m),
         t,
         bank.eps[draw],
         schedule.missing(t, level),
@@ -116,15 +116,15 @@ def show(
 
 
 def noisier_timesteps(schedule: Schedule, t: Tensor, sigma: Tensor) -> Tensor:
-    """Return the timesteps at which pictures arrive when the noise of timesteps t is added to them.
+    """Return the timesteps at which images arrive when the noise of timesteps t is added to them.
 
-    Variances add: a picture with noise of its own gets as much noise as a clean one, and is then
+    Variances add: an image with noise of its own gets as much noise as a clean one, and is then
     as noisy as the timestep with ``s^2 = s_t^2 + sigma^2``.
 
     Args:
         schedule: of T timesteps.
         t: (M,) int64 in 0..T-1.
-        sigma: (M,) noise levels of the pictures, below ``s_(T-1)``.
+        sigma: (M,) noise levels of the images, below ``s_(T-1)``.
 
     Returns:
         (M,) int64, the first timesteps at least as noisy (T-1 if none is), with ``s > sigma``; t

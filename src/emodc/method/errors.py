@@ -9,7 +9,7 @@ Li et al., "Your Diffusion Model is Secretly a Zero-Shot Classifier" (ICCV 2023,
 with weights ``w_s`` of mean 1, all equal unless they were fitted
 (:mod:`emodc.calibration.posterior`).
 
-A picture with noise of level sigma of its own (:mod:`emodc.method.noise_level`) gets only the noise
+An image with noise of level sigma of its own (:mod:`emodc.method.noise_level`) gets only the noise
 that is missing, at the steps that are noisier than it is, and classes are compared by
 
     d_c,s = || rho eps_theta(xt(x, rho eps_s, t_s), t_s, c) - eps_s ||^2
@@ -17,7 +17,7 @@ that is missing, at the steps that are noisier than it is, and classes are compa
 (:meth:`emodc.method.schedule.Schedule.missing`); with sigma = 0 that is the formula above. What
 prompts differ by enters times ``rho^2 = 1 / (1 + sigma^2 / s_t^2)``, so errors count
 ``1 + gain sigma^2`` times (`emodc.model.decision`): the same evidence makes the same gap on a noisy
-picture as on a clean one, and one temperature serves both. No answer depends on that, only its
+image as on a clean one, and one temperature serves both. No answer depends on that, only its
 probability.
 """
 

@@ -37,8 +37,8 @@ def wiener_errors(train: Tensor, test: Tensor, schedule: Schedule, t: Tensor) ->
     if len(train) < 2:
         raise ValueError("the linear denoiser needs at least two training images")
     mean = train.flatten(1).mean(dim=0, dtype=torch.float64)  # (D,)
-    centred = train.flatten(1) - mean  # (N, D) float64
-    eigenvalues, basis = torch.linalg.eigh(centred.T @ centred / len(train))  # (D,), (D, D)
+    centered = train.flatten(1) - mean  # (N, D) float64
+    eigenvalues, basis = torch.linalg.eigh(centered.T @ centered / len(train))  # (D,), (D, D)
     variance = eigenvalues.clamp_min(0)  # rounding can leave a zero below zero
     # Second moment of the test images along each eigenvector: (D,).
     found = ((test.flatten(1) - mean) @ basis).square().mean(dim=0)

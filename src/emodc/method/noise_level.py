@@ -1,7 +1,7 @@
-"""How much noise a picture carries, told from the picture alone.
+"""How much noise an image carries, told from the image alone.
 
 Noise has as much fine diagonal detail as any other; faces have little. The estimate is the root
-mean square of the finest diagonal Haar coefficients, less what clean pictures have there. The mean
+mean square of the finest diagonal Haar coefficients, less what clean images have there. The mean
 square, not the median of Donoho & Johnstone (Biometrika 1994): salt and pepper is all outliers, and
 counts. It costs no pass of the network.
 """
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _MOST_NOISE = 0.9
-"""Share of a picture's variance that is taken for noise at most."""
+"""Share of an image's variance that is taken for noise at most."""
 
 
 def diagonal_detail(x0: Tensor) -> Tensor:
@@ -20,10 +20,10 @@ def diagonal_detail(x0: Tensor) -> Tensor:
     standard deviation there.
 
     Args:
-        x0: (B, C, H, W) pictures.
+        x0: (B, C, H, W) images.
 
     Returns:
-        (B,) float32, with gradients to the pictures.
+        (B,) float32, with gradients to the images.
     """
     coefficients = (
         x0[..., :-1, :-1] - x0[..., 1:, :-1] - x0[..., :-1, 1:] + x0[..., 1:, 1:]
@@ -32,7 +32,7 @@ def diagonal_detail(x0: Tensor) -> Tensor:
 
 
 def error_gain(gain: float, sigma: Tensor) -> Tensor:
-    """Return how many times errors of pictures with noise of levels sigma, of any shape, count.
+    """Return how many times errors of images with noise of levels sigma, of any shape, count.
 
     Accounting for noise shrinks what errors differ by; see `emodc.calibration.noise`.
     """
@@ -40,16 +40,16 @@ def error_gain(gain: float, sigma: Tensor) -> Tensor:
 
 
 def observe(x0: Tensor, texture: float, least: float) -> tuple[Tensor, Tensor]:
-    """Tell pictures of unit variance and the noise in them apart.
+    """Tell images of unit variance and the noise in them apart.
 
     Args:
-        x0: (B, C, H, W) pictures, each of mean 0 and variance 1, noise included.
-        texture: diagonal detail of clean pictures, on average (root mean square).
-        least: diagonal detail up to which a picture counts as clean.
+        x0: (B, C, H, W) images, each of mean 0 and variance 1, noise included.
+        texture: diagonal detail of clean images, on average (root mean square).
+        least: diagonal detail up to which an image counts as clean.
 
     Returns:
-        (B, C, H, W) the pictures, scaled so that what is no noise has unit variance, and (B,) the
-        standard deviation of the noise in them; 0 for clean pictures, which stay as they are.
+        (B, C, H, W) the images, scaled so that what is no noise has unit variance, and (B,) the
+        standard deviation of the noise in them; 0 for clean images, which stay as they are.
     """
     detail = diagonal_detail(x0)
     share = (detail.square() - texture**2).clamp(0, _MOST_NOISE)  # of the variance

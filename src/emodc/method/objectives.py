@@ -86,7 +86,7 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
-    """How discriminative rivals are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
+    """How discriminative baselines are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 

@@ -51,14 +51,14 @@ class Schedule:
     def missing(self, t: Tensor, sigma: Tensor) -> Tensor:
         """Return ``rho = sqrt(1 - sigma^2 / s_t^2)``: how much of step t's noise is yet to add.
 
-        A picture that carries noise of level sigma is itself a noised picture (Chen et al., NeurIPS
+        An image that carries noise of level sigma is itself a noised image (Chen et al., NeurIPS
         2024, arXiv 2402.02316). Adding ``rho eps`` in place of ``eps`` takes it to step t:
         ``xt = sqrt(abar_t) x + sqrt(1 - abar_t) rho eps``, and of all the noise that is then in
         ``xt``, ``rho eps_theta`` is the best prediction of ``eps``.
 
         Args:
             t: (B,) int64 timesteps with ``s_t > sigma``.
-            sigma: (B,) float32 noise levels of the pictures, in units of x0, >= 0.
+            sigma: (B,) float32 noise levels of the images, in units of x0, >= 0.
 
         Returns:
             (B,) float32 in (0, 1]; exactly 1 where sigma is 0.
@@ -73,7 +73,7 @@ class ShiftedCosine:
     The cosine schedule has ``s_t = tan(pi u / 2)`` for u in (0, 1), so half of its steps are
     noisier than the image. Shifting the log signal-to-noise ratio (Hoogeboom et al., "Simple
     diffusion", ICML 2023, section 3.1) multiplies ``s_t`` by a constant, here its median: small
-    pictures lose what they show at far lower noise than the 64x64x4 latents for which Stable
+    images lose what they show at far lower noise than the 64x64x4 latents for which Stable
     Diffusion's schedule was made.
 
     Attributes:

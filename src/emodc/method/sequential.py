@@ -118,7 +118,7 @@ class Outcome:
         label: (B,) int64, the class that is left, or leads when the draws or the budget ended.
         gaps: (B, K) float64, expected mean of ``w_s (d_c,s - d_label,s)`` over all draws; a class
             that was dropped keeps its gap of that moment.
-        gap_error: (B,) float64, standard error of the closest rival's gap.
+        gap_error: (B,) float64, standard error of the runner-up's gap.
         draws: (B,) int64, draws taken: passes of a trunk that all prompts share.
         evaluations: (B,) int64, (draw, prompt) pairs evaluated.
     """
@@ -207,9 +207,9 @@ def score_sequentially(
         # A class leaves with its gap to the leader of that moment; leaders change rarely.
         leaves = race.racing & (~keep | done.unsqueeze(1))
         found.gaps[index] = torch.where(leaves, standing.gaps, found.gaps[index])
-        rival = standing.gaps.scatter(1, leader.unsqueeze(1), torch.inf).argmin(dim=1)
+        baseline = standing.gaps.scatter(1, leader.unsqueeze(1), torch.inf).argmin(dim=1)
         found.label[index] = leader
-        found.gap_error[index] = standing.gap_errors[_rows(rival), rival]
+        found.gap_error[index] = standing.gap_errors[_rows(baseline), baseline]
         race = _select(replace(race, racing=keep), ~done)
         index = index[~done]
     return found

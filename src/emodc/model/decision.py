@@ -84,13 +84,13 @@ class FewSteps(_Fitted):
 
 
 class NoiseFloor(_Fitted):
-    """How clean pictures look to `emodc.method.noise_level`; beyond it, there is noise.
+    """How clean images look to `emodc.method.noise_level`; beyond it, there is noise.
 
     Attributes:
-        texture: diagonal detail of clean pictures.
-        least: diagonal detail up to which a picture counts as clean.
-        gain: errors of a picture with noise of level sigma count ``1 + gain sigma^2`` times, see
-            `emodc.method.errors`; 0 for a decision that was fitted to clean pictures alone.
+        texture: diagonal detail of clean images.
+        least: diagonal detail up to which an image counts as clean.
+        gain: errors of an image with noise of level sigma count ``1 + gain sigma^2`` times, see
+            `emodc.method.errors`; 0 for a decision that was fitted to clean images alone.
     """
 
     texture: float = Field(ge=0, lt=1)
@@ -103,7 +103,7 @@ class Decision(_Fitted):
 
     Attributes:
         mirror: show the mirror image in every other draw.
-        noise_floor: account for the noise that pictures carry; if None, all count as clean.
+        noise_floor: account for the noise that images carry; if None, all count as clean.
         scale: inverse temperature of the posterior.
         power: exponent of the gaps to the best class in the posterior.
         weights: weights of the timesteps, of mean 1, over equal bins of 0..T-1; empty: all 1.

@@ -1,6 +1,6 @@
-"""Rivals: discriminative classifiers in the diffusion classifier's place.
+"""Baselines: discriminative classifiers in the diffusion classifier's place.
 
-Those trained here are models like any other (`emodc train rival-cnn`), with a classifier for a
+Those trained here are models like any other (`emodc train baseline-cnn`), with a classifier for a
 backbone. One that was trained elsewhere is described by a YAML file:
 
     name: somebodys-vit
@@ -29,16 +29,16 @@ from emodc.model.store import load_model
 def load_any(
     name_or_path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32"
 ) -> Model:
-    """Load a model or a rival.
+    """Load a model or a baseline.
 
     Args:
-        name_or_path: what `load_model` takes, or a ``.yaml`` file that describes a rival.
+        name_or_path: what `load_model` takes, or a ``.yaml`` file that describes a baseline.
         device: where to put the weights.
         precision: see `Model`.
 
     Raises:
         ValueError: it cannot be loaded; the message names what is wrong and where.
-        ImportError: the extra that the rival needs is not installed.
+        ImportError: the extra that the baseline needs is not installed.
     """
     if str(name_or_path).endswith((".yaml", ".yml")):
         return load_external(Path(name_or_path), device, precision)
@@ -46,7 +46,7 @@ def load_any(
 
 
 def load_external(path: Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Model:
-    """Load a rival that was trained elsewhere, and show it a gray picture to see that it works.
+    """Load a baseline that was trained elsewhere, and show it a gray image to see that it works.
 
     Its probabilities are as it gives them: no temperature is fitted.
 
@@ -65,7 +65,7 @@ def load_external(path: Path, device: torch.device | str = "cpu", precision: str
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(described, dict):
-        raise ValueError(f"{path}: not a description of a rival: name, codec and backbone")
+        raise ValueError(f"{path}: not a description of a baseline: name, codec and backbone")
     name = str(described.pop("name", path.stem))
     settings = parse_model(_beside(described, path.expanduser().parent), str(path))
     external = settings.backbone
@@ -89,14 +89,14 @@ def load_external(path: Path, device: torch.device | str = "cpu", precision: str
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if not bool(errors.isfinite().all()):
-        raise ValueError(f"{path}: {external.path} answers NaN or infinity to a gray picture")
+        raise ValueError(f"{path}: {external.path} answers NaN or infinity to a gray image")
     return model
 
 
 def _beside(described: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the description with its codec's kind, and with a path beside the file in full."""
     if isinstance(codec := described.get("codec"), dict):
-        described["codec"] = {"kind": "normalised"} | codec
+        described["codec"] = {"kind": "normalized"} | codec
     backbone = described.get("backbone")
     if isinstance(backbone, dict) and isinstance(path := backbone.get("path"), str):
         near = folder / path

@@ -19,7 +19,7 @@ SETTINGS = "emodc.json"
 MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
 """What a model's folder can hold, the card aside."""
 
-BUNDLED = ("face48", "rival-cnn", "rival-cnn-augmented")
+BUNDLED = ("face48", "baseline-cnn", "baseline-cnn-augmented")
 """Models that come with the package, by name."""
 
 

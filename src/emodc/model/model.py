@@ -30,10 +30,10 @@ class Model:
         label_set: the ordered classes.
         geometry: where the crops it was trained on show the landmarks; None if that is not known,
             so that it can only be shown crops.
-        backbone: the network, in evaluation mode; a rival's is no backbone but a classifier.
+        backbone: the network, in evaluation mode; a baseline's is no backbone but a classifier.
         schedule: the noise schedule that ``settings`` describes.
         decision: how errors become an answer.
-        facts: JSON values for the card: training run, data, licence.
+        facts: JSON values for the card: training run, data, license.
         precision: fp32, bf16 or fp16, that the network computes in when it scores; errors are
             always float32.
     """
@@ -52,7 +52,7 @@ class Model:
         """Predict the noise as `Backbone.predict_noise` does, in the model's precision.
 
         Raises:
-            ValueError: the model is a rival.
+            ValueError: the model is a baseline.
         """
         if isinstance(self.backbone, Classifier):
             raise ValueError(
@@ -77,9 +77,9 @@ class Model:
         return draw_bank(timesteps, taken, shape, seed, mirror=self.decision.mirror)
 
     def draws_taken(self, steps: int) -> int:
-        """Return S: the draws asked for, or what a rival needs that sees no noise.
+        """Return S: the draws asked for, or what a baseline needs that sees no noise.
 
-        It answers once for the picture, and once for its mirror image if the decision asks for it.
+        It answers once for the image, and once for its mirror image if the decision asks for it.
 
         Raises:
             ValueError: steps is outside 1..T.
@@ -88,14 +88,14 @@ class Model:
         return steps if self.sees_noise else 1 + self.decision.mirror
 
     def observe(self, x0: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pictures and the levels of the noise that they carry.
+        """Return images and the levels of the noise that they carry.
 
         Args:
             x0: (B, C, H, W) as the codec gives them.
 
         Returns:
             (B, C, H, W), (B,); see `emodc.method.noise_level.observe`. With a decision that takes
-            all pictures for clean ones: x0 and zeros.
+            all images for clean ones: x0 and zeros.
         """
         floor = self.decision.noise_floor
         if floor is None:
@@ -103,22 +103,22 @@ class Model:
         return observe(x0, floor.texture, floor.least)
 
     def noise_gain(self, sigma: Tensor) -> Tensor:
-        """Return how many times the errors of pictures with noise of levels sigma (B,) count."""
+        """Return how many times the errors of images with noise of levels sigma (B,) count."""
         floor = self.decision.noise_floor
         return error_gain(0.0 if floor is None else floor.gain, sigma)
 
     def ignoring_noise(self) -> "Model":
-        """Return the model with plain scoring, which takes all pictures for clean ones."""
+        """Return the model with plain scoring, which takes all images for clean ones."""
         return self.with_noise_floor(None)
 
     def with_noise_floor(self, floor: NoiseFloor | None) -> "Model":
-        """Return the model with another idea of how clean pictures look; None: all are clean."""
+        """Return the model with another idea of how clean images look; None: all are clean."""
         return replace(self, decision=self.decision.model_copy(update={"noise_floor": floor}))
 
     def shown_errors(self, shown: Shown) -> Tensor:
         """Return the errors of (image, draw) pairs under all classes.
 
-        Errors of a rival are what `emodc.backbones.discriminative` says.
+        Errors of a baseline are what `emodc.backbones.discriminative` says.
 
         Args:
             shown: M pairs.
@@ -136,7 +136,7 @@ class Model:
     def measure(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Measure:
         """Return what measures single (image, draw) pairs under chosen classes.
 
-        See `emodc.method.errors.measure_errors`; the noise that pictures carry is accounted for.
+        See `emodc.method.errors.measure_errors`; the noise that images carry is accounted for.
         """
         x, sigma = self.observe(x0)
         measure = measure_errors(self.predict_noise, self.schedule, x, bank, pairs, sigma)
@@ -146,8 +146,8 @@ class Model:
     def class_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
         """Return the errors of every image under every class and draw, (B, K, S) float32.
 
-        See `emodc.method.errors.class_errors` and, for rivals,
-        `emodc.backbones.discriminative.class_log_losses`; the noise that pictures carry is
+        See `emodc.method.errors.class_errors` and, for baselines,
+        `emodc.backbones.discriminative.class_log_losses`; the noise that images carry is
         accounted for.
         """
         classes = len(self.label_set)
@@ -187,7 +187,7 @@ class Model:
 
     @property
     def sees_noise(self) -> bool:
-        """Whether it takes draws; other rivals see the clean picture, once."""
+        """Whether it takes draws; other baselines see the clean image, once."""
         return not isinstance(self.backbone, Classifier) or self.backbone.sees_noise
 
 

@@ -15,7 +15,7 @@ from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.backbones.resnet import ResNetConfig
 from emodc.backbones.stable_diffusion.checkpoint import CheckpointSchedule
 from emodc.backbones.stable_diffusion.unet import StableDiffusionConfig
-from emodc.codecs import NormalisedCodec, PixelCodec, VAECodec
+from emodc.codecs import NormalizedCodec, PixelCodec, VAECodec
 from emodc.method.schedule import ShiftedCosine
 from emodc.support.settings import Settings, checked, kind_or, kinds
 
@@ -27,7 +27,7 @@ ScheduleConfig = Annotated[
 CodecConfig = Annotated[
     Annotated[PixelCodec, Tag("pixel")]
     | Annotated[VAECodec, Tag("vae")]
-    | Annotated[NormalisedCodec, Tag("normalised")],
+    | Annotated[NormalizedCodec, Tag("normalized")],
     kind_or("pixel"),
 ]
 BackboneConfig = Annotated[
@@ -88,13 +88,13 @@ class ModelSettings(Settings):
         external = isinstance(self.backbone, ExternalConfig)
         if (
             latent != isinstance(self.codec, VAECodec)
-            or external != isinstance(self.codec, NormalisedCodec)
+            or external != isinstance(self.codec, NormalizedCodec)
             or latent != isinstance(self.schedule, CheckpointSchedule)
         ):
             raise ValueError(
                 f"backbone {self.backbone.kind} does not go with codec {self.codec.kind} and "
                 f"schedule {self.schedule.kind}: stable_diffusion goes with vae and checkpoint, "
-                "transformers, onnx and callable with normalised and shifted_cosine, the others "
+                "transformers, onnx and callable with normalized and shifted_cosine, the others "
                 "with pixel and shifted_cosine"
             )
         if isinstance(self.backbone, _Trainable) and self.codec.size % self.backbone.multiple:

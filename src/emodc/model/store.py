@@ -2,7 +2,7 @@
 
 ``model.safetensors`` holds the backbone's weights; ``emodc.json`` holds the label order, the
 settings of schedule, codec and backbone, the crop geometry, the fitted posterior, hashes of all
-files, and what the card tells of data and licence. A fine-tuned Stable Diffusion has its LoRA or
+files, and what the card tells of data and license. A fine-tuned Stable Diffusion has its LoRA or
 UNet in further files, as diffusers names them, and the hash of the checkpoint it was made from.
 """
 
@@ -27,7 +27,7 @@ from emodc.model.settings import ModelSettings
 from emodc.support.files import write_atomically
 
 LICENCE = "Apache-2.0"
-"""Of the weights; that of the pictures they were trained on is among the facts."""
+"""Of the weights; that of the images they were trained on is among the facts."""
 
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -50,7 +50,7 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "labels": {"name": model.label_set.name, "classes": list(model.label_set.classes)},
         "model": model.settings.model_dump(mode="json"),
         "prompts": prompt_texts(model.label_set, model.settings.prompts),
-        "licence": LICENCE,
+        "license": LICENCE,
         "crop": None if model.geometry is None else model.geometry.to_dict(),
         "posterior": model.decision.model_dump(mode="json"),
         "facts": dict(model.facts),
@@ -132,5 +132,5 @@ def load_model(
 
 
 def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Serialise tensors as safetensors, whatever their memory layout."""
+    """Serialize tensors as safetensors, whatever their memory layout."""
     return save({key: value.contiguous().cpu() for key, value in tensors.items()}, metadata)

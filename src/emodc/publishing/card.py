@@ -34,7 +34,7 @@ is best. The method is EmoDC, trained with adaptive margin discrepancy training 
 says `amdit` (Dong et al., arXiv 2603.29578); the code and the weights are independent of the
 paper's authors."""
 
-_ABOUT_RIVAL = """\
+_ABOUT_BASELINE = """\
 A discriminative classifier of facial expressions, to compare EmoDC's diffusion classifier with:
 trained on the same data, crops and samples, by cross-entropy in the place of noise prediction."""
 
@@ -43,7 +43,7 @@ Meant for research on expression recognition and its robustness. It names the *e
 shows, as annotators would; it does not tell what a person feels, thinks or intends, and must not
 be used as if it did, least of all to decide about people. Annotators disagree about expressions:
 expect lower accuracy on other cameras, poses, ages, skin tones and cultures than those of the
-training data, and measure it on your own data first. A class with few pictures is known less
+training data, and measure it on your own data first. A class with few images is known less
 well than the totals say. {probabilities}"""
 
 _CALIBRATED = (
@@ -66,7 +66,7 @@ def model_card(
             ``validation`` are used where they are present.
         recipe: how it was trained, if that is known.
         evaluation: a report of :func:`emodc.evaluation.evaluate.evaluate`, if there is one.
-        samples: how the pictures beside the card were drawn
+        samples: how the images beside the card were drawn
             (`emodc.explain.sample_sheet.facts_of`), if they were.
 
     Returns:
@@ -79,16 +79,16 @@ def model_card(
         mirror = "every other draw shows the mirror image"
     else:
         steps, mirror = "", "the answer is the mean over the face and its mirror image"
-    rival = isinstance(model.backbone, Classifier)
-    error = "cross-entropy" if rival else "error under the true class"
+    baseline = isinstance(model.backbone, Classifier)
+    error = "cross-entropy" if baseline else "error under the true class"
     calibrated = "held_out" in model.facts.get("calibration", {})
     limits = _LIMITS.format(probabilities=_CALIBRATED if calibrated else _NOT_CALIBRATED)
     about = [
-        _ABOUT_RIVAL if rival else _ABOUT,
+        _ABOUT_BASELINE if baseline else _ABOUT,
         "",
         f"- classes, in order: {', '.join(model.label_set.classes)}",
         f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
-        f"pictures of {height}x{width} pixels{steps}",
+        f"images of {height}x{width} pixels{steps}",
         *[f"- {mirror}"][: model.decision.mirror],
     ]
     named = model.name if model.name in BUNDLED else "path/to/this/folder"
@@ -103,7 +103,7 @@ def model_card(
         *([("Samples", _samples(samples))] if samples else []),
         ("Limits and intended use", [limits]),
     ]
-    tag = "discriminative" if rival else "diffusion-classifier"
+    tag = "discriminative" if baseline else "diffusion-classifier"
     text = [_HEADER.format(tag=tag), f"# {model.name}"]
     for heading, lines in sections:
         text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
@@ -116,7 +116,7 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     data = dict(facts["training_data"])
     notes = data.pop("notes", {})
     lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
-    return [*lines, "", "The licence of code and weights does not extend to these pictures."]
+    return [*lines, "", "The license of code and weights does not extend to these images."]
 
 
 def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
@@ -175,7 +175,7 @@ def _noise(found: Mapping[str, Any]) -> list[str]:
     verdict = "is accounted for" if found["kept"] else "is not accounted for, as it did not help"
     return [
         "",
-        f"Noise in the pictures {verdict}. Accuracy on {found['trials'][0]['images']:,} of these "
+        f"Noise in the images {verdict}. Accuracy on {found['trials'][0]['images']:,} of these "
         f"images with {found['noise'].replace('_', ' ')} added, {found['steps']} draws:",
         "",
         *markdown_table(["severity", "plain", "noise-aware"], rows),
@@ -228,5 +228,5 @@ def _samples(facts: Mapping[str, Any]) -> list[str]:
         "",
         f"Drawn by these weights from noise (DDIM, {facts['steps']} steps, guidance "
         f"{facts['guidance']:g}, seed {facts['seed']}), none of them chosen. Rows from top: "
-        f"{', '.join(facts['classes'])}; the pictures of a column begin with the same noise.",
+        f"{', '.join(facts['classes'])}; the images of a column begin with the same noise.",
     ]

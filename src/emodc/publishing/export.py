@@ -41,11 +41,11 @@ def export_model(
         half: store the weights in float16, at half the size.
         report: for the card; what `emodc.evaluation.evaluate.evaluate` returned for the weights as
             they are stored.
-        samples: draw pictures of every class for the card; one already there stays on the card as
+        samples: draw images of every class for the card; one already there stays on the card as
             long as it is of the same weights.
 
     Raises:
-        ValueError: the report is of other weights, or pictures are wanted of a rival.
+        ValueError: the report is of other weights, or images are wanted of a baseline.
         OSError: the folder cannot be written.
     """
     if samples and isinstance(model.backbone, Classifier):
@@ -63,7 +63,7 @@ def export_model(
 
 
 def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
-    """Write the card of the model in a folder, with the pictures that it drew, if they are there.
+    """Write the card of the model in a folder, with the images that it drew, if they are there.
 
     Args:
         folder: holds a model.

@@ -55,7 +55,7 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
         facts: ``facts["calibration"]`` of a model from
             :func:`emodc.calibration.calibrate.calibrate`.
     """
-    noise = _table("Accounting for noise in the pictures", "severity", "plain", "noise-aware")
+    noise = _table("Accounting for noise in the images", "severity", "plain", "noise-aware")
     for trial in facts["noise"].get("trials", []):
         pair = (f"{trial['plain']:.4f}", f"{trial['noise_aware']:.4f}")
         noise.add_row(str(trial["severity"] or "clean"), *pair)

@@ -38,7 +38,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def line_style(number: int, points: int) -> dict[str, Any]:
-    """Return how line ``number`` of a figure is drawn: told from others without its colour.
+    """Return how line ``number`` of a figure is drawn: told from others without its color.
 
     Args:
         number: 0, 1, ...

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
-    """Split a network's weights, gradients and so its optimiser's moments over all processes.
+    """Split a network's weights, gradients and so its optimizer's moments over all processes.
 
     Args:
         network: all weights are trained, and are the same in every process.

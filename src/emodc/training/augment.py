@@ -1,4 +1,4 @@
-"""Random changes of the training pictures: of geometry, and corruptions."""
+"""Random changes of the training images: of geometry, and corruptions."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from emodc.training.recipe import AugmentSettings, CorruptSettings
 
 
 def mirrored(u: NDArray[np.float64], settings: AugmentSettings) -> NDArray[np.bool_]:
-    """Tell which pictures are mirrored: (B,) for the uniform numbers (B, 7) of `augment`."""
+    """Tell which images are mirrored: (B,) for the uniform numbers (B, 7) of `augment`."""
     return u[:, 0] < settings.flip
 
 
 def augment(pixels: Tensor, u: NDArray[np.float64], settings: AugmentSettings) -> Tensor:
-    """Mirror, turn, scale and shift pictures at random; what enters repeats the border.
+    """Mirror, turn, scale and shift images at random; what enters repeats the border.
 
     Args:
         pixels: (B, C, H, W) float32.
@@ -38,7 +38,7 @@ def augment(pixels: Tensor, u: NDArray[np.float64], settings: AugmentSettings) -
     angle = np.radians(settings.rotate) * normal[:, 0]
     scale = np.exp(settings.zoom * normal[:, 1])
     mirror = np.where(mirrored(u, settings), -1.0, 1.0)
-    # affine_grid maps output to input coordinates, which run from -1 to 1 across the picture.
+    # affine_grid maps output to input coordinates, which run from -1 to 1 across the image.
     theta = np.empty((len(u), 2, 3))
     theta[:, 0, 0] = scale * np.cos(angle) * mirror
     theta[:, 0, 1] = -scale * np.sin(angle)
@@ -58,7 +58,7 @@ def corrupted(
     settings: CorruptSettings,
     seed: int,
 ) -> Tensor:
-    """Corrupt a share of the pictures at random.
+    """Corrupt a share of the images at random.
 
     Args:
         pixels: (B, 1 or 3, H, W) of any dtype, 0..255, on the CPU.
@@ -68,14 +68,14 @@ def corrupted(
         seed: as ``indices``.
 
     Returns:
-        (B, 1 or 3, H, W) float32; corrupted pictures hold whole numbers.
+        (B, 1 or 3, H, W) float32; corrupted images hold whole numbers.
     """
     result = pixels.float().clone()
     for row in np.flatnonzero(u[:, 0] < settings.share).tolist():
         name = settings.names[int(u[row, 1] * len(settings.names))]
         severity = 1 + int(u[row, 2] * len(SEVERITIES))
-        picture = result[row].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        gray = picture.shape[2] == 1
-        worse = corrupt(picture[:, :, 0] if gray else picture, name, severity, seed, indices[row])
+        image = result[row].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        gray = image.shape[2] == 1
+        worse = corrupt(image[:, :, 0] if gray else image, name, severity, seed, indices[row])
         result[row] = torch.from_numpy(worse[None] if gray else worse.transpose(2, 0, 1))
     return result

@@ -1,4 +1,4 @@
-"""Training samples: which picture, how changed, at which timestep, with which noise and prompts.
+"""Training samples: which image, how changed, at which timestep, with which noise and prompts.
 
 Sample n of a run is a function of (seed, n) and the data alone, so a run that is resumed, or
 spread over more processes, sees the same samples.
@@ -25,7 +25,7 @@ from emodc.training.recipe import Recipe
 
 _STREAM = 0x7EA1  # of `counter_rng`; evaluation draws use another
 _READ_CHUNK = 1024
-_MOST_BYTES = 2 << 30  # of pictures held in memory; where there are more, they are read when drawn
+_MOST_BYTES = 2 << 30  # of images held in memory; where there are more, they are read when drawn
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Batch:
     """Training samples.
 
     Attributes:
-        x0: (B, C, H, W) float32 pictures, augmented and encoded.
+        x0: (B, C, H, W) float32 images, augmented and encoded.
         c_p: (B,) int64 true classes.
         t: (B,) int64 timesteps.
         eps: (B, C, H, W) float32 noise.
@@ -66,18 +66,18 @@ class Batch:
 class Sampler:
     """Draws training samples by their global index.
 
-    Pictures are held in memory at the codec's size, as bytes, if they are not too many; or x0
+    Images are held in memory at the codec's size, as bytes, if they are not too many; or x0
     comes from the cache, which is filled first, by all processes together.
 
     Args:
         data: the training split.
         recipe: says how samples are drawn.
         timesteps: T.
-        device: where pictures are encoded.
+        device: where images are encoded.
         world: the processes that train together.
 
     Raises:
-        ValueError: a picture cannot be read, or the recipe wants votes that the data lack.
+        ValueError: an image cannot be read, or the recipe wants votes that the data lack.
         OSError: the cache cannot be written.
     """
 

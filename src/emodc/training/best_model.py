@@ -45,7 +45,7 @@ class Chooser:
         world: the processes that validate together.
 
     Raises:
-        ValueError: the two have different classes, or a picture cannot be read.
+        ValueError: the two have different classes, or an image cannot be read.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Chooser:
 
 
 def _geometry(training: FaceData) -> CropGeometry | None:
-    """Return where the training pictures show the landmarks, so that photographs can follow."""
+    """Return where the training images show the landmarks, so that photographs can follow."""
     if training.geometry is not None:
         return training.geometry
     try:
@@ -153,7 +153,7 @@ def _geometry(training: FaceData) -> CropGeometry | None:
         measured = None
     if measured is None:
         logger.warning(
-            "%s: too few faces are found in its pictures (by the extra faces) to tell how they are "
+            "%s: too few faces are found in its images (by the extra faces) to tell how they are "
             "cropped; the model will take crops only, not photographs",
             training.name,
         )

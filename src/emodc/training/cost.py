@@ -22,7 +22,7 @@ def plan(recipe: Recipe, label_set: LabelSet, device: torch.device) -> dict[str,
     """Build the network, take a training step on noise, and say what the whole run would cost.
 
     The step is one micro-batch forwards and backwards, the second of two, under the objective of
-    the last phase; optimiser, reading and validation are not in its time.
+    the last phase; optimizer, reading and validation are not in its time.
 
     Args:
         recipe: what would be trained.
@@ -71,7 +71,7 @@ def probe_step(
 
     Args:
         network: on the device.
-        recipe: whose last phase is probed; the pictures are noise.
+        recipe: whose last phase is probed; the images are noise.
         schedule: the noise schedule.
         num_classes: K.
         device: where the network is.
@@ -103,7 +103,7 @@ def prompts_a_sample(recipe: Recipe, num_classes: int) -> int:
 
 
 def _noise(recipe: Recipe, num_classes: int) -> Batch:
-    """Return a micro-batch whose pictures are noise: they cost what others cost."""
+    """Return a micro-batch whose images are noise: they cost what others cost."""
     images = recipe.micro_batch or recipe.batch_size
     shape = (images, *recipe.model.codec.shape)
     return Batch(

@@ -1,8 +1,8 @@
-"""Encoded pictures on disk, so that a costly codec works once for each picture and not each epoch.
+"""Encoded images on disk, so that a costly codec works once for each image and not each epoch.
 
-A cache is a folder in `cache_folder`, named by a hash of what decides its content: pictures and
+A cache is a folder in `cache_folder`, named by a hash of what decides its content: images and
 codec. Its shards are safetensors files that hold ``x0`` and ``mirrored`` (x0 of the mirror image)
-of `SHARD` pictures each, float32. A shard is whole or absent: what was interrupted goes on.
+of `SHARD` images each, float32. A shard is whole or absent: what was interrupted goes on.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from emodc.support.files import whole_file
 logger = logging.getLogger(__name__)
 
 SHARD = 512
-"""Pictures in a shard: of Stable Diffusion's latents, 64 MB."""
+"""Images in a shard: of Stable Diffusion's latents, 64 MB."""
 
-_AT_ONCE = 16  # pictures given to the codec in one call
+_AT_ONCE = 16  # images given to the codec in one call
 _LAYOUT = 1
 _NAMES = ("x0", "mirrored")
 
@@ -49,18 +49,18 @@ class CostlyCodec(Protocol):
 
 
 class X0Cache:
-    """x0 of every picture of a data set and of its mirror image, memory-mapped.
+    """x0 of every image of a dataset and of its mirror image, memory-mapped.
 
-    Made on the first call for these pictures and this codec; several processes share the work.
+    Made on the first call for these images and this codec; several processes share the work.
 
     Args:
-        data: the pictures.
+        data: the images.
         codec: encodes them.
         device: where to encode.
         world: the processes that need the cache.
 
     Raises:
-        ValueError: a picture cannot be read, or the processes do not see one and the same folder.
+        ValueError: an image cannot be read, or the processes do not see one and the same folder.
         OSError: the cache cannot be written.
     """
 
@@ -76,7 +76,7 @@ class X0Cache:
         absent = sorted(set().union(*world.gather(absent)))
         if absent and world.is_main:
             count = sum(len(shards[n]) for n in absent)
-            logger.info("encoding %d pictures, once, into %s", count, self.folder)
+            logger.info("encoding %d images, once, into %s", count, self.folder)
         for n in absent[world.rank :: world.size]:
             self._make(shards[n], data, codec, device)
         world.wait()
@@ -91,7 +91,7 @@ class X0Cache:
             self._shards.append(opened)
 
     def x0(self, image: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Tensor:
-        """Return x0 of pictures (B,), of the mirror image where ``mirrored`` (B,): (B, C, H, W)."""
+        """Return x0 of images (B,), of the mirror image where ``mirrored`` (B,): (B, C, H, W)."""
         wanted = zip(image.tolist(), mirrored.tolist(), strict=True)
         return torch.stack(
             [
@@ -105,14 +105,14 @@ class X0Cache:
         for start in range(0, len(shard), _AT_ONCE):
             crops = [data.image(i) for i in shard[start : start + _AT_ONCE]]
             flipped = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
-            for name, pictures in zip(_NAMES, (crops, flipped), strict=True):
-                found[name].append(codec.encode(pictures, device).float().cpu())
+            for name, images in zip(_NAMES, (crops, flipped), strict=True):
+                found[name].append(codec.encode(images, device).float().cpu())
         about = {"data": data.name, "split": data.split, "codec": codec.identity}
         content = pack_tensors({name: torch.cat(parts) for name, parts in found.items()}, about)
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_file(self._file(shard), shared=True) as file:
             file.write(content)
-        logger.info("%d pictures encoded", shard.stop)
+        logger.info("%d images encoded", shard.stop)
 
     def _open(self, shard: range, shape: tuple[int, int, int]) -> dict[str, Any] | None:
         """Return what reads a shard's rows by name; nothing if it is absent or damaged."""

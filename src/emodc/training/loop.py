@@ -44,7 +44,7 @@ from emodc.training.state import RunState, TrainingDiverged
 
 logger = logging.getLogger(__name__)
 
-_LOG_EVERY = 50  # optimiser steps between lines of metrics.jsonl
+_LOG_EVERY = 50  # optimizer steps between lines of metrics.jsonl
 _LESS_MEMORY = "lower micro_batch, or set backbone.gradient_checkpointing=true"
 _LOSS_SCALE = 2.0**14  # of float16: gradients of the order of 1e-6 become normal numbers
 
@@ -96,7 +96,7 @@ def train(
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
     identity = run_identity(recipe, training, validation)
-    state = RunState.fresh(backbone, recipe.optimiser, identity, split=world.splits)
+    state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     if world.from_main((output / STATE).exists):
         state.load(output / STATE)
         logger.info("going on from %d samples", state.samples)
@@ -112,7 +112,7 @@ def train(
         write_atomically(output / VALIDATION, chooser.listed())
     log = RunLog(output, identity["recipe"], state.samples) if world.is_main else None
     meter, fp16 = Meter(world), recipe.precision == "fp16"
-    clip = recipe.optimiser.clip * (_LOSS_SCALE if fp16 else 1)
+    clip = recipe.optimizer.clip * (_LOSS_SCALE if fp16 else 1)
     with world.finishing_the_step() as stopped:
         while state.samples < recipe.samples and not stopped():
             indices = world.share(range(state.samples, state.samples + recipe.batch_size))
@@ -126,7 +126,7 @@ def train(
             if fp16 and not norm.isfinite():
                 backbone.zero_grad()  # an overflow: this batch teaches nothing
             rate = learning_rate(recipe, state.samples)
-            state.step(rate, recipe.optimiser, recipe.batch_size, recipe.ema)
+            state.step(rate, recipe.optimizer, recipe.batch_size, recipe.ema)
             meter.add(metrics)
 
             validate = _crosses(state.samples, recipe)
@@ -178,7 +178,7 @@ def add_gradients(
     device, dtype = accelerator.device.type, DTYPES[recipe.precision]
     # Gradients are averaged over the processes, whose shares may differ by a sample.
     scale = accelerator.num_processes / recipe.batch_size
-    if recipe.precision == "fp16":  # lest gradients vanish; the optimisers do not see the scale
+    if recipe.precision == "fp16":  # lest gradients vanish; the optimizers do not see the scale
         scale *= _LOSS_SCALE
     sums: dict[str, Tensor] = {}
     parts = batch.split(recipe.micro_batch)
@@ -226,7 +226,7 @@ def sample_loss(
 
 
 def class_loss(learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the same for a rival: cross-entropy, on the draws if it sees noise."""
+    """Return the same for a baseline: cross-entropy, on the draws if it sees noise."""
     logits = learner(batch.x0, batch.t, batch.eps)  # (B, K)
     losses = F.cross_entropy(logits, batch.c_p, reduction="none")  # (B,)
     right = logits.argmax(dim=1) == batch.c_p
@@ -255,7 +255,7 @@ def phase_at(recipe: Recipe, samples: int) -> Phase:
 
 def learning_rate(recipe: Recipe, samples: int) -> float:
     """Return the rate as a share of its peak: linear warm-up times a cosine to ``final``."""
-    settings = recipe.optimiser
+    settings = recipe.optimizer
     rise = min(1.0, (samples + recipe.batch_size) / settings.warm_up)
     cosine = 0.5 * (1 + math.cos(math.pi * samples / recipe.samples))
     return rise * (settings.final + (1 - settings.final) * cosine)

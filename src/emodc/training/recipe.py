@@ -28,15 +28,15 @@ ObjectiveConfig = Annotated[
 ]
 
 
-_Rival = FaceClassifierConfig | ResNetConfig | ExternalConfig
+_Baseline = FaceClassifierConfig | ResNetConfig | ExternalConfig
 
 _RECIPES = resources.files("emodc") / "assets" / "recipes"
 
 
 class CorruptSettings(Settings):
-    """Corruption of training pictures, for rivals that are trained to bear it.
+    """Corruption of training images, for baselines that are trained to bear it.
 
-    Pictures are corrupted at the codec's size and after all changes of geometry, whose resampling
+    Images are corrupted at the codec's size and after all changes of geometry, whose resampling
     would smooth the noise.
 
     Attributes:
@@ -75,7 +75,7 @@ class Phase(Settings):
     trunk_weight: float = Field(default=0.0, ge=0)
 
 
-class OptimiserSettings(Settings):
+class OptimizerSettings(Settings):
     """Muon for the weight matrices of the hidden layers, AdamW for the rest.
 
     Attributes:
@@ -98,7 +98,7 @@ class OptimiserSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """Random changes of the training pictures; geometry only, the codec removes lighting.
+    """Random changes of the training images; geometry only, the codec removes lighting.
 
     Attributes:
         flip: probability of mirroring.
@@ -137,12 +137,12 @@ class Recipe(Settings):
         seed: seed of every draw in training.
         model: what is trained.
         samples: training samples seen in all.
-        batch_size: samples in one optimiser step.
+        batch_size: samples in one optimizer step.
         phases: objectives in order, each for its share of the samples.
-        optimiser: the optimisers and their rates.
-        augment: random changes of the training pictures.
+        optimizer: the optimizers and their rates.
+        augment: random changes of the training images.
         corrupt: noise and blur for a share of them.
-        cache: keep x0 of the training pictures and their mirror images on disk, for codecs that
+        cache: keep x0 of the training images and their mirror images on disk, for codecs that
             are costly; see `emodc.training.encoded_cache`.
         balance: exponent b of class balancing; class k is drawn with weight n_k^(1-b), so 0
             keeps the natural frequencies and 1 draws all classes alike.
@@ -164,7 +164,7 @@ class Recipe(Settings):
     samples: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
     phases: tuple[Phase, ...] = Field(min_length=1)
-    optimiser: OptimiserSettings = OptimiserSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
     augment: AugmentSettings = AugmentSettings()
     corrupt: CorruptSettings = CorruptSettings()
     cache: bool = False
@@ -185,18 +185,20 @@ class Recipe(Settings):
         turned = [k for k in ("rotate", "zoom", "shift") if getattr(self.augment, k) > 0]
         if self.cache and turned:
             raise ValueError(
-                "cache: true keeps x0 of each picture and its mirror image only: set "
+                "cache: true keeps x0 of each image and its mirror image only: set "
                 f"{', '.join(f'augment.{name}' for name in turned)} to 0"
             )
         if self.cache and self.corrupt.share:
-            raise ValueError("cache: true keeps x0 of clean pictures: set corrupt.share to 0")
+            raise ValueError("cache: true keeps x0 of clean images: set corrupt.share to 0")
         if isinstance(self.model.backbone, ExternalConfig):
             raise ValueError(
                 f"backbone {self.model.backbone.kind} cannot be trained here; it can be evaluated"
             )
-        rival = isinstance(self.model.backbone, _Rival)
+        baseline = isinstance(self.model.backbone, _Baseline)
         for phase in self.phases:
-            if rival != isinstance(phase.objective, CrossEntropy) or (rival and phase.trunk_weight):
+            if baseline != isinstance(phase.objective, CrossEntropy) or (
+                baseline and phase.trunk_weight
+            ):
                 raise ValueError(
                     f"objective {phase.objective.kind} with trunk_weight {phase.trunk_weight:g} "
                     f"does not go with backbone {self.model.backbone.kind}: face_classifier and "

@@ -16,8 +16,8 @@ from emodc.backbones.base import Backbone, Classifier, Network
 from emodc.support.files import whole_file
 from emodc.support.fsdp import split_like, whole
 from emodc.support.tensors import write_tensors
-from emodc.training.optimisers import Muon, build_adamw
-from emodc.training.recipe import OptimiserSettings, dump_recipe, parse_recipe
+from emodc.training.optimizers import Muon, build_adamw
+from emodc.training.recipe import OptimizerSettings, dump_recipe, parse_recipe
 
 _KEY = "emodc"
 
@@ -33,20 +33,20 @@ class TrainingDiverged(RuntimeError):
     def __init__(self, what: str, samples: int) -> None:
         super().__init__(
             f"the {what} after {samples} samples; checkpoints are as they were before. Train anew "
-            "in another folder with lower optimiser.learning_rate and "
-            "optimiser.muon_learning_rate, or precision=fp32"
+            "in another folder with lower optimizer.learning_rate and "
+            "optimizer.muon_learning_rate, or precision=fp32"
         )
 
 
 @dataclass
 class RunState:
-    """Weights, their average, optimisers and progress; the seed and this decide the rest.
+    """Weights, their average, optimizers and progress; the seed and this decide the rest.
 
     Attributes:
         backbone: the weights that are trained.
         average: the exponential moving average that is validated and shipped; it shares the
             weights that are not trained.
-        optimisers: the optimisers by name.
+        optimizers: the optimizers by name.
         identity: what must be the same when a run goes on: recipe and data.
         samples: training samples seen.
         best: best validation score so far, or -1.
@@ -54,7 +54,7 @@ class RunState:
 
     backbone: Backbone | Classifier
     average: Backbone | Classifier
-    optimisers: dict[str, torch.optim.Optimizer]
+    optimizers: dict[str, torch.optim.Optimizer]
     identity: dict[str, str]
     samples: int = 0
     best: float = -1.0
@@ -67,7 +67,7 @@ class RunState:
     def fresh(
         cls,
         backbone: Backbone | Classifier,
-        settings: OptimiserSettings,
+        settings: OptimizerSettings,
         identity: dict[str, str],
         *,
         split: bool = False,
@@ -76,31 +76,31 @@ class RunState:
 
         Args:
             backbone: the weights to begin with.
-            settings: of the optimisers.
+            settings: of the optimizers.
             identity: see `RunState`.
-            split: over all processes, the weights and the optimisers; the average stays whole.
+            split: over all processes, the weights and the optimizers; the average stays whole.
 
         Raises:
-            ValueError: the backbone, or the optimiser, cannot be split.
+            ValueError: the backbone, or the optimizer, cannot be split.
         """
         trained = set(backbone.trained().values())
         frozen = {id(weight): weight for weight in backbone.parameters() if weight not in trained}
         average = copy.deepcopy(backbone, frozen).requires_grad_(False).eval()
         if split:
             if settings.eight_bit:
-                raise ValueError("FSDP does not go with optimiser.eight_bit")
+                raise ValueError("FSDP does not go with optimizer.eight_bit")
             backbone.split()
-        return cls(backbone, average, build_optimisers(backbone, settings), identity)
+        return cls(backbone, average, build_optimizers(backbone, settings), identity)
 
     @torch.no_grad()
-    def step(self, rate: float, settings: OptimiserSettings, batch_size: int, ema: int) -> None:
+    def step(self, rate: float, settings: OptimizerSettings, batch_size: int, ema: int) -> None:
         """Update the weights at ``rate`` times the peak learning rates, then their average."""
         peaks = {"adamw": settings.learning_rate, "muon": settings.muon_learning_rate}
-        for name, optimiser in self.optimisers.items():
-            for group in optimiser.param_groups:
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
                 group["lr"] = peaks[name] * rate
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         self.samples += batch_size
         # Early on the average must forget the start faster than its half-life would.
         steps = self.samples / batch_size
@@ -132,12 +132,12 @@ class RunState:
             write_tensors(file, tensors, {_KEY: json.dumps(progress)})
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the weights, their average and the optimisers' moments by name."""
+        """Yield the weights, their average and the optimizers' moments by name."""
         for prefix, module in (("weights", self.backbone), ("average", self.average)):
             for name, weight in module.trained().items():
                 yield f"{prefix}/{name}", weight
-        for name, optimiser in self.optimisers.items():
-            for owner, moments in optimiser.state.items():
+        for name, optimizer in self.optimizers.items():
+            for owner, moments in optimizer.state.items():
                 for key, value in moments.items():
                     yield f"{name}/{key}/{self._names[owner]}", torch.as_tensor(value)
 
@@ -153,13 +153,13 @@ class RunState:
         _copy_into(self.backbone, tensors, "weights")
         _copy_into(self.average, tensors, "average")
         weights = self.backbone.trained()
-        for name, optimiser in self.optimisers.items():
-            optimiser.state.clear()
+        for name, optimizer in self.optimizers.items():
+            optimizer.state.clear()
             for full_key, tensor in tensors.items():
                 owner, _, rest = full_key.partition("/")
                 if owner == name:
                     key, _, weight = rest.partition("/")
-                    optimiser.state[weights[weight]][key] = _like(weights[weight], tensor)
+                    optimizer.state[weights[weight]][key] = _like(weights[weight], tensor)
         self.samples, self.best = progress["samples"], progress["best"]
 
 
@@ -186,8 +186,8 @@ def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     return progress
 
 
-def build_optimisers(
-    backbone: Network, settings: OptimiserSettings
+def build_optimizers(
+    backbone: Network, settings: OptimizerSettings
 ) -> dict[str, torch.optim.Optimizer]:
     """Return Muon for the hidden layers' matrices and AdamW for the rest of what is trained."""
     hidden = backbone.hidden_weights() if settings.muon_learning_rate > 0 else []
@@ -201,12 +201,12 @@ def build_optimisers(
         settings.learning_rate,
         settings.eight_bit,
     )
-    optimisers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+    optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
     if hidden:
-        optimisers["muon"] = Muon(
+        optimizers["muon"] = Muon(
             hidden, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay
         )
-    return optimisers
+    return optimizers
 
 
 def _present(what: str, value: str) -> str:
@@ -221,7 +221,7 @@ def _present(what: str, value: str) -> str:
 
 @torch.no_grad()
 def _like(weight: Tensor, moment: Tensor) -> Tensor:
-    """Place a moment, a step counter or what quantised moments need, as its weight is.
+    """Place a moment, a step counter or what quantized moments need, as its weight is.
 
     The memory layout matters: sums over another order of the same numbers round differently.
     """

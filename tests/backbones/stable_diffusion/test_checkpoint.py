@@ -10,6 +10,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 pytest.importorskip("diffusers", reason="needs the extra sd")
 
+from emodc.backbones.stable_diffusion import checkpoint as sd_checkpoint
 from emodc.backbones.stable_diffusion.checkpoint import (
     BASE_FOLDER,
     CheckpointSchedule,
@@ -17,7 +18,6 @@ from emodc.backbones.stable_diffusion.checkpoint import (
 )
 from emodc.backbones.stable_diffusion.texts import encode_texts
 from emodc.backbones.stable_diffusion.unet import StableDiffusionConfig
-from emodc.backbones.stable_diffusion import checkpoint as sd_checkpoint
 from emodc.codecs import VAECodec
 
 

@@ -106,8 +106,8 @@ def test_plain_diffusers_reads_the_lora_with_its_scale(
         after = pipeline.unet(xt, t, texts).sample
     torch.testing.assert_close(after, predictions(lora)[:, 1], atol=1e-5, rtol=1e-5)
     assert (after - before).abs().max() > 0.01  # the LoRA does something
-    picture = pipeline("a photo of a happy face", num_inference_steps=2, output_type="np").images
-    assert picture.shape == (1, 16, 16, 3)
+    image = pipeline("a photo of a happy face", num_inference_steps=2, output_type="np").images
+    assert image.shape == (1, 16, 16, 3)
 
 
 def test_plain_diffusers_reads_the_unet(sd_folder: Path, tmp_path: Path) -> None:

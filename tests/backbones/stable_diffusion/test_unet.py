@@ -248,7 +248,7 @@ def test_the_autoencoder_of_the_checkpoint_is_what_diffusers_loads(sd_folder: Pa
     assert (codec.size, codec.shape) == (16, (4, 8, 8))
     vae = AutoencoderKL.from_pretrained(sd_folder, subfolder="vae")
     pixels = torch.randint(256, (5, 3, 16, 16), dtype=torch.uint8)
-    crops = [picture.permute(1, 2, 0).numpy() for picture in pixels]
+    crops = [image.permute(1, 2, 0).numpy() for image in pixels]
     with torch.no_grad():
         mean = vae.encode(pixels.float() / 127.5 - 1).latent_dist.mean
     torch.testing.assert_close(codec.encode(crops), mean * vae.config.scaling_factor)

@@ -47,7 +47,7 @@ def row(path: str, code: object, box: Sequence[object] = BOX) -> str:
     return f"{path},{','.join(map(str, box))},{LANDMARKS},{code},-0.5,0.25"
 
 
-def picture(file: Path) -> None:
+def image(file: Path) -> None:
     """Write 10x12 pixels whose red is the column and whose green is the row."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((12, 10, 3), dtype=np.uint8)
@@ -124,12 +124,12 @@ def test_windows_line_ends_byte_order_mark_and_blank_lines(
     assert release.ids[0] == "Manually_Annotated_Images/1/a.jpg"
 
 
-def test_the_box_is_cut_out_of_the_picture(tmp_path: Path) -> None:
+def test_the_box_is_cut_out_of_the_image(tmp_path: Path) -> None:
     boxes = [(1, 2, 4, 6), (-3, -1, 5, 4), (8, 9, 100, 100), (0, 0, 10, 12)]
     training = [row(f"1/{i}.png", 0, box) for i, box in enumerate(boxes)]
     release = read(csv_release(tmp_path / "r", training))
     for name in release.ids:
-        picture(tmp_path / "r" / name)
+        image(tmp_path / "r" / name)
     crops = [release.reader(index) for index in range(len(boxes))]
     assert [crop.shape for crop in crops] == [(6, 4, 3), (3, 2, 3), (3, 2, 3), (12, 10, 3)]
     assert [crop[0, 0, :2].tolist() for crop in crops] == [[1, 2], [0, 0], [8, 9], [0, 0]]
@@ -138,16 +138,16 @@ def test_the_box_is_cut_out_of_the_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [(10, 0, 4, 4), (0, 12, 4, 4), (-9, 0, 9, 4), (1, 1, 0, 4)])
-def test_a_box_that_misses_the_picture_names_the_file(
+def test_a_box_that_misses_the_image_names_the_file(
     tmp_path: Path, box: tuple[int, int, int, int]
 ) -> None:
     release = read(csv_release(tmp_path / "r", [row("1/a.png", 0, box)]))
-    picture(tmp_path / "r" / release.ids[0])
-    with pytest.raises(ValueError, match=r"1/a\.png: the box x=.* misses the picture.*10x12"):
+    image(tmp_path / "r" / release.ids[0])
+    with pytest.raises(ValueError, match=r"1/a\.png: the box x=.* misses the image.*10x12"):
         release.reader(0)
 
 
-def test_a_missing_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
+def test_a_missing_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     release = read(csv_release(tmp_path / "r", [row("1/gone.jpg", 0)]))
     with pytest.raises(ValueError, match=r"1/gone\.jpg: no such file"):
         release.reader(0)
@@ -190,7 +190,7 @@ def test_a_malformed_row_is_refused(tmp_path: Path, bad: str, message: str) -> N
         read(root)
 
 
-def test_a_picture_in_both_lists_is_refused(tmp_path: Path) -> None:
+def test_a_image_in_both_lists_is_refused(tmp_path: Path) -> None:
     root = csv_release(tmp_path / "r", [row("1/a.jpg", 0)], [row("1/a.jpg", 0)])
     assert "validation.csv, line 2: '1/a.jpg' is in training.csv, line 2, already" in refused(root)
 
@@ -319,7 +319,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not touched.exists()
 
 
-def test_pictures_without_annotation_are_listed_and_other_files_ignored(tmp_path: Path) -> None:
+def test_images_without_annotation_are_listed_and_other_files_ignored(tmp_path: Path) -> None:
     root = npy_release(tmp_path / "r", ["1", "2"])
     images = root / "train_set" / "images"
     for name in ("7.jpg", "1.png", ".DS_Store", "._1.jpg", "Thumbs.db", "notes.txt"):
@@ -330,7 +330,7 @@ def test_pictures_without_annotation_are_listed_and_other_files_ignored(tmp_path
     assert len(release) == 3
 
 
-def test_pictures_of_other_formats_are_found(tmp_path: Path) -> None:
+def test_images_of_other_formats_are_found(tmp_path: Path) -> None:
     root = npy_release(tmp_path / "r", ["1", "2"])
     images = root / "train_set" / "images"
     (images / "1.jpg").rename(images / "1.PNG")

@@ -187,7 +187,7 @@ def test_labels_that_belong_to_no_sequence_are_refused(tmp_path: Path) -> None:
     assert f"{root / 'Emotion'}: no *_emotion.txt in its folders" in refused(root)
 
 
-def test_other_files_do_no_harm_and_stray_pictures_are_listed(tmp_path: Path) -> None:
+def test_other_files_do_no_harm_and_stray_images_are_listed(tmp_path: Path) -> None:
     root = sequence(tmp_path, 1)
     images = root / "cohn-kanade-images"
     for file in (
@@ -245,14 +245,14 @@ def test_the_folder_copy_refuses_what_it_cannot_mean(tmp_path: Path) -> None:
     assert "'boredom' is no class of CK+; accepted are neutral, happiness" in refused(root)
 
 
-def test_files_that_are_no_pictures_are_ignored_and_counted(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_ignored_and_counted(tmp_path: Path) -> None:
     root = folder_copy(tmp_path)
     for name in ("anger/.DS_Store", "anger/._S010_000_00000017.png", "anger/Thumbs.db", "read.me"):
         (root / name).write_bytes(b"x")
     (root / ".git").mkdir()
     release = read_ckplus(root)
     assert len(release) == 56
-    assert release.notes == {"ignored, not pictures": 1}
+    assert release.notes == {"ignored, not images": 1}
 
 
 # The split.

@@ -13,13 +13,13 @@ from emodc.labels import BASIC7, COMPOUND11
 
 
 def write(root: Path, *lines: str, end: str = "\n") -> Path:
-    """Write a list and return its path; the pictures it names need not exist."""
+    """Write a list and return its path; the images it names need not exist."""
     file = root / "faces.csv"
     file.write_bytes(end.join([*lines, ""]).encode())
     return file
 
 
-def picture(file: Path) -> None:
+def image(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 6), (200, 0, 0)).save(file)
 
@@ -36,7 +36,7 @@ def refusal(file: Path) -> str:
 
 
 def test_a_list_of_all_columns(tmp_path: Path) -> None:
-    picture(tmp_path / "a" / "1.png")
+    image(tmp_path / "a" / "1.png")
     release = read_csv_list(
         write(
             tmp_path,
@@ -75,7 +75,7 @@ def test_without_a_split_column_everything_is_the_test_split(tmp_path: Path) -> 
 
 def test_a_split_without_rows_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, "path,label,split", "1.png,sad,train", "2.png,happy,train")
-    with pytest.raises(ValueError, match=r"faces\.csv has no labelled row with the split 'test'"):
+    with pytest.raises(ValueError, match=r"faces\.csv has no labeled row with the split 'test'"):
         read_csv_list(file).split("test")
 
 
@@ -95,7 +95,7 @@ def test_a_carved_validation_split_parts_no_subject(tmp_path: Path) -> None:
     assert release.split("validation").notes["validation split"] == "10% of train by subject"
 
 
-def test_pictures_of_unknown_subjects_are_not_taken_for_one_person(tmp_path: Path) -> None:
+def test_images_of_unknown_subjects_are_not_taken_for_one_person(tmp_path: Path) -> None:
     rows = [f"{number}.png,{('happy', 'sad')[number % 2]},train," for number in range(40)]
     file = write(tmp_path, "path,label,split,subject", *rows, "x.png,sad,train,S1")
     assert len(read_csv_list(file).split("validation")) == 4
@@ -155,9 +155,9 @@ def test_paths_are_relative_to_the_list_wherever_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "lists"
-    picture(root / "in.png")
-    picture(tmp_path / "out.png")
-    picture(tmp_path / "abs.png")
+    image(root / "in.png")
+    image(tmp_path / "out.png")
+    image(tmp_path / "abs.png")
     file = write(
         root,
         "path,label",

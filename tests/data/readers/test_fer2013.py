@@ -23,7 +23,7 @@ HEADER = "emotion,pixels,Usage"
 VOTES_HEADER = (
     "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 )
-# (picture, emotion code, usage, votes). Equal picture numbers are equal pixels.
+# (image, emotion code, usage, votes). Equal image numbers are equal pixels.
 ROWS: Sequence[tuple[int, int, str, str]] = (
     (0, 0, "Training", "0,0,0,0,9,1,0,0,0,0"),  # anger
     (1, 1, "Training", "0,0,0,0,0,8,0,2,0,0"),  # disgust
@@ -37,7 +37,7 @@ ROWS: Sequence[tuple[int, int, str, str]] = (
 )
 
 
-def picture(number: int) -> NDArray[np.uint8]:
+def image(number: int) -> NDArray[np.uint8]:
     return np.random.default_rng(number).integers(0, 256, (48, 48), dtype=np.uint8)
 
 
@@ -45,7 +45,7 @@ def pixel_lines() -> list[str]:
     return [
         HEADER,
         *(
-            f"{emotion},{' '.join(map(str, picture(number).ravel().tolist()))},{usage}"
+            f"{emotion},{' '.join(map(str, image(number).ravel().tolist()))},{usage}"
             for number, emotion, usage, _ in ROWS
         ),
     ]
@@ -85,14 +85,14 @@ def test_codes_are_translated_by_name_not_by_position(folder: Path) -> None:
     assert set(FER2013_CODES) == set(BASIC7.classes)
 
 
-def test_pictures_ids_and_labels_belong_together(folder: Path) -> None:
+def test_images_ids_and_labels_belong_together(folder: Path) -> None:
     data = open_data(f"fer2013:{folder}", "test")
     assert list(data.ids) == ["row00006", "row00007", "row00008"]
     for index, number in enumerate((4, 5, 6)):
-        image = data.image(index)
-        assert image.dtype == np.uint8
-        assert image.flags.writeable
-        np.testing.assert_array_equal(image, picture(number))
+        shown = data.image(index)
+        assert shown.dtype == np.uint8
+        assert shown.flags.writeable
+        np.testing.assert_array_equal(shown, image(number))
 
 
 def test_training_leaves_out_what_is_evaluated_on(folder: Path) -> None:
@@ -288,11 +288,11 @@ FOLDERS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 
 def folder_copy(root: Path, *tests: str) -> Path:
-    """Write the folder copy with 10 training pictures a class and these test pictures."""
+    """Write the folder copy with 10 training images a class and these test images."""
     names = [f"train/{name}/Training_{i}.jpg" for name in FOLDERS for i in range(10)]
     for number, name in enumerate([*names, *(f"test/{name}" for name in tests)]):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(number)).save(root / name)
+        Image.fromarray(image(number)).save(root / name)
     return root
 
 
@@ -332,7 +332,7 @@ def test_the_folder_copy_has_both_tests_in_one_where_names_do_not_tell(
     }
     assert "validation" not in release.official
     train = release.split("train")
-    assert "emodc data check" in str(train.notes["copies of test pictures in train"])
+    assert "emodc data check" in str(train.notes["copies of test images in train"])
 
 
 def test_a_folder_copy_of_other_folders_is_refused(tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_folder_copy_of_other_folders_is_refused(tmp_path: Path) -> None:
     (root / "test" / "joy").rmdir()
     put = root / "validation" / "sad"
     put.mkdir(parents=True)
-    Image.fromarray(picture(0)).save(put / "1.png")
+    Image.fromarray(image(0)).save(put / "1.png")
     assert "has no validation folder; open this one as folder:PATH" in refusal(root)
 
 

@@ -11,7 +11,7 @@ from emodc.labels import BASIC7
 
 
 def put(root: Path, *names: str) -> Path:
-    """Write a tiny picture under each name; what has no suffix becomes a folder."""
+    """Write a tiny image under each name; what has no suffix becomes a folder."""
     for name in names:
         path = root / name
         if not path.suffix:
@@ -82,16 +82,16 @@ def test_validation_is_carved_out_of_train_by_class_and_for_good(tmp_path: Path)
 def test_hidden_files_are_skipped_and_others_counted(tmp_path: Path) -> None:
     put(tmp_path, "happy/a.png", "sad/b.png", "happy/.hidden/c.png", ".git/x.png", "loose.png")
     for name in ("happy/.DS_Store", "happy/._a.png", "happy/notes.txt", "sad/Thumbs.db", "README"):
-        (tmp_path / name).write_text("no picture")
+        (tmp_path / name).write_text("no image")
     release = read_folder(tmp_path)
     assert list(release.ids) == ["happy/a.png", "sad/b.png"]
-    assert release.notes["ignored, not pictures"] == 2
+    assert release.notes["ignored, not images"] == 2
     assert release.unlisted == ["loose.png"]
 
 
-def test_opening_reads_no_picture_and_reading_names_a_bad_one(tmp_path: Path) -> None:
+def test_opening_reads_no_image_and_reading_names_a_bad_one(tmp_path: Path) -> None:
     put(tmp_path, "happy/a.png", "sad/b.png")
-    (tmp_path / "sad" / "b.png").write_text("not a picture")
+    (tmp_path / "sad" / "b.png").write_text("not an image")
     data = open_folder(tmp_path, "test")
     with pytest.raises(ValueError, match=r"sad/b\.png"):
         data.image(1)
@@ -110,7 +110,7 @@ def test_a_class_map_names_numbered_folders(tmp_path: Path) -> None:
     classes = {"10": "calm", "9": "bored", "2": "fear", "1": "Surprised", "11": "neutral"}
     (tmp_path / "classes.json").write_text(json.dumps(classes))
     data = open_folder(tmp_path, "test")
-    # Known names first; new ones by the number of their folder; one without pictures counts.
+    # Known names first; new ones by the number of their folder; one without images counts.
     assert data.label_set.classes == ("neutral", "surprise", "fear", "bored", "calm")
     assert list(data.ids) == ["1/1.png", "2/1.png", "9/1.png", "10/1.png"]
     assert class_names(data) == ["surprise", "fear", "bored", "calm"]
@@ -140,8 +140,8 @@ def test_layouts_that_cannot_be_understood_are_refused(tmp_path: Path) -> None:
     assert "at least two" in refused("empty")
     assert "at least two" in refused("flat", "a.png", "b.png")
     assert "at least two" in refused("single", "happy/a.png")
-    assert "no picture" in refused("hollow", "happy", "sad")
-    assert "no picture" in refused("partly", "train/happy/a.png", "train/sad/b.png", "test/sad")
+    assert "no image" in refused("hollow", "happy", "sad")
+    assert "no image" in refused("partly", "train/happy/a.png", "train/sad/b.png", "test/sad")
     assert "one split" in refused("twice", "val/sad/a.png", "validation/sad/b.png")
     assert "others beside them (sad)" in refused("mixed", "train/happy/a.png", "sad/b.png")
     assert "has no folder for it, only train" in refused(

@@ -102,7 +102,7 @@ def test_one_metadata_file_lists_the_whole(tmp_path: Path) -> None:
     release = read_hugging_face(tmp_path)
     assert release.split("test").ids == ["1.png", "deep/2.png"]
     assert release.unlisted == ["deep/3.png"]
-    with pytest.raises(ValueError, match=r"without split folders all pictures of .* are the test"):
+    with pytest.raises(ValueError, match=r"without split folders all images of .* are the test"):
         release.split("train")
 
     put(tmp_path, "train/1.png", "dev/1.png")
@@ -204,7 +204,7 @@ def test_what_save_to_disk_wrote_needs_an_extra(
 
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a data set by the package itself."""
+    """Return a function that writes a dataset by the package itself."""
     datasets = pytest.importorskip("datasets", reason="needs the extra hf")
     datasets.disable_progress_bars()
 
@@ -218,10 +218,10 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         parts = {}
         for split, values in labels.items():
             values = list(values)
-            pictures = [{"bytes": png(10 + n), "path": f"{n}.png"} for n in range(len(values))]
+            images = [{"bytes": png(10 + n), "path": f"{n}.png"} for n in range(len(values))]
             features = {column: datasets.Image(), "label": feature(datasets)}
             features |= {field: datasets.Value("string") for field in more}
-            columns = {column: pictures, "label": values}
+            columns = {column: images, "label": values}
             columns |= {field: [value] * len(values) for field, value in more.items()}
             parts[split] = datasets.Dataset.from_dict(columns, datasets.Features(features))
         data = parts[""] if "" in parts else datasets.DatasetDict(parts)
@@ -232,7 +232,7 @@ def save(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("column", ["image", "face"])
-def test_a_saved_data_set_of_several_splits(save: Callable[..., Path], column: str) -> None:
+def test_a_saved_dataset_of_several_splits(save: Callable[..., Path], column: str) -> None:
     names = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
     root = save(
         {"train": [0, 3, 3], "test": [4, None, -1]},
@@ -260,12 +260,12 @@ def test_a_saved_data_set_of_several_splits(save: Callable[..., Path], column: s
     assert f"; give {root};" in refusal(root.parent)
 
 
-def test_a_single_saved_data_set_is_the_test_split(save: Callable[..., Path]) -> None:
+def test_a_single_saved_dataset_is_the_test_split(save: Callable[..., Path]) -> None:
     root = save({"": ["happy", "Sadness", None]}, lambda datasets: datasets.Value("string"))
     release = read_hugging_face(root)
     assert list(release.ids) == ["row000000", "row000001", "row000002"]
     assert class_names(release.split("test")) == ["happiness", "sadness"]
-    with pytest.raises(ValueError, match="is a single data set, whose pictures are the test split"):
+    with pytest.raises(ValueError, match="is a single dataset, whose images are the test split"):
         release.split("train")
 
 
@@ -281,14 +281,14 @@ def test_saved_integers_and_other_names_need_a_class_map(save: Callable[..., Pat
     assert class_names(read_hugging_face(named)) == ["sadness", "happiness"]
 
 
-def test_a_saved_picture_is_checked_when_it_is_read(
+def test_a_saved_image_is_checked_when_it_is_read(
     save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = iter([b"not a picture", b"", png(1)[:45]])
-    monkeypatch.setitem(globals(), "png", lambda shade: next(pictures))
+    images = iter([b"not an image", b"", png(1)[:45]])
+    monkeypatch.setitem(globals(), "png", lambda shade: next(images))
     root = save({"test": ["happy", "sad", "sad"]}, lambda datasets: datasets.Value("string"))
     release = read_hugging_face(root)
-    for index, says in enumerate(("not a picture", "empty", "damaged")):
+    for index, says in enumerate(("not an image", "empty", "damaged")):
         with pytest.raises(ValueError, match=rf"saved, test/row00000{index}: .*{says}"):
             release.reader(index)
 
@@ -304,8 +304,8 @@ def test_saved_columns_that_do_not_fit_are_refused(save: Callable[..., Path]) ->
 
     root = save(labels, text, "whole")
     whole = datasets.load_from_disk(str(root))
-    whole.remove_columns("label").save_to_disk(str(root.parent / "unlabelled"))
-    assert "no field for the label; there must be one of" in refusal(root.parent / "unlabelled")
+    whole.remove_columns("label").save_to_disk(str(root.parent / "unlabeled"))
+    assert "no field for the label; there must be one of" in refusal(root.parent / "unlabeled")
     whole.remove_columns("image").save_to_disk(str(root.parent / "blind"))
     assert "0 columns of type Image among label" in refusal(root.parent / "blind")
     assert "unknown split 'fold1'; accepted are train" in refusal(
@@ -317,15 +317,15 @@ def test_saved_columns_that_do_not_fit_are_refused(save: Callable[..., Path]) ->
 
 
 @pytest.mark.parametrize("name", ["state.json", "dataset_info.json", "data-00000-of-00001.arrow"])
-def test_a_damaged_saved_data_set_is_refused(save: Callable[..., Path], name: str) -> None:
+def test_a_damaged_saved_dataset_is_refused(save: Callable[..., Path], name: str) -> None:
     root = save({"train": ["happy", "sad"]}, lambda datasets: datasets.Value("string"))
     (root / "train" / name).write_bytes(b"{")
-    assert "not readable as a saved data set" in refusal(root)
+    assert "not readable as a saved dataset" in refusal(root)
     (root / "train" / name).unlink()
-    assert "not readable as a saved data set" in refusal(root)
+    assert "not readable as a saved dataset" in refusal(root)
 
 
-def test_opening_decodes_no_picture(
+def test_opening_decodes_no_image(
     save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = save({"": ["happy", "sad"]}, lambda datasets: datasets.Value("string"))

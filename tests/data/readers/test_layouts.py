@@ -1,4 +1,4 @@
-"""Every layout in miniature, with pictures that all differ, passes `emodc data check`."""
+"""Every layout in miniature, with images that all differ, passes `emodc data check`."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ DRAWN = open_release("synthetic:count=60,size=48").split("train")
 SEVEN = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 
 
-class Pictures:
+class Images:
     """Writes another drawn face under each name."""
 
     def __init__(self, root: Path) -> None:
@@ -34,27 +34,27 @@ class Pictures:
         path.write_text("\n".join(lines) + "\n")
 
 
-def rafdb(p: Pictures, part: str = "basic", classes: int = 7) -> None:
+def rafdb(p: Images, part: str = "basic", classes: int = 7) -> None:
     names = [(f"{s}_{i:05d}", i) for s in ("train", "test") for i in range(1, classes + 1)]
     p.write(f"{part}/EmoLabel/list_patition_label.txt", *(f"{n}.jpg {c}" for n, c in names))
     for name, _ in names:
         p.put(f"{part}/Image/aligned/{name}_aligned.jpg")
 
 
-def repack(p: Pictures) -> None:
+def repack(p: Images) -> None:
     for split in ("train", "test"):
         for code in range(1, 8):
             p.put(f"DATASET/{split}/{code}/{split}_{code:05d}_aligned.jpg")
 
 
-def sfew(p: Pictures) -> None:
+def sfew(p: Images) -> None:
     for folder in ("Train/Train_Aligned_Faces", "Val/Val_Aligned_Faces_new"):
         for number, name in enumerate(SEVEN):
             film = "Airheads" if folder.startswith("Train") else "Babel"
             p.put(f"{folder}/{name}/{film}_000519240_{number:08d}.png")
 
 
-def affectnet_csv(p: Pictures) -> None:
+def affectnet_csv(p: Images) -> None:
     header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks"
     for split in ("training", "validation"):
         rows = [f"1/{split}{code}.jpg,2,2,40,40,1;2,{code},0.1,0.2" for code in range(8)]
@@ -63,7 +63,7 @@ def affectnet_csv(p: Pictures) -> None:
             p.put(f"Manually_Annotated_Images/1/{split}{code}.jpg")
 
 
-def affectnet_npy(p: Pictures) -> None:
+def affectnet_npy(p: Images) -> None:
     for split in ("train_set", "val_set"):
         for code in range(8):
             p.put(f"{split}/images/{code}.jpg")
@@ -72,7 +72,7 @@ def affectnet_npy(p: Pictures) -> None:
             np.save(file, np.array(str(code)))
 
 
-def ckplus(p: Pictures) -> None:
+def ckplus(p: Images) -> None:
     for subject in range(5, 15):
         take = f"S{subject:03d}/001"
         for frame in range(1, 5):
@@ -81,7 +81,7 @@ def ckplus(p: Pictures) -> None:
         p.write(f"Emotion/{take}/{name}", f"   {subject % 7 + 1}.0000000e+00")
 
 
-def hf(p: Pictures) -> None:
+def hf(p: Images) -> None:
     for split in ("train", "test"):
         rows = [{"file_name": f"{i}.png", "label": name.lower()} for i, name in enumerate(SEVEN)]
         p.write(f"{split}/metadata.jsonl", *map(json.dumps, rows))
@@ -89,14 +89,14 @@ def hf(p: Pictures) -> None:
             p.put(f"{split}/{row['file_name']}")
 
 
-def listed(p: Pictures) -> None:
+def listed(p: Images) -> None:
     rows = [(f"{s}{i}.png", n, s) for s in ("train", "test") for i, n in enumerate(SEVEN)]
     p.write("faces.csv", "path,label,split", *(",".join(row) for row in rows))
     for name, _, _ in rows:
         p.put(name)
 
 
-LAYOUTS: dict[str, tuple[str, Callable[[Pictures], None]]] = {
+LAYOUTS: dict[str, tuple[str, Callable[[Images], None]]] = {
     "rafdb": ("rafdb:{}", rafdb),
     "rafdb re-pack": ("rafdb:{}/DATASET", repack),
     "rafdb-compound": ("rafdb-compound:{}", lambda p: rafdb(p, "compound", 11)),
@@ -113,7 +113,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[Pictures], None]]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_sound_miniature_passes(layout: str, tmp_path: Path) -> None:
     spec, build = LAYOUTS[layout]
-    build(Pictures(tmp_path))
+    build(Images(tmp_path))
     answer = CliRunner().invoke(app, ["data", "check", spec.format(tmp_path), "--json"])
     assert answer.exit_code == 0, answer.output
     report = json.loads(answer.stdout)
@@ -126,7 +126,7 @@ def test_a_sound_miniature_passes(layout: str, tmp_path: Path) -> None:
 def test_a_model_of_other_classes_is_evaluated_on_rafdb_by_name(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    rafdb(Pictures(tmp_path))
+    rafdb(Images(tmp_path))
     attributes = tmp_path / "basic" / "Annotation" / "manual"
     attributes.mkdir(parents=True)
     for code in range(1, 8):

@@ -14,19 +14,19 @@ LIST = "EmoLabel/list_patition_label.txt"
 CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
 
-def picture(path: Path, gray: int = 0) -> None:
+def image(path: Path, gray: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (10, 12), (gray, gray, gray)).save(path)
 
 
 def lines(codes: int) -> list[str]:
-    """Two training pictures and a test picture of each code."""
+    """Two training images and a test image of each code."""
     train = [f"train_{number + 1:05d}.jpg {number % codes + 1}" for number in range(2 * codes)]
     return train + [f"test_{number + 1:04d}.jpg {number + 1}" for number in range(codes)]
 
 
 def official(root: Path, part: str = "basic", codes: int = 7, kind: str = "aligned") -> Path:
-    """Write a part of RAF-DB as it is handed out; the gray level of a picture is 10 times its code.
+    """Write a part of RAF-DB as it is handed out; the gray level of an image is 10 times its code.
 
     Returns:
         The folder of the part.
@@ -37,16 +37,16 @@ def official(root: Path, part: str = "basic", codes: int = 7, kind: str = "align
     ending = "_aligned.jpg" if kind == "aligned" else ".jpg"
     for line in lines(codes):
         name, code = line.split()
-        picture(folder / "Image" / kind / name.replace(".jpg", ending), 10 * int(code))
+        image(folder / "Image" / kind / name.replace(".jpg", ending), 10 * int(code))
     return folder
 
 
 def copy(root: Path) -> Path:
-    """Write the copy that is passed on, with the same pictures; return the folder of the splits."""
+    """Write the copy that is passed on, with the same images; return the folder of the splits."""
     for line in lines(7):
         name, code = line.split()
         split = name.split("_")[0]
-        picture(root / "DATASET" / split / code / name.replace(".jpg", "_aligned.jpg"))
+        image(root / "DATASET" / split / code / name.replace(".jpg", "_aligned.jpg"))
     return root / "DATASET"
 
 
@@ -85,7 +85,7 @@ def test_the_codes_are_those_of_the_release(tmp_path: Path) -> None:
     assert abs(int(release.reader(anger).mean()) - 60) < 3
     assert not release.unlisted
     assert release.attributes == {}
-    assert release.notes == {"pictures": "aligned"}
+    assert release.notes == {"images": "aligned"}
 
 
 def test_the_published_counts_add_up(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_compound_codes_are_in_the_order_of_the_label_set(tmp_path: Path) -> Non
         assert test.ids[10] == "test_0011.jpg"
 
 
-def test_every_layout_has_the_same_pictures_in_the_same_splits(tmp_path: Path) -> None:
+def test_every_layout_has_the_same_images_in_the_same_splits(tmp_path: Path) -> None:
     aligned = official(tmp_path / "a")
     original = official(tmp_path / "b", kind="original")
     copied = copy(tmp_path / "c")
@@ -126,7 +126,7 @@ def test_every_layout_has_the_same_pictures_in_the_same_splits(tmp_path: Path) -
     for split in ("train", "validation"):
         ids = {tuple(sorted(release.split(split).ids)) for release in releases}
         assert len(ids) == 1
-    assert [release.notes["pictures"] for release in releases[1:4]] == [
+    assert [release.notes["images"] for release in releases[1:4]] == [
         "aligned",
         *["original"] * 2,
     ]
@@ -137,10 +137,10 @@ def test_a_renamed_part_folder_is_accepted(tmp_path: Path) -> None:
     assert len(read_rafdb(folder)) == 21
 
 
-def test_aligned_pictures_are_preferred(tmp_path: Path) -> None:
+def test_aligned_images_are_preferred(tmp_path: Path) -> None:
     folder = official(tmp_path)
-    picture(folder / "Image/original/train_00001.jpg")
-    assert read_rafdb(tmp_path).notes["pictures"] == "aligned"
+    image(folder / "Image/original/train_00001.jpg")
+    assert read_rafdb(tmp_path).notes["images"] == "aligned"
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -177,7 +177,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> N
         read_rafdb(tmp_path)
 
 
-def test_a_missing_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
+def test_a_missing_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     folder = official(tmp_path)
     (folder / "Image/aligned/train_00001_aligned.jpg").unlink()
     release = read_rafdb(tmp_path)
@@ -185,16 +185,16 @@ def test_a_missing_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
         release.reader(0)
 
 
-def test_an_unreadable_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     folder = official(tmp_path)
     (folder / "Image/aligned/train_00001_aligned.jpg").write_text("<html>")
-    with pytest.raises(ValueError, match=r"train_00001_aligned\.jpg: not a picture"):
+    with pytest.raises(ValueError, match=r"train_00001_aligned\.jpg: not an image"):
         read_rafdb(tmp_path).reader(0)
 
 
-def test_pictures_that_the_list_does_not_mention_are_reported(tmp_path: Path) -> None:
+def test_images_that_the_list_does_not_mention_are_reported(tmp_path: Path) -> None:
     folder = official(tmp_path)
-    picture(folder / "Image/aligned/train_99999_aligned.jpg")
+    image(folder / "Image/aligned/train_99999_aligned.jpg")
     for junk in (".DS_Store", "Thumbs.db", "._train_00001_aligned.jpg"):
         (folder / "Image/aligned" / junk).write_text("junk")
     assert read_rafdb(tmp_path).unlisted == ["basic/Image/aligned/train_99999_aligned.jpg"]
@@ -204,7 +204,7 @@ def test_pictures_that_the_list_does_not_mention_are_reported(tmp_path: Path) ->
 def test_missing_files_of_the_release_are_named(tmp_path: Path) -> None:
     folder = official(tmp_path)
     (folder / LIST).write_text("\n")
-    assert "lists no picture" in refused(read_rafdb, tmp_path)
+    assert "lists no image" in refused(read_rafdb, tmp_path)
     (folder / LIST).unlink()
     assert "EmoLabel: no list_patition_label.txt here" in refused(read_rafdb, tmp_path)
     (folder / LIST).write_text("\n".join(lines(7)))
@@ -257,18 +257,18 @@ def test_one_part_is_not_taken_for_the_other(tmp_path: Path) -> None:
     assert "no compound part of RAF-DB here" in refused(read_rafdb_compound, folder)
 
 
-def test_the_copy_tolerates_junk_and_reports_stray_pictures(tmp_path: Path) -> None:
+def test_the_copy_tolerates_junk_and_reports_stray_images(tmp_path: Path) -> None:
     folder = copy(tmp_path)
     (folder / "train" / "__MACOSX").mkdir()
     (folder / "train" / ".DS_Store").write_text("junk")
     (folder / "train" / "1" / "Thumbs.db").write_text("junk")
-    picture(folder / "train" / "loose.jpg")
+    image(folder / "train" / "loose.jpg")
     release = read_rafdb(tmp_path)
     assert len(release) == 21
     assert release.unlisted == ["train/loose.jpg"]
 
 
-def test_a_copied_test_picture_is_left_to_the_check(tmp_path: Path) -> None:
+def test_a_copied_test_image_is_left_to_the_check(tmp_path: Path) -> None:
     folder = copy(tmp_path)
     shutil.copy(folder / "test/4/test_0004_aligned.jpg", folder / "train/4")
     found = labels_by_id(read_rafdb(tmp_path))
@@ -276,11 +276,11 @@ def test_a_copied_test_picture_is_left_to_the_check(tmp_path: Path) -> None:
     assert found["test_0004.jpg"] == (2, "happiness")
 
 
-def test_a_picture_in_two_class_folders_is_refused(tmp_path: Path) -> None:
+def test_a_image_in_two_class_folders_is_refused(tmp_path: Path) -> None:
     folder = copy(tmp_path)
     shutil.copy(folder / "train/4/train_00004_aligned.jpg", folder / "train/5")
     message = refused(read_rafdb, tmp_path)
-    assert f"{folder / 'train/5/train_00004_aligned.jpg'}: the same picture as" in message
+    assert f"{folder / 'train/5/train_00004_aligned.jpg'}: the same image as" in message
     assert f"{folder / 'train/4/train_00004_aligned.jpg'}; remove one of the two" in message
 
 
@@ -298,7 +298,7 @@ def test_other_class_folders_are_refused(tmp_path: Path) -> None:
     for file in folder.glob("t*/*/*.jpg"):
         file.unlink()
     (folder / "train" / "3").mkdir()
-    assert "no picture in its class folders" in refused(read_rafdb, folder)
+    assert "no image in its class folders" in refused(read_rafdb, folder)
 
 
 def test_attributes_are_read_by_name(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_attributes_are_read_by_name(tmp_path: Path) -> None:
     assert test.attributes["gender"][1:3] == ["male", "female"]
 
 
-def test_attribute_files_are_read_only_for_the_pictures_asked_for(tmp_path: Path) -> None:
+def test_attribute_files_are_read_only_for_the_images_asked_for(tmp_path: Path) -> None:
     folder = official(tmp_path)
     bad = attribute_file(folder, "train_00001", 0, 0)
     good = attribute_file(folder, "test_0001", 0, 0, 0)

@@ -12,19 +12,19 @@ FILMS = ("21", "Airheads", "HarryPotter_Deathly_Hallows_1", "OceansEleven")
 TRAIN, VAL = "Train/Train_Aligned_Faces", "Val/Val_Aligned_Faces_new"
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (10, 12)).save(path)
 
 
 def sfew(root: Path, train: str = TRAIN, val: str = VAL) -> Path:
-    """Write four pictures a class in train, one a class in val, and two without a label."""
+    """Write four images a class in train, one a class in val, and two without a label."""
     for number, name in enumerate(CLASSES):
         for frame, film in enumerate(FILMS):
-            picture(root / train / name / f"{film}_00051924{number}_0000000{frame}.png")
-        picture(root / val / name / f"Terminal_01460164{number}_00000037.png")
+            image(root / train / name / f"{film}_00051924{number}_0000000{frame}.png")
+        image(root / val / name / f"Terminal_01460164{number}_00000037.png")
     for frame in (1, 2):
-        picture(root / "Test" / "Test_Aligned_Faces" / f"Titanic_012345678_0000000{frame}.png")
+        image(root / "Test" / "Test_Aligned_Faces" / f"Titanic_012345678_0000000{frame}.png")
     return root
 
 
@@ -67,7 +67,7 @@ def test_every_layout_is_read(tmp_path: Path, train: str, val: str, kind: str) -
     assert len(expected) == 35
     assert labels_by_id(release) == expected
     assert release.reader(0).shape == (12, 10, 3)
-    assert release.notes["pictures"] == kind
+    assert release.notes["images"] == kind
     totals = {split: counts["total"] for split, counts in release.official.items()}
     aligned = kind == "aligned faces"
     assert totals == ({"train": 891, "test": 431} if aligned else {"train": 958, "test": 436})
@@ -77,9 +77,9 @@ def test_val_is_the_test_split_and_test_is_only_counted(tmp_path: Path) -> None:
     release = read_sfew(sfew(tmp_path))
     assert release.owners_names == {"train": "Train", "test": "Val"}
     assert all(name.startswith("Val/") for name in release.split("test").ids)
-    assert release.notes["pictures of Test, whose labels are not public"] == 2
+    assert release.notes["images of Test, whose labels are not public"] == 2
     shutil.rmtree(tmp_path / "Test")
-    assert read_sfew(tmp_path).notes["pictures of Test, whose labels are not public"] == 0
+    assert read_sfew(tmp_path).notes["images of Test, whose labels are not public"] == 0
 
 
 def test_validation_never_parts_a_film(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_validation_never_parts_a_film(tmp_path: Path) -> None:
     for number in range(40):
         for frame in range(3):
             name = CLASSES[(number + frame) % 7]
-            picture(tmp_path / TRAIN / name / f"Film_{number}_000519240_0000000{frame}.png")
+            image(tmp_path / TRAIN / name / f"Film_{number}_000519240_0000000{frame}.png")
     release = read_sfew(tmp_path)
     assert release.subjects is not None
     film_of = dict(zip(release.ids, release.subjects, strict=True))
@@ -98,9 +98,9 @@ def test_validation_never_parts_a_film(tmp_path: Path) -> None:
     assert {film_of[i] for i in train.ids}.isdisjoint(film_of[i] for i in validation.ids)
 
 
-def test_a_picture_of_another_name_is_a_film_of_its_own(tmp_path: Path) -> None:
+def test_a_image_of_another_name_is_a_film_of_its_own(tmp_path: Path) -> None:
     sfew(tmp_path)
-    picture(tmp_path / TRAIN / "Sad" / "mine.png")
+    image(tmp_path / TRAIN / "Sad" / "mine.png")
     release = read_sfew(tmp_path)
     assert release.subjects is not None
     mine = f"{TRAIN}/Sad/mine.png"
@@ -110,7 +110,7 @@ def test_a_picture_of_another_name_is_a_film_of_its_own(tmp_path: Path) -> None:
 def test_aligned_faces_are_preferred_to_frames(tmp_path: Path) -> None:
     sfew(sfew(tmp_path), "Train", "Val")
     release = read_sfew(tmp_path)
-    assert release.notes["pictures"] == "aligned faces"
+    assert release.notes["images"] == "aligned faces"
     assert len(release) == 35
 
 
@@ -154,34 +154,34 @@ def test_missing_and_unknown_class_folders_are_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / TRAIN}: no folder Fear; expected Angry" in refused(tmp_path)
 
 
-def test_junk_is_skipped_and_stray_pictures_are_reported(tmp_path: Path) -> None:
+def test_junk_is_skipped_and_stray_images_are_reported(tmp_path: Path) -> None:
     sfew(tmp_path)
     (tmp_path / TRAIN / "__MACOSX").mkdir()
     for junk in (".DS_Store", "Angry/Thumbs.db", "Angry/._21_000519240_00000000.png"):
         (tmp_path / TRAIN / junk).write_text("junk")
-    picture(tmp_path / TRAIN / "loose.png")
+    image(tmp_path / TRAIN / "loose.png")
     release = read_sfew(tmp_path)
     assert len(release) == 35
     assert release.unlisted == [f"{TRAIN}/loose.png"]
 
 
-def test_class_folders_without_pictures_are_refused(tmp_path: Path) -> None:
+def test_class_folders_without_images_are_refused(tmp_path: Path) -> None:
     sfew(tmp_path)
     for file in tmp_path.rglob("*.png"):
         file.unlink()
-    assert "no picture in its class folders" in refused(tmp_path)
+    assert "no image in its class folders" in refused(tmp_path)
 
 
-def test_an_unreadable_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     sfew(tmp_path)
     name = f"{TRAIN}/Angry/Airheads_000519240_00000001.png"
     (tmp_path / name).write_text("<html>")
     release = read_sfew(tmp_path)
-    with pytest.raises(ValueError, match=r"Airheads_000519240_00000001\.png: not a picture"):
+    with pytest.raises(ValueError, match=r"Airheads_000519240_00000001\.png: not an image"):
         release.reader(release.ids.index(name))
 
 
-def test_faceless_pictures_are_left_out_of_both_splits_and_counted(tmp_path: Path) -> None:
+def test_faceless_images_are_left_out_of_both_splits_and_counted(tmp_path: Path) -> None:
     sfew(tmp_path)
     without = [
         f"{TRAIN}/Angry/21_000519240_00000000.png",
@@ -203,9 +203,9 @@ def test_faceless_pictures_are_left_out_of_both_splits_and_counted(tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (f"{TRAIN}/Angry/nobody.png", "is no picture of Train or Val"),
-        (f"{TRAIN}/Angry", "is no picture of Train or Val"),
-        ("Test/Test_Aligned_Faces/Titanic_012345678_00000001.png", "is no picture of Train or Val"),
+        (f"{TRAIN}/Angry/nobody.png", "is no image of Train or Val"),
+        (f"{TRAIN}/Angry", "is no image of Train or Val"),
+        ("Test/Test_Aligned_Faces/Titanic_012345678_00000001.png", "is no image of Train or Val"),
         (f"{TRAIN}/Angry/21_000519240_00000000.png", "is in line 2 already"),
     ],
 )

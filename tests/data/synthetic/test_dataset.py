@@ -10,10 +10,10 @@ from emodc.labels import BASIC7
 
 
 def pixels(data: FaceData) -> NDArray[np.float64]:
-    """Return (N, H * W), each picture with zero mean and unit variance."""
+    """Return (N, H * W), each image with zero mean and unit variance."""
     flat = np.stack([data.image(i) for i in range(len(data))]).reshape(len(data), -1)
-    centred = flat - flat.mean(axis=1, keepdims=True)
-    scaled: NDArray[np.float64] = centred / centred.std(axis=1, keepdims=True)
+    centered = flat - flat.mean(axis=1, keepdims=True)
+    scaled: NDArray[np.float64] = centered / centered.std(axis=1, keepdims=True)
     return scaled
 
 
@@ -32,7 +32,7 @@ def test_the_default_splits_are_balanced(split: str) -> None:
     index=st.integers(0, 30),
     split=st.sampled_from(["train", "validation", "test"]),
 )
-def test_a_picture_depends_on_seed_split_and_index_alone(seed: int, index: int, split: str) -> None:
+def test_a_image_depends_on_seed_split_and_index_alone(seed: int, index: int, split: str) -> None:
     one, other = (
         read_synthetic(count=31, seed=seed).split(split),
         read_synthetic(count=50, seed=seed).split(split),
@@ -43,7 +43,7 @@ def test_a_picture_depends_on_seed_split_and_index_alone(seed: int, index: int, 
     assert list(one.ids) == list(other.ids)[:31]
 
 
-def test_no_picture_is_drawn_twice() -> None:
+def test_no_image_is_drawn_twice() -> None:
     parts = [read_synthetic(count=14).split(split) for split in ("train", "validation", "test")]
     parts.append(read_synthetic(count=14, seed=1).split("train"))
     seen = {part.image(i).tobytes() for part in parts for i in range(14)}
@@ -51,7 +51,7 @@ def test_no_picture_is_drawn_twice() -> None:
     assert len({part.fingerprint() for part in parts}) == 4
 
 
-def test_what_a_reader_does_to_a_picture_stays_with_the_reader() -> None:
+def test_what_a_reader_does_to_a_image_stays_with_the_reader() -> None:
     data = read_synthetic(count=7).split("test")
     data.image(3)[:] = 0
     assert data.image(3).any()
@@ -60,13 +60,13 @@ def test_what_a_reader_does_to_a_picture_stays_with_the_reader() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 48, 100])
-def test_size_and_colour_change_the_form_and_not_the_face(size: int) -> None:
+def test_size_and_color_change_the_form_and_not_the_face(size: int) -> None:
     gray = read_synthetic(count=7, size=size).split("test").image(2)
-    colour = read_synthetic(count=7, size=size, colour=True).split("test").image(2)
-    assert gray.dtype == colour.dtype == np.uint8
+    color = read_synthetic(count=7, size=size, color=True).split("test").image(2)
+    assert gray.dtype == color.dtype == np.uint8
     assert gray.shape == (size, size)
-    assert colour.shape == (size, size, 3)
-    luminance = colour @ np.array([0.299, 0.587, 0.114])
+    assert color.shape == (size, size, 3)
+    luminance = color @ np.array([0.299, 0.587, 0.114])
     assert np.corrcoef(luminance.ravel(), gray.ravel())[0, 1] > 0.9
 
 
@@ -81,7 +81,7 @@ def test_classes_can_be_learned_but_not_from_a_single_pixel() -> None:
     known, new = pixels(train), pixels(test)
     truth = np.eye(7)[train.labels]
 
-    # Ridge regression, in its dual form: twice chance (1/7) from few pictures.
+    # Ridge regression, in its dual form: twice chance (1/7) from few images.
     gram = known @ known.T
     weights = known.T @ np.linalg.solve(gram + 1000.0 * np.eye(len(gram)), truth - 1 / 7)
     assert ((new @ weights).argmax(axis=1) == test.labels).mean() > 2 / 7

@@ -42,7 +42,7 @@ def test_the_linear_denoiser_is_fitted_once(tiny_model: Model, tmp_path: Path) -
     assert torch.equal(found, wiener_errors(x0[0], x0[1], tiny_model.schedule, T))
 
     def unread(index: int) -> NDArray[np.uint8]:
-        raise AssertionError("the pictures were read again")
+        raise AssertionError("the images were read again")
 
     again = linear_errors(tiny_model, replace(training, reader=unread), faces, T, tmp_path)
     assert again is not None

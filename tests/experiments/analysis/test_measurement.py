@@ -98,13 +98,13 @@ def test_progress_counts_all_models(tiny_model: Model, faces: FaceData, tmp_path
 
 def test_what_cannot_be_compared_is_refused(tiny_model: Model) -> None:
     settings = tiny_model.settings
-    rival = build_backbone(
+    baseline = build_backbone(
         settings.model_copy(update={"backbone": FaceClassifierConfig(widths=(8, 8, 8))}),
         BASIC7,
         tiny_model.schedule,
     )
     with pytest.raises(ValueError, match="'cnn' is a discriminative classifier"):
-        require_comparable({"cnn": replace(tiny_model, backbone=rival)})
+        require_comparable({"cnn": replace(tiny_model, backbone=baseline)})
     slower = ShiftedCosine(median_sigma=0.5)
     for what, other in {
         "noise schedule": replace(

@@ -44,4 +44,4 @@ def test_the_data_are_the_curves(difficulty: Tensor, labels: Tensor) -> None:
     assert all(row[3:] == [0, 0, 0] for row in exhibit.rows)
     assert exhibit.statistics["commonest_class"] == pytest.approx(1 / 3)
     styles = {line.get_linestyle() for line in exhibit.figure.axes[0].lines[:2]}
-    assert len(styles) == 2  # told apart without colours
+    assert len(styles) == 2  # told apart without colors

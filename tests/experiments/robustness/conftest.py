@@ -45,11 +45,11 @@ class Memory:
         return torch.from_numpy(np.stack(crops)).unsqueeze(1) / 255
 
     def victim(self) -> Victim:
-        """Not itself: the class is how bright the picture is."""
-        centres = torch.linspace(0, 1, len(self.label_set))
+        """Not itself: the class is how bright the image is."""
+        centers = torch.linspace(0, 1, len(self.label_set))
 
         def network(pixels: Tensor) -> Tensor:
-            return -(pixels.mean(dim=(1, 2, 3)).unsqueeze(1) - centres).abs() * 50
+            return -(pixels.mean(dim=(1, 2, 3)).unsqueeze(1) - centers).abs() * 50
 
         return network_victim(network)
 
@@ -59,7 +59,7 @@ def faces(count: int = 14) -> FaceData:
 
 
 def remembering(name: str, data: FaceData, **changes: Any) -> Memory:
-    """A subject that knows all faces of a data set."""
+    """A subject that knows all faces of a dataset."""
     known = {data.image(i).tobytes(): int(data.labels[i]) for i in range(len(data))}
     return replace(Memory(name, known), shown=[], **changes)
 

@@ -13,7 +13,7 @@ from emodc.codecs import PixelCodec
 from emodc.experiments.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
 from emodc.experiments.robustness.attack_tasks import tasks_of, victim_of
 from emodc.experiments.robustness.charts import epsilon_curves
-from emodc.experiments.robustness.summary import summarise_comparison
+from emodc.experiments.robustness.summary import summarize_comparison
 from emodc.experiments.robustness.tables import attack_text
 from emodc.labels import BASIC7, LabelSet
 from emodc.model.decision import Decision
@@ -33,7 +33,7 @@ def compare(
 
 
 def test_the_numbers_are_those_of_the_attack(subject: ModelSubject, tmp_path: Path) -> None:
-    report = summarise_comparison(compare([subject], tmp_path))
+    report = summarize_comparison(compare([subject], tmp_path))
     data = faces()
     pixels = subject.pixels([data.image(i) for i in range(14)])
     images = Images(pixels, torch.from_numpy(data.labels), torch.arange(14))
@@ -54,7 +54,7 @@ def test_what_the_attacker_sees_is_what_is_deployed(subject: ModelSubject) -> No
 
 
 @pytest.mark.parametrize("sees_noise", [False, True])
-def test_rivals_are_attacked_by_the_same_code(sees_noise: bool, tmp_path: Path) -> None:
+def test_baselines_are_attacked_by_the_same_code(sees_noise: bool, tmp_path: Path) -> None:
     settings = ModelSettings(
         codec=PixelCodec(size=16),
         backbone=FaceClassifierConfig(
@@ -65,16 +65,16 @@ def test_rivals_are_attacked_by_the_same_code(sees_noise: bool, tmp_path: Path) 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build_backbone(settings, BASIC7, schedule).eval()
-    model = Model("rival", settings, BASIC7, None, network, schedule, Decision(scale=1.0))
-    rival = ModelSubject(model, steps=3, name="rival")
-    assert rival.draws == (3 if sees_noise else 0)
+    model = Model("baseline", settings, BASIC7, None, network, schedule, Decision(scale=1.0))
+    baseline = ModelSubject(model, steps=3, name="baseline")
+    assert baseline.draws == (3 if sees_noise else 0)
     crops = [faces().image(i) for i in range(14)]
-    first, second = (rival.answers(crops, seed)[0] for seed in (0, 1))
+    first, second = (baseline.answers(crops, seed)[0] for seed in (0, 1))
     assert torch.equal(first, second) is not sees_noise
-    answers = predictions(rival.victim(), rival.pixels(crops), [0])[:, 0]
+    answers = predictions(baseline.victim(), baseline.pixels(crops), [0])[:, 0]
     assert torch.equal(answers, first.argmax(dim=1))
-    rows = summarise_comparison(compare([rival], tmp_path))["attacks"]
-    assert [row["draws"] for row in rows] == [rival.draws] * 2
+    rows = summarize_comparison(compare([baseline], tmp_path))["attacks"]
+    assert [row["draws"] for row in rows] == [baseline.draws] * 2
     assert rows[0]["accuracy"] >= rows[1]["accuracy"]
 
 
@@ -92,7 +92,7 @@ def test_fresh_draws_are_a_defence_of_their_own(subject: ModelSubject) -> None:
 
 
 def test_an_attack_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    report = summarise_comparison(compare([Memory("a")], tmp_path))
+    report = summarize_comparison(compare([Memory("a")], tmp_path))
     files = sorted((tmp_path / "cells" / "a").glob("apgd-*"))
     assert len(files) == 4  # two epsilons, ten faces and four
     kept = files[0].stat().st_mtime_ns
@@ -101,12 +101,12 @@ def test_an_attack_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert again.cost()[0].cells == 1
     again.run()
     assert files[0].stat().st_mtime_ns == kept
-    assert summarise_comparison(again) == report
+    assert summarize_comparison(again) == report
 
 
 def test_least_perturbations_and_checks_are_reported(tmp_path: Path) -> None:
     plan = AttackPlan(eps=(0.01,), iterations=3, least=True, checked=5)
-    report = summarise_comparison(compare([Memory("a")], tmp_path, plan))
+    report = summarize_comparison(compare([Memory("a")], tmp_path, plan))
     assert [row["norm"] for row in report["least"]] == ["linf", "l2"]
     linf, l2 = (row["median_of_these"] for row in report["least"])
     assert 0 < linf < l2  # of 256 pixels of which each moves
@@ -129,7 +129,7 @@ def test_a_masked_gradient_is_flagged(tmp_path: Path) -> None:
             return replace(super().victim(), answer=answer)
 
     plan = AttackPlan(eps=(0.05,), iterations=3, checked=14)
-    report = summarise_comparison(compare([Masked("masked")], tmp_path, plan))
+    report = summarize_comparison(compare([Masked("masked")], tmp_path, plan))
     assert not all(finding["passed"] for finding in report["findings"])
 
 
@@ -146,7 +146,7 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     expected = sequential.answers(crops, 5)[0].argmax(dim=1)
     assert torch.equal(predictions(victim, pixels, [5])[:, 0], expected)
 
-    report = summarise_comparison(compare([sequential], tmp_path, PLAN))
+    report = summarize_comparison(compare([sequential], tmp_path, PLAN))
     assert not any(row["stop_when_fooled"] for row in report["attacks"])
     text = attack_text(report["attacks"][0])
     assert text == "apgd-dlr, 2 steps, on plain scoring, 12 draws"
@@ -154,7 +154,7 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     assert all(task.made_on is sequential for task in tasks_of(square, sequential, 0))
 
 
-def test_pictures_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> None:
+def test_images_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> None:
     truth = iter(faces().labels.tolist() * 2)
 
     class Knowing(Memory):
@@ -164,7 +164,7 @@ def test_pictures_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> N
     bright = Memory("bright")
     knowing = Knowing("knowing", differentiable=False)
     plan = replace(PLAN, transfer_from=bright)
-    report = summarise_comparison(compare([knowing, bright], tmp_path, plan))
+    report = summarize_comparison(compare([knowing, bright], tmp_path, plan))
     made, own = (
         [row for row in report["attacks"] if row["model"] == name] for name in ("knowing", "bright")
     )
@@ -173,25 +173,23 @@ def test_pictures_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> N
     assert [row["made_on"] for row in made] == ["bright"] * 2
     assert not any("made_on" in row for row in own)
     other = replace(plan, transfer_from=replace(bright, known={b"": 0}))
-    with pytest.raises(ValueError, match="another source of pictures, weights"):
+    with pytest.raises(ValueError, match="another source of images, weights"):
         compare([knowing, bright], tmp_path, other)
 
 
-def test_pictures_carried_over_are_those_of_the_attack(
-    subject: ModelSubject, tmp_path: Path
-) -> None:
+def test_images_carried_over_are_those_of_the_attack(subject: ModelSubject, tmp_path: Path) -> None:
     """Judged by a twin with the same draws, they do what they did to the one they are made on."""
     twin = replace(subject, name="twin")
     plan = replace(PLAN, transfer_from=subject, eot=2)
     assert compare([twin], tmp_path, plan).cost()[0].cells == 0
-    rows = summarise_comparison(compare([twin], tmp_path, plan))["attacks"]
+    rows = summarize_comparison(compare([twin], tmp_path, plan))["attacks"]
     own, carried = rows[:4], rows[4:]
     assert [row["accuracy"] for row in carried[:2]] == [row["accuracy"] for row in own[:2]]
     assert [(row["defence"], row["eot"]) for row in carried] == [
         *([("fixed draws", 1)] * 2),
         *([("fresh draws", 2)] * 2),
     ]
-    (axes,) = epsilon_curves(summarise_comparison(compare([twin], tmp_path, plan))).axes
+    (axes,) = epsilon_curves(summarize_comparison(compare([twin], tmp_path, plan))).axes
     assert [line.get_label() for line in axes.lines] == [
         f"twin, {defence} draws{source}"
         for source in ("", ", on tiny")
@@ -220,7 +218,7 @@ def test_each_judges_among_its_own_columns(tmp_path: Path) -> None:
     assert torch.equal(victim.deployed(pixels, 0), expected)
 
 
-def test_who_cannot_give_pictures_is_refused(subject: ModelSubject, tmp_path: Path) -> None:
+def test_who_cannot_give_images_is_refused(subject: ModelSubject, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not by square on tiny"):
         AttackPlan(method="square", transfer_from=subject)
     with pytest.raises(ValueError, match="not by apgd on onnx"):
@@ -243,9 +241,9 @@ def test_square_asks_for_answers_only(tmp_path: Path) -> None:
 
     plan = AttackPlan(method="square", eps=(0.3,), iterations=30)
     opaque = Opaque("opaque", differentiable=False)
-    (row,) = summarise_comparison(compare([opaque], tmp_path / "square", plan))["attacks"]
+    (row,) = summarize_comparison(compare([opaque], tmp_path / "square", plan))["attacks"]
     assert (row["attack"], row["queries"]) == ("square", 30)
-    both = summarise_comparison(compare([opaque, Memory("a")], tmp_path / "apgd"))
+    both = summarize_comparison(compare([opaque, Memory("a")], tmp_path / "apgd"))
     assert {row["model"] for row in both["attacks"]} == {"a"}
     assert [left["model"] for left in both["not_attacked"]] == ["opaque"]
 
@@ -261,7 +259,7 @@ def test_a_class_left_out_is_no_answer(tmp_path: Path) -> None:
 
     fearless = Memory("fearless", label_set=LabelSet("six", BASIC7.classes[:-1]))
     plan = AttackPlan(method="square", eps=(0.01,), iterations=2)
-    report = summarise_comparison(compare([Afraid("afraid"), fearless], tmp_path, plan))
+    report = summarize_comparison(compare([Afraid("afraid"), fearless], tmp_path, plan))
     assert report["data"]["images_left_out"] == 2
     rows = {row["model"]: row for row in report["attacks"]}
     assert rows["afraid"]["accuracy"] == pytest.approx(2 / 12)

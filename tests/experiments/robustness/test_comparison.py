@@ -12,7 +12,7 @@ from emodc.data import open_data
 from emodc.experiments.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
 from emodc.experiments.robustness.attack_tasks import tasks_of
 from emodc.experiments.robustness.conditions import CLEAN, conditions_of
-from emodc.experiments.robustness.summary import summarise_comparison
+from emodc.experiments.robustness.summary import summarize_comparison
 from emodc.experiments.robustness.tables import summary_table
 from emodc.inference.scorer import Scorer
 from emodc.labels import BASIC7, LabelSet
@@ -50,10 +50,10 @@ def test_sequential_scoring_tells_the_draws_it_took(
     assert torch.allclose(found, expected.probabilities, atol=1e-5)
     mean = float(expected.draws.double().mean())
     assert comparison.mean_draws(sequential, CLEAN) == mean < sequential.draws
-    (model,) = summarise_comparison(comparison)["models"]
+    (model,) = summarize_comparison(comparison)["models"]
     assert (model["draws"], model["clean"]["draws"]) == (12, mean)
     shown = f"{mean:.1f} / {model['corrupted']['draws']:.1f}"
-    assert shown in summary_table(summarise_comparison(comparison))[2]
+    assert shown in summary_table(summarize_comparison(comparison))[2]
     with pytest.raises(ValueError, match="no stopping threshold for delta"):
         replace(sequential, delta=0.001)
 

@@ -13,7 +13,7 @@ from emodc.experiments.robustness import AttackPlan, Comparison
 from emodc.experiments.robustness.charts import heat_map
 from emodc.experiments.robustness.conditions import CLEAN
 from emodc.experiments.robustness.output import write_report
-from emodc.experiments.robustness.summary import summarise_comparison
+from emodc.experiments.robustness.summary import summarize_comparison
 from emodc.experiments.robustness.tables import attack_text, eps_text, robustness_markdown
 from emodc.reports.figures import save_figure
 from tests.experiments.robustness.conftest import Memory, faces, remembering
@@ -27,7 +27,7 @@ def model(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_figures_of_two_subjects_whose_answers_are_known(compared: Comparison) -> None:
     """One knows clean faces and no other, one answers neutral: 2 of 14 faces, 1 class of 7."""
-    report = summarise_comparison(compared)
+    report = summarize_comparison(compared)
     knows, neutral = model(report, "knows"), model(report, "neutral")
     assert report["baseline"] == "neutral"
     assert knows["clean"]["accuracy"] == 1
@@ -44,13 +44,13 @@ def test_figures_of_two_subjects_whose_answers_are_known(compared: Comparison) -
     assert corrupted["mce"] == pytest.approx((1 - corrupted["accuracy"]) / (12 / 14))
     assert corrupted["relative_mce"] is None  # a baseline that gets no worse measures nothing
     assert corrupted["difference"] == pytest.approx(corrupted["accuracy"] - 1 / 7)
-    assert summarise_comparison(compared, "knows")["baseline"] == "knows"
+    assert summarize_comparison(compared, "knows")["baseline"] == "knows"
     with pytest.raises(ValueError, match="none of the models: knows, neutral"):
-        summarise_comparison(compared, "other")
+        summarize_comparison(compared, "other")
 
 
 def test_cells_add_up_to_the_summary(compared: Comparison) -> None:
-    report = summarise_comparison(compared)
+    report = summarize_comparison(compared)
     names = SUITES["noise-blur"]
     assert len(report["cells"]) == 2 * (1 + 2 * len(names))
     for found in report["models"]:
@@ -71,7 +71,7 @@ def test_flip_rates(tmp_path: Path) -> None:
     subjects = [remembering("knows", faces(7)), Memory("neutral")]
     comparison = Comparison(subjects, faces(7), tmp_path, suites=["rafdb-p"], frames=3)
     comparison.run()
-    report = summarise_comparison(comparison)
+    report = summarize_comparison(comparison)
     assert model(report, "neutral")["flip_rate"] == 0
     rates = {
         row["sequence"]: row["flip_rate"] for row in report["flips"] if row["model"] == "knows"
@@ -125,7 +125,7 @@ def test_a_report_of_attacks(tmp_path: Path) -> None:
 
 
 def test_the_page_of_results_is_written_from_reports(compared: Comparison) -> None:
-    report = summarise_comparison(compared)
+    report = summarize_comparison(compared)
     page = "before\n<!-- robustness -->\nold\n<!-- end of robustness -->\nafter\n"
     text = rewritten(page, {"faces": report})
     assert "old" not in text

@@ -31,7 +31,7 @@ FEW = (
         quick=True,
     ),
     Arm("amdit-null", "null", {"kind": "amdit", "reference": "null"}, follows="amdit"),
-    Arm("rival-cnn", "discriminative", {"kind": "cross_entropy"}),
+    Arm("baseline-cnn", "discriminative", {"kind": "cross_entropy"}),
 )
 
 

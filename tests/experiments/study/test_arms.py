@@ -33,8 +33,8 @@ def test_an_arm_differs_in_the_last_objective_alone(arm: Arm) -> None:
             assert recipe.model == base.model
         for key, value in setting.objective.items():
             assert getattr(recipe.phases[-1].objective, key) == value
-        rates = recipe.optimiser.learning_rate, recipe.optimiser.muon_learning_rate
-        known = base.optimiser.learning_rate, base.optimiser.muon_learning_rate
+        rates = recipe.optimizer.learning_rate, recipe.optimizer.muon_learning_rate
+        known = base.optimizer.learning_rate, base.optimizer.muon_learning_rate
         assert rates == pytest.approx([setting.rate * rate for rate in known])
 
 
@@ -61,9 +61,9 @@ def test_tuned_arms_are_tuned_alike_and_no_folder_is_shared() -> None:
     assert {name for claim in CLAIMS for name in claim} <= set(order)
 
 
-def test_the_rival_has_the_same_trunk_and_no_warm_start() -> None:
+def test_the_baseline_has_the_same_trunk_and_no_warm_start() -> None:
     base = load_recipe("study")
-    recipe = arm_recipe(base, BY_NAME["rival-cnn"], Setting(), 0)
+    recipe = arm_recipe(base, BY_NAME["baseline-cnn"], Setting(), 0)
     ours, theirs = base.model.backbone, recipe.model.backbone
     assert ours.kind == "face_unet"
     assert theirs.kind == "face_classifier"
@@ -95,7 +95,7 @@ def test_hardneg_never_pushes_more_than_it_pulls() -> None:
 def test_stable_diffusion_leaves_out_what_makes_no_sense() -> None:
     base = load_recipe("sd15-rafdb-amdit")
     arms, left_out = chosen_arms(base)
-    assert [row["arm"] for row in left_out] == ["amdit-one", "rival-cnn"]
+    assert [row["arm"] for row in left_out] == ["amdit-one", "baseline-cnn"]
     assert "the same as amdit" in left_out[0]["reason"]
     assert "stable_diffusion has no trunk" in left_out[1]["reason"]
     for arm in arms:
@@ -107,7 +107,7 @@ def test_stable_diffusion_leaves_out_what_makes_no_sense() -> None:
 
 def test_a_recipe_that_all_arms_cannot_share_is_refused() -> None:
     with pytest.raises(ValueError, match="has the backbone face_classifier"):
-        chosen_arms(load_recipe("rival-cnn"))
+        chosen_arms(load_recipe("baseline-cnn"))
     base = load_recipe("study")
     half = base.phases[0].model_copy(update={"share": 0.5})
     with pytest.raises(ValueError, match=r"phases\.0\.objective is amdit"):

@@ -13,7 +13,7 @@ from emodc.experiments.study import arms
 from emodc.experiments.study.arms import Arm, Setting
 from emodc.experiments.study.protocol import QUICK_IMAGES, ArmResult, Study
 from emodc.experiments.study.runs import RUNS, TEST, Run, Splits, claimed
-from emodc.experiments.study.summary import summarise_study
+from emodc.experiments.study.summary import summarize_study
 from emodc.experiments.study.tables import study_markdown
 from emodc.training.loop import train
 from tests.experiments.study.conftest import FEW, finish, make_study, tiny
@@ -63,7 +63,7 @@ def by_name(results: list[ArmResult]) -> dict[str, ArmResult]:
 
 
 def report_of(study: Study) -> dict[str, Any]:
-    return summarise_study(study, finish(study), "emodc study")
+    return summarize_study(study, finish(study), "emodc study")
 
 
 def test_tried_and_chosen_is_the_first_run(splits: Splits, done: Path) -> None:
@@ -95,12 +95,12 @@ def test_doing_it_again_does_nothing_twice(
 def test_only_the_missing_run_is_done(splits: Splits, folder: Path, trainings: list[str]) -> None:
     whole = report_of(make_study(splits, folder))
     shutil.rmtree(folder / RUNS / "base-seed1")
-    shutil.rmtree(folder / RUNS / "rival-cnn-seed0" / TEST)
+    shutil.rmtree(folder / RUNS / "baseline-cnn-seed0" / TEST)
     missing = {cost.arm: cost for cost in make_study(splits, folder).costs()}
     assert (missing["base"].runs, missing["base"].samples) == (1, 32)
-    assert missing["base"].evaluations == missing["rival-cnn"].evaluations == 1
+    assert missing["base"].evaluations == missing["baseline-cnn"].evaluations == 1
     assert missing["base"].seconds > 0
-    assert missing["amdit"].runs == missing["rival-cnn"].runs == 0
+    assert missing["amdit"].runs == missing["baseline-cnn"].runs == 0
     assert report_of(make_study(splits, folder)) == whole
     assert trainings == ["base-seed1"]
 
@@ -153,19 +153,19 @@ def test_what_another_process_is_at_is_left_to_it_until_it_is_killed(
     study = make_study(splits, folder)
     theirs = by_name(finish(study))["base"].outcomes[1].run
     shutil.rmtree(theirs.folder / part)
-    shutil.rmtree(folder / RUNS / "rival-cnn-seed0")
+    shutil.rmtree(folder / RUNS / "baseline-cnn-seed0")
     told: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(another_process(theirs))
 
         def sleep(seconds: float) -> None:
-            assert (folder / RUNS / "rival-cnn-seed0" / TEST / "report.json").exists()
+            assert (folder / RUNS / "baseline-cnn-seed0" / TEST / "report.json").exists()
             assert not (theirs.folder / part).exists()
             stack.close()
 
         monkeypatch.setattr("emodc.experiments.study.protocol.time.sleep", sleep)
         *_, results = make_study(splits, folder).run(lambda *_: None, told.append)
-    assert trainings == ["rival-cnn-seed0", *([] if part else [theirs.name])]
+    assert trainings == ["baseline-cnn-seed0", *([] if part else [theirs.name])]
     assert told[0] == f"another process is at {theirs.name}: waiting for it"
     assert len(results) == len(FEW)
 

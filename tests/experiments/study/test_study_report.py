@@ -9,7 +9,7 @@ import pytest
 
 from emodc.experiments.study.output import write_study
 from emodc.experiments.study.runs import RUNS, TEST, Splits
-from emodc.experiments.study.summary import summarise_study
+from emodc.experiments.study.summary import summarize_study
 from emodc.experiments.study.tables import arm_table, study_markdown, study_section
 from tests.experiments.study.conftest import finish, make_study
 from write_study import write
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("few_arms")
 @pytest.fixture
 def report(splits: Splits, done: Path) -> dict[str, Any]:
     study = make_study(splits, done)
-    return summarise_study(study, finish(study), "emodc study --data synthetic:/path/to/data")
+    return summarize_study(study, finish(study), "emodc study --data synthetic:/path/to/data")
 
 
 def arm(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -44,15 +44,15 @@ def test_figures_are_those_of_the_evaluations(report: dict[str, Any], done: Path
     ratios = [ours["d_p"] / theirs["d_p"] for ours, theirs in zip(amdit, base, strict=True)]
     assert arm(report, "amdit")["d_p_to_base"]["mean"] == pytest.approx(fmean(ratios))
     assert arm(report, "base")["d_p_to_base"]["mean"] == 1
-    assert arm(report, "rival-cnn")["d_p_to_base"]["mean"] is None
-    assert arm(report, "rival-cnn")["figures"]["d_p_at_end"]["n"] == 0
+    assert arm(report, "baseline-cnn")["d_p_to_base"]["mean"] is None
+    assert arm(report, "baseline-cnn")["figures"]["d_p_at_end"]["n"] == 0
 
 
 def test_claims_pair_the_seeds_that_both_arms_have(report: dict[str, Any]) -> None:
     claims = {(row["arm"], row["reference"]): row for row in report["comparisons"]}
     assert len(claims) == 4
     assert claims["amdit", "base"]["seeds"] == [0, 1]
-    assert claims["amdit", "rival-cnn"]["seeds"] == claims["amdit", "margin"]["seeds"] == [0]
+    assert claims["amdit", "baseline-cnn"]["seeds"] == claims["amdit", "margin"]["seeds"] == [0]
     for (name, reference), row in claims.items():
         count = len(row["seeds"])
         ours, theirs = (arm(report, n)["runs"][:count] for n in (name, reference))

@@ -111,7 +111,7 @@ class SDCheckpoint:
 
     @property
     def size(self) -> int:
-        """Side of the pictures it was made for, in pixels."""
+        """Side of the images it was made for, in pixels."""
         sample = self.unet["sample_size"]
         return self.factor * int(sample if isinstance(sample, int) else max(sample))
 

@@ -1,1 +1,1 @@
-"""One file for every format in which labelled faces are distributed."""
+"""One file for every format in which labeled faces are distributed."""

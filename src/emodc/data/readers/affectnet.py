@@ -1,9 +1,9 @@
-"""AffectNet: faces from the web, labelled by hand, in 7 classes or in 8 with contempt.
+"""AffectNet: faces from the web, labeled by hand, in 7 classes or in 8 with contempt.
 
 Source: Mollahosseini, Hasani, Mahoor, "AffectNet: A Database for Facial Expression, Valence, and
 Arousal Computing in the Wild", IEEE Transactions on Affective Computing 10 (2019), 18-31.
 Terms: academic research, by an agreement with the University of Denver that forbids passing the
-pictures on, in whole or in part.
+images on, in whole or in part.
 
 Two layouts. The older, CSV release: whole photographs and a box around each face::
 
@@ -11,7 +11,7 @@ Two layouts. The older, CSV release: whole photographs and a box around each fac
     ROOT/training.csv, ROOT/validation.csv           (or inside Manually_Annotated_file_lists)
 
 with the columns of `COLUMNS`, with or without that header line; what lies in the box is read. The
-newer, npy release: pictures that are cut to the face already::
+newer, npy release: images that are cut to the face already::
 
     ROOT/{train_set,val_set}/images/N.jpg
     ROOT/{train_set,val_set}/annotations/N_exp.npy   (N_val, N_aro and N_lnd are not needed)
@@ -22,14 +22,14 @@ Codes: 0 Neutral 1 Happy 2 Sad 3 Surprise 4 Fear 5 Disgust 6 Anger 7 Contempt 8 
 Counts of training: 74,874 neutral, 134,415 happy, 25,459 sad, 14,090 surprise, 6,378 fear, 3,803
 disgust and 24,882 anger, together 283,901; with 3,750 contempt 287,651, which is the npy release;
 with 33,088 none, 11,645 uncertain and 82,415 without a face 414,799, which is the CSV release.
-Validation: 500 of each of the eleven; the npy release lacks one picture of contempt (3,999).
+Validation: 500 of each of the eleven; the npy release lacks one image of contempt (3,999).
 
 The owners' validation set is ``test`` here: as their test set is not public, the field reports
-its figures on it (3,500 pictures in 7 classes, 3,999 or 4,000 in 8), and choosing a checkpoint by
+its figures on it (3,500 images in 7 classes, 3,999 or 4,000 in 8), and choosing a checkpoint by
 it would be choosing on test. ``validation`` is carved out of the owners' training set.
 
-Traps: a reader that takes the first row of a list without a header for one loses a picture; a box
-may reach beyond its picture; public code keeps lists of damaged and repeated pictures; training
+Traps: a reader that takes the first row of a list without a header for one loses an image; a box
+may reach beyond its image; public code keeps lists of damaged and repeated images; training
 is imbalanced (35 to 1) where the validation set is balanced.
 """
 
@@ -56,7 +56,7 @@ COLUMNS = (
 """The columns of the lists of the CSV release."""
 
 _TERMS = (
-    "pictures of AffectNet, collected by web search; for academic research only, by an agreement "
+    "images of AffectNet, collected by web search; for academic research only, by an agreement "
     "with the University of Denver"
 )
 _TRAINING = dict(zip(CODES, (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750), strict=True))
@@ -91,7 +91,7 @@ class _Rows:
 
 
 def read_affectnet(root: Path, *, name: str, label_set: LabelSet) -> Release:
-    """Read AffectNet; no picture is read.
+    """Read AffectNet; no image is read.
 
     The first opening of the npy release reads its 290,000 annotation files, which takes minutes on
     a slow disk. The labels are then kept in the cache folder, for both label sets, until the names
@@ -100,12 +100,12 @@ def read_affectnet(root: Path, *, name: str, label_set: LabelSet) -> Release:
 
     Args:
         root: the folder, in one of the layouts above.
-        name: what the data set is called.
+        name: what the dataset is called.
         label_set: `BASIC7` or `BASIC8`.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB of any size, in the CSV release cropped to the box as far
-        as that lies within the picture. An id is the path relative to ``root``.
+        Images as (H, W, 3) uint8 RGB of any size, in the CSV release cropped to the box as far
+        as that lies within the image. An id is the path relative to ``root``.
 
     Raises:
         ValueError: the layout cannot be understood, or an annotation is malformed; the message
@@ -253,7 +253,7 @@ def _crop(
     face = image[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
     if not face.size:
         raise ValueError(
-            f"{file}: the box x={x}, y={y}, {width}x{height} misses the picture, which has "
+            f"{file}: the box x={x}, y={y}, {width}x{height} misses the image, which has "
             f"{image.shape[1]}x{image.shape[0]} pixels; restore both from the release"
         )
     return np.ascontiguousarray(face)
@@ -263,15 +263,15 @@ def _read_sets(root: Path) -> _Rows:
     rows = _Rows()
     for split, name in _SETS.items():
         stems, codes = read_labels(root / name / "annotations")
-        picture_of = dict.fromkeys(stems, "")
-        for picture in sorted(list_names(root / name / "images")):
-            stem, _, suffix = picture.rpartition(".")
-            if picture_of.get(stem) == "" and f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                picture_of[stem] = picture
+        image_of = dict.fromkeys(stems, "")
+        for image in sorted(list_names(root / name / "images")):
+            stem, _, suffix = image.rpartition(".")
+            if image_of.get(stem) == "" and f".{suffix.lower()}" in IMAGE_SUFFIXES:
+                image_of[stem] = image
             elif f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                rows.unlisted.append(f"{name}/images/{picture}")
-        listed = [picture or f"{stem}.jpg" for stem, picture in picture_of.items()]
-        rows.ids += [f"{name}/images/{picture}" for picture in listed]
+                rows.unlisted.append(f"{name}/images/{image}")
+        listed = [image or f"{stem}.jpg" for stem, image in image_of.items()]
+        rows.ids += [f"{name}/images/{image}" for image in listed]
         rows.splits += [SPLITS.index(split)] * len(stems)
         rows.codes += codes.tolist()
     return rows

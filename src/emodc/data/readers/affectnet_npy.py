@@ -1,6 +1,6 @@
-"""The labels of AffectNet's npy release: a file of 130 bytes for each of 290,000 pictures.
+"""The labels of AffectNet's npy release: a file of 130 bytes for each of 290,000 images.
 
-See `emodc.data.readers.affectnet`. A file ``N_exp.npy`` holds the code of picture N as an array
+See `emodc.data.readers.affectnet`. A file ``N_exp.npy`` holds the code of image N as an array
 without
 dimensions: a string of one or two characters ("<U1", "<U2") or an integer.
 """
@@ -43,7 +43,7 @@ def read_labels(annotations: Path) -> tuple[list[str], NDArray[np.uint8]]:
         annotations: the folder.
 
     Returns:
-        The names N of the pictures, numbers in their order, and (N,) uint8 codes.
+        The names N of the images, numbers in their order, and (N,) uint8 codes.
 
     Raises:
         ValueError: there is no label, or a file does not hold one; the message names it.

@@ -16,15 +16,15 @@ and the folder copy of 48x48 pixels that most code on the web uses (CK+48)::
 Codes: 0 neutral 1 anger 2 contempt 3 disgust 4 fear 5 happy 6 sadness 7 surprise, written as
 ``3.0000000e+00``. 593 sequences, of which 327 have a label (118 people): 45 anger, 18 contempt,
 59 disgust, 25 fear, 69 happy, 28 sadness, 83 surprise; 0 is never used. A label belongs to the
-last frame, the peak. As is usual, the last three frames of a labelled sequence carry its class and
-the first one is neutral: 981 + 327 pictures. The folder copy holds those 981 pictures.
+last frame, the peak. As is usual, the last three frames of a labeled sequence carry its class and
+the first one is neutral: 981 + 327 images. The folder copy holds those 981 images.
 
 The owners give no split. The literature reports the mean of a 10-fold cross-validation that parts
 no person. Here is **one fixed split** of that kind, with which its figures compare only roughly: a
 person is in ``test`` if the hash of the subject's number says so, which is the same on every
 machine and for both layouts (26 of the 118); ``validation`` is carved out of ``train`` by person.
 
-Traps: splits by picture, common in code on the web, test on people, even on sequences, that were
+Traps: splits by image, common in code on the web, test on people, even on sequences, that were
 trained on. The neutral frames of one person are near-copies. The release's frames (about 640x490)
 need the face cut out, those of the folder copy do not. Many report seven classes or six.
 """
@@ -56,9 +56,9 @@ SEQUENCES: Mapping[str, Mapping[str, int]] = {
     "train": dict(zip(CODES[1:], (39, 14, 46, 18, 50, 23, 65), strict=True)),
     "test": dict(zip(CODES[1:], (6, 4, 13, 7, 19, 5, 18), strict=True)),
 }
-"""Labelled sequences by split, counted in the list of all 327 that Emotion-FAN publishes."""
+"""Labeled sequences by split, counted in the list of all 327 that Emotion-FAN publishes."""
 
-_TERMS = "pictures of CK+, non-commercial research only, by an agreement with their owners"
+_TERMS = "images of CK+, non-commercial research only, by an agreement with their owners"
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images")
 _LABELS = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
 _LABEL_END = "_emotion.txt"
@@ -70,20 +70,20 @@ _EXPECTED = (
 
 
 def read_ckplus(root: Path, *, last_frames: int = LAST_FRAMES, neutral: bool = True) -> Release:
-    """Read CK+; of the pictures only the names are read.
+    """Read CK+; of the images only the names are read.
 
     Args:
         root: the folder, in one of the layouts above.
-        last_frames: how many frames at the end of a labelled sequence carry its class.
-        neutral: the first frame of a labelled sequence is taken as neutral, unless it is one of
+        last_frames: how many frames at the end of a labeled sequence carry its class.
+        neutral: the first frame of a labeled sequence is taken as neutral, unless it is one of
             the last as well.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB, whole as they are. An id is the path relative to
+        Images as (H, W, 3) uint8 RGB, whole as they are. An id is the path relative to
         ``root``. Sequences without a label give no row; the notes count them.
 
     Raises:
-        ValueError: the layout cannot be understood, a label is malformed, a labelled sequence has
+        ValueError: the layout cannot be understood, a label is malformed, a labeled sequence has
             no frames, a name in the folder copy has no subject, or the options do not fit the
             layout; the message says what was expected where.
     """
@@ -129,10 +129,10 @@ def _read_sequences(
 
 
 def _list_frames(images: Path) -> tuple[dict[str, dict[int, Path]], list[Path]]:
-    """Return the frames by sequence ("S005/001") and number, and pictures that are no frames."""
+    """Return the frames by sequence ("S005/001") and number, and images that are no frames."""
     frames: dict[str, dict[int, Path]] = {}
     stray: list[Path] = []
-    for file in _pictures(list_files(images, recursive=True)):
+    for file in _images(list_files(images, recursive=True)):
         sequence, number = _place(file, images, file.stem)
         if not sequence or frames.setdefault(sequence, {}).setdefault(number, file) != file:
             stray.append(file)
@@ -210,9 +210,9 @@ def _read_folder_copy(root: Path) -> Release:
                 f"{', '.join(BASIC8.classes)}: move the folder away"
             )
         visible = list_files(folder)
-        pictures = _pictures(visible)
-        ignored += len(visible) - len(pictures)
-        for file in pictures:
+        images = _images(visible)
+        ignored += len(visible) - len(images)
+        for file in images:
             if not re.match(r"S\d{3}_", file.name):
                 raise ValueError(
                     f"{file}: the name does not start with a subject, as S010_004_00000017.png "
@@ -221,9 +221,9 @@ def _read_folder_copy(root: Path) -> Release:
             if file.name in seen:
                 raise ValueError(f"{file}: is {seen[file.name]} as well; keep one of the two")
             seen[file.name] = file
-        files += pictures
-        classes += [name] * len(pictures)
-    notes = {"ignored, not pictures": ignored}
+        files += images
+        classes += [name] * len(images)
+    notes = {"ignored, not images": ignored}
     return _release(root, files, classes, official=_official(neutral=False), notes=notes)
 
 
@@ -295,5 +295,5 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _pictures(files: Iterable[Path]) -> list[Path]:
+def _images(files: Iterable[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]

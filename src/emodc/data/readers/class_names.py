@@ -1,4 +1,4 @@
-"""Classes as users write them in data sets of their own.
+"""Classes as users write them in datasets of their own.
 
 A class is written in any spelling of the vocabulary ("happy"). Other names, such as numbers,
 need a file ``classes.json`` beside the data, an object of what is written to class name:
@@ -32,7 +32,7 @@ _KNOWN = (*BASIC8.classes, *COMPOUND11.classes)
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What is written in one data set and the classes it stands for.
+    """What is written in one dataset and the classes it stands for.
 
     Attributes:
         file: the class map, whether it exists or not.
@@ -98,7 +98,7 @@ class ClassNames:
         if len(names) < 2:
             raise ValueError(
                 f"{source}: {len(names)} classes, but telling classes apart takes at least two; "
-                f"{self.file} can declare classes without pictures"
+                f"{self.file} can declare classes without images"
             )
         return label_set_of(names)
 
@@ -109,13 +109,13 @@ class ClassNames:
         source: Path,
         declared: Iterable[str] = (),
     ) -> tuple[LabelSet, NDArray[np.int64]]:
-        """Turn what is written about N pictures into labels.
+        """Turn what is written about N images into labels.
 
         Args:
             written: N names; an empty one is no label.
             place: says where name i stands, for error messages.
             source: what holds them all, for error messages.
-            declared: more names that belong to the label set, with pictures or without.
+            declared: more names that belong to the label set, with images or without.
 
         Returns:
             The label set and (N,) int64 class indices, -1 where there is no label.
@@ -134,12 +134,12 @@ class ClassNames:
 
 
 def known_subjects(written: Sequence[str], ids: Sequence[str]) -> list[str] | None:
-    """Return who is seen in each picture, for `Release.subjects`.
+    """Return who is seen in each image, for `Release.subjects`.
 
     Args:
-        written: N names; an empty one is not known, and its picture counts as a person of its
+        written: N names; an empty one is not known, and its image counts as a person of its
             own.
-        ids: N names of the pictures.
+        ids: N names of the images.
 
     Returns:
         N names, or None where nobody is known.

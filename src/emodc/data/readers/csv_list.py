@@ -1,6 +1,6 @@
-"""A CSV file that lists your pictures.
+"""A CSV file that lists your images.
 
-A comma-separated UTF-8 file with a header; every further row is a picture::
+A comma-separated UTF-8 file with a header; every further row is an image::
 
     path,label,split,subject,attribute_gender
     faces/0001.png,happy,train,S005,female
@@ -8,16 +8,16 @@ A comma-separated UTF-8 file with a header; every further row is a picture::
 
 ``path`` is relative to the folder of the CSV file (or absolute) and written with ``/``.
 ``label`` is a class in any spelling of the vocabulary; other names need a ``classes.json`` beside
-the CSV file (see `emodc.data.readers.class_names`). An empty one means that the picture has no
+the CSV file (see `emodc.data.readers.class_names`). An empty one means that the image has no
 label: it is counted, but neither trained nor evaluated on.
 
 The other columns are optional. ``split`` is train, validation (or val) or test; without the column
-every picture belongs to ``test``, because the same pictures cannot be trained on and reported as
+every image belongs to ``test``, because the same images cannot be trained on and reported as
 if they were new. ``subject`` says who is seen: a validation split carved out of train then parts no
-person's pictures. ``attribute_<name>`` is anything to report by.
+person's images. ``attribute_<name>`` is anything to report by.
 
-Columns by any other name are refused, so that a misspelt ``split`` cannot turn training pictures
-into test pictures.
+Columns by any other name are refused, so that a misspelt ``split`` cannot turn training images
+into test images.
 """
 
 import json
@@ -34,22 +34,22 @@ from emodc.data.release import Release
 from emodc.faces.geometry import CropGeometry
 
 MANIFEST = "manifest.json"
-"""The file beside a list in which `emodc.data.prepare` describes the pictures."""
+"""The file beside a list in which `emodc.data.prepare` describes the images."""
 
 _NEEDED = ("path", "label")
 _ACCEPTED = (*_NEEDED, "split", "subject")
 
 
 def read_csv_list(file: Path) -> Release:
-    """Read a CSV list of pictures; no picture is read or looked for.
+    """Read a CSV list of images; no image is read or looked for.
 
     Args:
         file: the CSV file.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB of any size, read on demand. Classes are those in use, in
+        Images as (H, W, 3) uint8 RGB of any size, read on demand. Classes are those in use, in
         the order of `BASIC8`, then `COMPOUND11`; with a ``classes.json`` those it declares, known
-        ones first. An id is the picture's path relative to the folder of ``file``.
+        ones first. An id is the image's path relative to the folder of ``file``.
 
     Raises:
         ValueError: there is no such file, or it is malformed; the message names file and line
@@ -63,7 +63,7 @@ def read_csv_list(file: Path) -> Release:
     folder = str(file.parent)
     entries = [_entry(place, cells, folder) for place, cells in rows]
     if "split" in rows[0][1]:
-        absent = {split: f"{file} has no labelled row with the split '{split}'" for split in SPLITS}
+        absent = {split: f"{file} has no labeled row with the split '{split}'" for split in SPLITS}
     else:
         absent = dict.fromkeys(
             SPLITS,
@@ -75,7 +75,7 @@ def read_csv_list(file: Path) -> Release:
 
 
 def _manifest(file: Path) -> dict[str, Any]:
-    """Return what `emodc data prepare` wrote beside its list about the pictures, if it did."""
+    """Return what `emodc data prepare` wrote beside its list about the images, if it did."""
     try:
         written = json.loads(file.read_text(encoding="utf-8"))
         crop = written["geometry"]

@@ -1,4 +1,4 @@
-"""FER2013, 35,887 pictures of 48x48 gray pixels.
+"""FER2013, 35,887 images of 48x48 gray pixels.
 
 Two layouts::
 
@@ -8,20 +8,20 @@ Two layouts::
 The Training, PublicTest and PrivateTest rows of the file (28,709, 3,589, 3,589) are the train,
 validation and test splits; figures are reported on PrivateTest.
 
-Rows repeat: hundreds of pictures of the two evaluation splits are also Training rows, pixel for
+Rows repeat: hundreds of images of the two evaluation splits are also Training rows, pixel for
 pixel. Those rows are left out of training and counted in the notes; the evaluation splits stay as
-released, so that figures compare with published ones. The dozen blank pictures need no rule of
+released, so that figures compare with published ones. The dozen blank images need no rule of
 their own: FER+ marks them "not a face", and those in Training are copies of one in PublicTest.
 
-The folder copy holds the same pictures, but its folder ``test`` is PublicTest and PrivateTest
+The folder copy holds the same images, but its folder ``test`` is PublicTest and PrivateTest
 together (7,178). Where all its files still carry these names (``PrivateTest_88305.jpg``), they are
 parted by them. Where not (``im0.png``), the test split is both, whose figures compare with none on
-PrivateTest, and validation is carved out of train. The copies of evaluated pictures cannot be left
-out of training without reading all pictures, so they are not; ``emodc data check`` finds them.
+PrivateTest, and validation is carved out of train. The copies of evaluated images cannot be left
+out of training without reading all images, so they are not; ``emodc data check`` finds them.
 FER+ goes by the order of the rows, which the folder copy has lost.
 
-Source: Goodfellow et al., "Challenges in Representation Learning", ICONIP 2013. The pictures were
-collected by web search and have no licence of their own.
+Source: Goodfellow et al., "Challenges in Representation Learning", ICONIP 2013. The images were
+collected by web search and have no license of their own.
 """
 
 import zlib
@@ -40,8 +40,8 @@ from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 
 _TERMS = (
-    "pictures of FER2013, collected by web search without a licence of their own; "
-    "FER+ labels by Microsoft, MIT licence"
+    "images of FER2013, collected by web search without a license of their own; "
+    "FER+ labels by Microsoft, MIT license"
 )
 
 _OWNERS_NAMES = dict(zip(SPLITS, USAGES, strict=True))
@@ -60,19 +60,19 @@ _OFFICIAL: Mapping[str, Mapping[str, int]] = {
     split: {**total, **dict(zip(FER2013_CODES, _PER_CLASS[split], strict=True))}
     for split, total in OFFICIAL.items()
 }
-_COPY_NOTES = {"copies of test pictures in train": "kept; `emodc data check` finds them"}
+_COPY_NOTES = {"copies of test images in train": "kept; `emodc data check` finds them"}
 
 
 def read_fer2013(folder: Path) -> Release:
-    """Read the pictures with their original labels.
+    """Read the images with their original labels.
 
     Args:
         folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``, or is the folder copy.
 
     Returns:
-        Pictures as (48, 48) uint8 gray, classes in the order of `BASIC7`, no votes. An id
+        Images as (48, 48) uint8 gray, classes in the order of `BASIC7`, no votes. An id
         is ``row`` and the number of the row in the file, counted from 0. From the folder copy:
-        pictures as (48, 48, 3) uint8 RGB; an id is the path relative to ``folder``.
+        images as (48, 48, 3) uint8 RGB; an id is the path relative to ``folder``.
 
     Raises:
         ValueError: the file is missing or malformed, and the message names file and line; or
@@ -90,7 +90,7 @@ def _read_folder_copy(folder: Path) -> Release:
     if whole.label_set is not BASIC7:
         raise ValueError(
             f"{folder}: the class folders are {', '.join(whole.label_set.classes)}, but those of "
-            f"FER2013 are {', '.join(BASIC7.classes)}; open other pictures as folder:PATH"
+            f"FER2013 are {', '.join(BASIC7.classes)}; open other images as folder:PATH"
         )
     if len(whole.rows("validation")):
         raise ValueError(
@@ -126,15 +126,15 @@ def release_of(
     official: Mapping[str, Mapping[str, int]],
     votes: NDArray[np.float32] | None = None,
 ) -> Release:
-    """Return the pictures with these labels.
+    """Return the images with these labels.
 
     Args:
         rows: (N,) all rows, from `read_rows`.
         labels: (N,) class indices, -1 where a row has no label.
-        name: what the data set is called.
+        name: what the dataset is called.
         label_set: the K classes that ``labels`` index.
         official: see `Release`.
-        votes: (N, K) label distributions that sum to 1 in labelled rows.
+        votes: (N, K) label distributions that sum to 1 in labeled rows.
     """
     usage, first, pixels = rows["usage"], rows["first"], rows["pixels"]
     in_training = usage == SPLITS.index("train")

@@ -1,4 +1,4 @@
-"""The released file of FER2013: a row a picture, parsed once and then taken from the cache."""
+"""The released file of FER2013: a row an image, parsed once and then taken from the cache."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ FER2013_CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise",
 """The class of each code 0..6 in the ``emotion`` column. This is not the order of `BASIC7`."""
 
 SIDE = 48
-"""Height and width of the pictures, in pixels."""
+"""Height and width of the images, in pixels."""
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 """The ``Usage`` of each split, in the order of `SPLITS`."""
@@ -107,7 +107,7 @@ def _parse(file: Path) -> NDArray[np.void]:
                 pixels += values
                 usages.append(usage)
         if not usages:
-            raise ValueError("the file ends here, without a picture")
+            raise ValueError("the file ends here, without an image")
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"{file}: cannot be read beyond line {number} ({error}); check its access rights or "
@@ -123,7 +123,7 @@ def _parse(file: Path) -> NDArray[np.void]:
     rows["usage"] = np.frombuffer(usages, dtype=np.uint8)
     seen: dict[bytes, int] = {}
     rows["first"] = [
-        seen.setdefault(picture.tobytes(), index) for index, picture in enumerate(rows["pixels"])
+        seen.setdefault(image.tobytes(), index) for index, image in enumerate(rows["pixels"])
     ]
     return rows
 

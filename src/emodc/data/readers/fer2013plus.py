@@ -1,4 +1,4 @@
-"""FER+: the pictures of FER2013 with the votes of ten taggers.
+"""FER+: the images of FER2013 with the votes of ten taggers.
 
 A folder with ``fer2013.csv`` (see `emodc.data.readers.fer2013`) and ``fer2013new.csv``, whose rows
 stand in the same order. The folder copy of FER2013 will not do: it has lost that order.
@@ -29,11 +29,11 @@ def read_fer2013plus(folder: Path, *, name: str, label_set: LabelSet) -> Release
 
     Args:
         folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``, and ``fer2013new.csv``.
-        name: what the data set is called.
+        name: what the dataset is called.
         label_set: the first K columns of FER+: `BASIC7` or `BASIC8`.
 
     Returns:
-        Pictures and ids as `read_fer2013` gives them, with the labels that `majority_labels`
+        Images and ids as `read_fer2013` gives them, with the labels that `majority_labels`
         gives and the remaining votes.
 
     Raises:
@@ -57,7 +57,7 @@ def majority_labels(
     """Turn votes into labels by the rule of the FER+ authors (mode "majority").
 
     A lone vote is taken for a slip and dropped. Of what remains in all ten columns the
-    winner must hold more than half, else the picture has no label; nor has one whose winner
+    winner must hold more than half, else the image has no label; nor has one whose winner
     is not among the first K columns ("unknown", "not a face").
 
     Args:
@@ -66,7 +66,7 @@ def majority_labels(
 
     Returns:
         (N,) int64 labels, -1 where there is none, and (N, K) float32 shares of the remaining
-        votes among the K classes, which sum to 1 in labelled rows.
+        votes among the K classes, which sum to 1 in labeled rows.
     """
     kept = np.where(votes > 1, votes, 0)
     winner = kept.argmax(axis=1)

@@ -1,14 +1,14 @@
-"""A folder of pictures, one sub-folder a class.
+"""A folder of images, one sub-folder a class.
 
 Two layouts::
 
     ROOT/<class>/...                            test only
     ROOT/{train,validation|val,test}/<class>/...
 
-Without split folders every picture belongs to ``test``: the same pictures cannot then be
+Without split folders every image belongs to ``test``: the same images cannot then be
 trained on and reported as if they were new. Where there is ``train`` but no ``validation``, a
 tenth of each class is set aside from it by the names of the files; frames of one film or several
-pictures of one person may land on both sides, so where that matters, make the validation folder
+images of one person may land on both sides, so where that matters, make the validation folder
 by hand.
 
 A class folder is named after its class in any spelling of the vocabulary ("happy"); other
@@ -29,18 +29,18 @@ from emodc.labels import LabelSet
 
 
 def read_folder(root: Path) -> Release:
-    """Read a folder of pictures; only the names of files are read.
+    """Read a folder of images; only the names of files are read.
 
     Args:
         root: the folder, in one of the layouts above.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB of any size, read on demand. Classes are in the order of
+        Images as (H, W, 3) uint8 RGB of any size, read on demand. Classes are in the order of
         `BASIC8`, then `COMPOUND11`, then any of ``classes.json`` beyond these. An id is the
-        picture's path relative to ``root``. The notes count files that are no pictures.
+        image's path relative to ``root``. The notes count files that are no images.
 
     Raises:
-        ValueError: the layout cannot be understood, or there is no picture; the message says
+        ValueError: the layout cannot be understood, or there is no image; the message says
             what was expected where.
     """
     if not root.is_dir():
@@ -57,14 +57,14 @@ def read_folder(root: Path) -> Release:
         stray += list_images(source)
         for folder in _folders(source):
             visible = list_files(folder, recursive=True)
-            pictures = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
-            ignored += len(visible) - len(pictures)
-            files += pictures
-            labels += [label_set.index(class_of[folder.name])] * len(pictures)
-            splits += [SPLITS.index(split)] * len(pictures)
+            images = [file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES]
+            ignored += len(visible) - len(images)
+            files += images
+            labels += [label_set.index(class_of[folder.name])] * len(images)
+            splits += [SPLITS.index(split)] * len(images)
     if not files:
         raise ValueError(
-            f"{root}: no picture in its class folders; expected files that end in "
+            f"{root}: no image in its class folders; expected files that end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return Release(
@@ -77,7 +77,7 @@ def read_folder(root: Path) -> Release:
         stamp=file_stamp(files),
         unlisted=[identifier(file, root) for file in stray],
         absent={split: _why_absent(root, split, split_folders) for split in SPLITS},
-        notes={"ignored, not pictures": ignored},
+        notes={"ignored, not images": ignored},
     )
 
 
@@ -125,10 +125,10 @@ def _classes(root: Path, split_folders: Mapping[str, Path]) -> tuple[LabelSet, d
 
 def _why_absent(root: Path, split: str, split_folders: Mapping[str, Path]) -> str:
     if split in split_folders:
-        return f"{split_folders[split]} has no picture in its class folders"
+        return f"{split_folders[split]} has no image in its class folders"
     if split_folders.get("test") == root:
         return (
-            f"without split folders all pictures of {root} are the test split; for '{split}', "
+            f"without split folders all images of {root} are the test split; for '{split}', "
             f"move the class folders into {root / 'train'} and {root / 'test'}"
         )
     return f"{root} has no folder for it, only {', '.join(split_folders)}"

@@ -1,4 +1,4 @@
-"""A folder in one of the two forms in which Hugging Face data sets lie on a disk.
+"""A folder in one of the two forms in which Hugging Face datasets lie on a disk.
 
 An ``imagefolder`` with metadata, which needs nothing beyond this package::
 
@@ -8,9 +8,9 @@ An ``imagefolder`` with metadata, which needs nothing beyond this package::
 ``metadata.csv`` does as well. A single metadata file in ROOT lists the whole: if ROOT has split
 folders too, every ``file_name`` in it must begin with one of them; otherwise all is ``test``.
 
-A data set written by ``save_to_disk`` of the package ``datasets``, which needs the extra ``hf``:
-``dataset_dict.json`` and a folder a split, or a single data set (``state.json``), which is
-``test``. Its pictures are the one column of type Image, decoded only when they are read.
+A dataset written by ``save_to_disk`` of the package ``datasets``, which needs the extra ``hf``:
+``dataset_dict.json`` and a folder a split, or a single dataset (``state.json``), which is
+``test``. Its images are the one column of type Image, decoded only when they are read.
 
 The label is the one field or column called label, expression, emotion or text-label: a class in
 any spelling of the vocabulary, null or empty for none, or an integer. The names of a ClassLabel
@@ -20,7 +20,7 @@ vocabulary, need ``ROOT/classes.json`` (see `emodc.data.readers.class_names`). `
 
 Source: the documentation of the package ``datasets`` ("ImageFolder", ``save_to_disk``), whose
 names of splits are accepted: training, valid, dev, eval, ... as well. The terms are those of
-whoever made the data set.
+whoever made the dataset.
 """
 
 import json
@@ -49,34 +49,34 @@ _METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 def read_hugging_face(root: Path) -> Release:
-    """Read a data set in one of the forms above; no picture is decoded.
+    """Read a dataset in one of the forms above; no image is decoded.
 
     Args:
         root: the folder.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB of any size. An id is the picture's path relative to
-        ``root``; in a saved data set, which has no files, the split and the number of the row.
+        Images as (H, W, 3) uint8 RGB of any size. An id is the image's path relative to
+        ``root``; in a saved dataset, which has no files, the split and the number of the row.
 
     Raises:
         ValueError: the layout cannot be understood or the metadata are malformed; the message
             names file and line, or the row.
-        ImportError: the data set was written by ``save_to_disk``, and the extra `hf` is not
+        ImportError: the dataset was written by ``save_to_disk``, and the extra `hf` is not
             installed.
     """
     if not root.is_dir():
         problem = "not a folder" if root.exists() else "no such folder"
-        raise ValueError(f"{root}: {problem}; give the folder of a data set")
+        raise ValueError(f"{root}: {problem}; give the folder of a dataset")
     parent = root.absolute().parent
     if (parent / "dataset_dict.json").is_file() or root.absolute() in _metadata(parent):
-        raise ValueError(f"{root}: one split of a data set; give {parent}, which holds them all")
+        raise ValueError(f"{root}: one split of a dataset; give {parent}, which holds them all")
     if _is_saved(root):
         return read_saved(root)
     metadata = _metadata(root)
     if not metadata:
         raise ValueError(
             f"{root}: no {' or '.join(_METADATA)} in it or its split folders, and not written by "
-            f"save_to_disk{advice(root, _is_data_set)}; class folders without metadata open as "
+            f"save_to_disk{advice(root, _is_dataset)}; class folders without metadata open as "
             "folder:PATH, Parquet files after datasets.load_dataset(...).save_to_disk(...)"
         )
     return _read_image_folder(root, metadata)
@@ -86,7 +86,7 @@ def _is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def _is_data_set(folder: Path) -> bool:
+def _is_dataset(folder: Path) -> bool:
     return _is_saved(folder) or bool(_metadata(folder))
 
 
@@ -113,7 +113,7 @@ def _read_image_folder(root: Path, metadata: Mapping[Path, Path]) -> Release:
     check_one_each(root, [folder.name for folder in folders])
     if root in metadata and len(metadata) > 1:
         raise ValueError(
-            f"{root}: {', '.join(map(str, metadata.values()))} list pictures; keep either the file "
+            f"{root}: {', '.join(map(str, metadata.values()))} list images; keep either the file "
             "of the whole or those of the splits"
         )
     entries: list[Entry] = []
@@ -141,7 +141,7 @@ def _read_image_folder(root: Path, metadata: Mapping[Path, Path]) -> Release:
     reason = (
         f"{root} has only {held} with labels"
         if held
-        else f"without split folders all pictures of {root} are the test split"
+        else f"without split folders all images of {root} are the test split"
     )
     names = ClassNames.beside(root, "label")
     release = release_of("hf", root, root, entries, names, absent=dict.fromkeys(SPLITS, reason))
@@ -149,7 +149,7 @@ def _read_image_folder(root: Path, metadata: Mapping[Path, Path]) -> Release:
 
 
 def _unlisted(root: Path, folders: Iterable[Path], listed: Set[str]) -> list[str]:
-    """Return the pictures in these folders that are not listed.
+    """Return the images in these folders that are not listed.
 
     Not by `list_images`, which would sort a hundred thousand listed files to find none.
     """
@@ -159,12 +159,12 @@ def _unlisted(root: Path, folders: Iterable[Path], listed: Set[str]) -> list[str
             inside[:] = [name for name in inside if not name.startswith(".")]
             start = "" if Path(parent) == root else f"{Path(parent).relative_to(root).as_posix()}/"
             found += [Path(parent, name) for name in files if f"{start}{name}" not in listed]
-    pictures = [
+    images = [
         file
         for file in found
         if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
     ]
-    return sorted((identifier(file, root) for file in pictures), key=natural_key)
+    return sorted((identifier(file, root) for file in images), key=natural_key)
 
 
 def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
@@ -185,5 +185,5 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
         read = [field for field in fields if field == "file_name" or is_read(field)]
         rows.append((place, {field: text_of(fields[field], field, place) for field in read}))
     if not rows:
-        raise ValueError(f"{file}: no row; list one picture a line")
+        raise ValueError(f"{file}: no row; list one image a line")
     return rows

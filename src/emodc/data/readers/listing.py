@@ -1,4 +1,4 @@
-"""Data sets that are a list: a row a picture, which names its file and its class."""
+"""Datasets that are a list: a row an image, which names its file and its class."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ class Entry:
 
     Attributes:
         place: file and line, for error messages.
-        file: the picture's path with ``/``, absolute or relative to ``folder``.
+        file: the image's path with ``/``, absolute or relative to ``folder``.
         folder: the folder that relative paths start from.
         split: position in `SPLITS`.
         label: what the class is called; empty where there is none.
@@ -47,10 +47,10 @@ def release_of(
     absent: Mapping[str, str],
     unlisted: Sequence[str] = (),
 ) -> Release:
-    """Return the pictures of a list.
+    """Return the images of a list.
 
     Args:
-        name: the data set's registered name.
+        name: the dataset's registered name.
         source: the list, for error messages.
         root: the folder that ids are relative to.
         entries: N rows, at least one.
@@ -59,11 +59,11 @@ def release_of(
         unlisted: see `Release`.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB of any size, read on demand. An id is the picture's path,
+        Images as (H, W, 3) uint8 RGB of any size, read on demand. An id is the image's path,
         relative to ``root`` where it lies inside.
 
     Raises:
-        ValueError: an empty path, one with backslashes, a picture listed twice, or a label that
+        ValueError: an empty path, one with backslashes, an image listed twice, or a label that
             stands for no class; the message names file and line.
     """
     # As text, and without resolving links: a hundred thousand paths take a second.
@@ -172,7 +172,7 @@ def read_table(
         else:
             rows.append((place, dict(zip(columns, cells, strict=True))))
     if not rows:
-        raise ValueError(f"{file}: no row below the header; list one picture a line")
+        raise ValueError(f"{file}: no row below the header; list one image a line")
     return rows
 
 

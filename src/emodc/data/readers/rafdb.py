@@ -1,9 +1,9 @@
 """RAF-DB, the Real-world Affective Faces Database: its basic and its compound expressions.
 
 Source: Li, Deng and Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for
-Expression Recognition in the Wild", CVPR 2017; about 40 annotators a picture.
+Expression Recognition in the Wild", CVPR 2017; about 40 annotators an image.
 
-Terms: non-commercial research only, no redistribution; the pictures come from the Internet and
+Terms: non-commercial research only, no redistribution; the images come from the Internet and
 are not the authors' property. The authors give access to those who ask (whdeng.cn).
 
 Layouts: what is handed out (the compound expressions lie under ``compound`` alike)::
@@ -18,11 +18,11 @@ and a copy of the basic part that is often passed on, without attributes::
     ROOT/DATASET/{train,test}/{1..7}/train_00001_aligned.jpg
 
 Codes: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral; the compound
-ones 1..11 in the order of `COMPOUND11`. Counts: 12,271 train and 3,068 test pictures, compound
+ones 1..11 in the order of `COMPOUND11`. Counts: 12,271 train and 3,068 test images, compound
 3,162 and 792. The owners give no validation split: it is carved out of train.
 
 Traps: codes start at 1, in an order of their own. ``original`` holds whole photographs, which need
-detection. 4,772 of the training pictures show happiness and 281 fear, so look at the mean over
+detection. 4,772 of the training images show happiness and 281 fear, so look at the mean over
 classes as well. A list with codes 1..7 does not tell which part it belongs to: the folder does.
 """
 
@@ -43,7 +43,7 @@ from emodc.data.release import (
     file_stamp,
     folder_names,
     identifier,
-    picture_names,
+    image_names,
 )
 from emodc.faces.reading import natural_key
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
@@ -96,7 +96,7 @@ _COMPOUND = _Part(
 
 @dataclass(frozen=True)
 class _Row:
-    """A picture: its stable name, its file, its split and its class index."""
+    """An image: its stable name, its file, its split and its class index."""
 
     name: str
     file: Path
@@ -112,10 +112,10 @@ def read_rafdb(root: Path) -> Release:
             holds ``train`` and ``test``, or the one that holds ``DATASET``.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB, read on demand; the aligned ones where there are any.
+        Images as (H, W, 3) uint8 RGB, read on demand; the aligned ones where there are any.
         Classes are in the order of `BASIC7`. An id is the name in the list (``train_00001.jpg``),
-        whatever the layout, so that the same pictures are set aside for validation in each; a
-        picture of the copy that has no such name goes by its path. Attributes are those of
+        whatever the layout, so that the same images are set aside for validation in each; a
+        image of the copy that has no such name goes by its path. Attributes are those of
         `emodc.data.readers.rafdb_attributes`, read when they are asked for.
 
     Raises:
@@ -151,9 +151,9 @@ def _read_official(root: Path, part: _Part) -> Release:
     if not kinds:
         raise ValueError(f"{folder / 'Image'}: needs a folder 'aligned' or 'original'; unpack one")
     rows = _read_list(folder, kinds[0], part)
-    pictures = folder / "Image" / kinds[0]
+    images = folder / "Image" / kinds[0]
     listed = {row.file.name for row in rows}
-    unlisted = [pictures / name for name in picture_names(pictures) if name not in listed]
+    unlisted = [images / name for name in image_names(images) if name not in listed]
     attributes = read_attributes(folder, [row.name.removesuffix(".jpg") for row in rows])
     return _release(part, rows, unlisted, root, kinds[0], attributes)
 
@@ -163,7 +163,7 @@ def _read_list(folder: Path, kind: str, part: _Part) -> list[_Row]:
     file = next((path for name in _LISTS if (path := source / name).is_file()), None)
     if file is None:
         raise ValueError(f"{source}: no {_LISTS[0]} here; unpack the labels of RAF-DB into it")
-    pictures = folder / "Image" / kind
+    images = folder / "Image" / kind
     ending = "_aligned.jpg" if kind == "aligned" else ".jpg"
     label_of = part.label_of()
     line_of: dict[str, int] = {}
@@ -186,9 +186,9 @@ def _read_list(folder: Path, kind: str, part: _Part) -> list[_Row]:
                 f"{file}, line {number}: {error}; restore the line from the released list"
             ) from error
         line_of[stem] = number
-        rows.append(_Row(f"{stem}.jpg", pictures / (stem + ending), match[2], label_of[cells[1]]))
+        rows.append(_Row(f"{stem}.jpg", images / (stem + ending), match[2], label_of[cells[1]]))
     if not rows:
-        raise ValueError(f"{file}: lists no picture; restore the released list")
+        raise ValueError(f"{file}: lists no image; restore the released list")
     return rows
 
 
@@ -196,20 +196,20 @@ def _read_copy(folder: Path) -> Release:
     rows: dict[str, _Row] = {}
     stray: list[Path] = []
     for split in ("train", "test"):
-        stray += [folder / split / name for name in picture_names(folder / split)]
+        stray += [folder / split / name for name in image_names(folder / split)]
         for source, label in _class_folders(folder / split):
-            for picture in picture_names(source):
-                file = source / picture
-                match = _NAME.fullmatch(picture)
+            for image in image_names(source):
+                file = source / image
+                match = _NAME.fullmatch(image)
                 released = match is not None and match[2] == split
                 name = f"{match[1]}.jpg" if match and released else identifier(file, folder)
                 if name in rows:
                     raise ValueError(
-                        f"{file}: the same picture as {rows[name].file}; remove one of the two"
+                        f"{file}: the same image as {rows[name].file}; remove one of the two"
                     )
                 rows[name] = _Row(name, file, split, label)
     if not rows:
-        raise ValueError(f"{folder}: no picture in its class folders; unpack the archive again")
+        raise ValueError(f"{folder}: no image in its class folders; unpack the archive again")
     return _release(_BASIC, list(rows.values()), stray, folder, "aligned", {})
 
 
@@ -246,8 +246,8 @@ def _release(
         attributes=attributes,
         unlisted=[identifier(file, root) for file in unlisted],
         official=part.official,
-        notes={"pictures": kind},
-        terms="RAF-DB: pictures from the Internet, for non-commercial research only",
+        notes={"images": kind},
+        terms="RAF-DB: images from the Internet, for non-commercial research only",
     )
 
 
@@ -281,6 +281,6 @@ def _wrong_root(root: Path, part: _Part) -> str:
     if part is _BASIC:
         expected += " or ROOT/DATASET/{train,test}/{1..7}/"
     problem = f"no {part.folder} part of RAF-DB here" if root.is_dir() else "no such folder"
-    # The folders of pictures lie two levels below the right one.
+    # The folders of images lie two levels below the right one.
     advised = advice(root, fits) or advice(root.absolute().parent, fits)
     return f"{root}: {problem}; expected {expected}{advised}"

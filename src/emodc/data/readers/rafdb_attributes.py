@@ -1,4 +1,4 @@
-"""Gender, race and age in RAF-DB, one file a picture: five landmarks, then a code a line."""
+"""Gender, race and age in RAF-DB, one file an image: five landmarks, then a code a line."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -20,7 +20,7 @@ def read_attributes(folder: Path, stems: Sequence[str]) -> Mapping[str, Sequence
 
     Args:
         folder: of a part of RAF-DB; without ``Annotation/manual`` there are no attributes.
-        stems: of the names of the pictures, such as ``train_00001``.
+        stems: of the names of the images, such as ``train_00001``.
     """
     source = folder / "Annotation" / "manual"
     if not source.is_dir():

@@ -1,4 +1,4 @@
-"""Data sets as the package ``datasets`` names their parts and writes them by ``save_to_disk``.
+"""Datasets as the package ``datasets`` names their parts and writes them by ``save_to_disk``.
 
 Used by `emodc.data.readers.hugging_face`, which says what is accepted.
 """
@@ -92,11 +92,11 @@ def read_saved(root: Path) -> Release:
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{root}: not readable as a saved data set ({reason}); write it again with save_to_disk"
+            f"{root}: not readable as a saved dataset ({reason}); write it again with save_to_disk"
         ) from error
     if isinstance(loaded, datasets.Dataset):
         parts = [_open_part(loaded, "test", "", str(root))]
-        reason = f"{root} is a single data set, whose pictures are the test split"
+        reason = f"{root} is a single dataset, whose images are the test split"
     else:
         check_one_each(root, loaded)
         parts = [
@@ -144,16 +144,16 @@ def read_saved(root: Path) -> Release:
 
 @dataclass(frozen=True)
 class _Part:
-    """One split of a saved data set of N pictures.
+    """One split of a saved dataset of N images.
 
     Attributes:
         split: position in `SPLITS`.
         ids: N names.
         texts: by field, N texts; the label's field is called ``label``.
         classes: the names of its ClassLabel, if it has one.
-        pictures: its rows, of which only the pictures, not decoded.
-        column: what the pictures' column is called.
-        sizes: N numbers of bytes, None where a row holds a path in place of a picture, as
+        images: its rows, of which only the images, not decoded.
+        column: what the images' column is called.
+        sizes: N numbers of bytes, None where a row holds a path in place of an image, as
             early versions of ``datasets`` wrote them.
     """
 
@@ -161,12 +161,12 @@ class _Part:
     ids: Sequence[str]
     texts: Mapping[str, Sequence[str]]
     classes: Sequence[str]
-    pictures: Any
+    images: Any
     column: str
     sizes: Sequence[int | None]
 
     def read(self, number: int, name: str) -> NDArray[np.uint8]:
-        cell = self.pictures[number][self.column] or {"bytes": b"", "path": None}
+        cell = self.images[number][self.column] or {"bytes": b"", "path": None}
         if cell["bytes"] is None and cell["path"]:
             return read_image(Path(cell["path"]))
         return decode_image(cell["bytes"] or b"", name)
@@ -202,14 +202,14 @@ def _open_part(rows: Any, name: str, prefix: str, place: str) -> _Part:
             )
         texts["label"] = [name_of[code] for code in texts["label"]]
     column = image_columns[0]
-    pictures = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    content = pictures.with_format("arrow")[:].column(column)
+    images = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    content = images.with_format("arrow")[:].column(column)
     return _Part(
         split=split_named(name, place),
         ids=[f"{prefix}row{number:06d}" for number in range(len(rows))],
         texts=texts,
         classes=classes,
-        pictures=pictures,
+        images=images,
         column=column,
         sizes=compute.binary_length(compute.struct_field(content, "bytes")).to_pylist(),
     )

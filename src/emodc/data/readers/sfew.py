@@ -3,7 +3,7 @@
 Source: Dhall, Goecke, Lucey and Gedeon, "Static Facial Expression Analysis in Tough Conditions",
 ICCV workshops 2011; version 2.0 is that of the challenge EmotiW 2015 (Dhall et al., ICMI 2015).
 
-Terms: academic research only, under a licence agreement with the authors; the frames are those of
+Terms: academic research only, under a license agreement with the authors; the frames are those of
 commercial films.
 
 Layouts, with the aligned faces (143x181, width x height) or the original frames (720x576)::
@@ -20,11 +20,11 @@ out above the folders of aligned faces, and a folder may lie in one of its own n
 aligned faces and frames are there, the aligned faces are taken.
 
 Counts: aligned faces 891 train and 431 val, original frames 958 and 436. The labels of the 372
-test pictures are not public, so everybody reports on Val, which is the split ``test`` here, and
-must not be used to choose a checkpoint. The pictures in ``ROOT/Test`` are counted, no more.
+test images are not public, so everybody reports on Val, which is the split ``test`` here, and
+must not be used to choose a checkpoint. The images in ``ROOT/Test`` are counted, no more.
 
 Traps: some aligned "faces" show none or are badly cut (the program FEDC lists 130).
-``ROOT/faceless.txt``, one path relative to ROOT a line, ``#`` before a comment, takes pictures out
+``ROOT/faceless.txt``, one path relative to ROOT a line, ``#`` before a comment, takes images out
 of both splits: say so beside the figure. Frames of one film are alike, so validation is carved out
 of train by film.
 """
@@ -67,13 +67,13 @@ def read_sfew(root: Path) -> Release:
         root: the folder that holds ``Train`` and ``Val``.
 
     Returns:
-        Pictures as (H, W, 3) uint8 RGB, read on demand. Classes are in the order of `BASIC7`. An
-        id is the picture's path relative to ``root``. Subjects are films. A picture that
+        Images as (H, W, 3) uint8 RGB, read on demand. Classes are in the order of `BASIC7`. An
+        id is the image's path relative to ``root``. Subjects are films. An image that
         ``faceless.txt`` names has no label.
 
     Raises:
         ValueError: there is no such folder, a class folder is missing or one too many, or
-            ``faceless.txt`` names what is no picture; the message says what is accepted.
+            ``faceless.txt`` names what is no image; the message says what is accepted.
     """
     sources = {split: _unwrapped(root, split) for split in _SPLITS}
     if root in sources.values():
@@ -83,12 +83,12 @@ def read_sfew(root: Path) -> Release:
     labels: list[int] = []
     for split, source in sources.items():
         for folder in _class_folders(source):
-            pictures = list_images(folder, recursive=True)
-            files += pictures
-            splits += [SPLITS.index(split)] * len(pictures)
-            labels += [BASIC7.index(folder.name)] * len(pictures)
+            images = list_images(folder, recursive=True)
+            files += images
+            splits += [SPLITS.index(split)] * len(images)
+            labels += [BASIC7.index(folder.name)] * len(images)
     if not files:
-        raise ValueError(f"{root}: no picture in its class folders; unpack the archives again")
+        raise ValueError(f"{root}: no image in its class folders; unpack the archives again")
     ids = [identifier(file, root) for file in files]
     faceless = _read_filter(root, ids)
     films = [match[1] if (match := _FRAME.match(file.name)) else "" for file in files]
@@ -106,11 +106,11 @@ def read_sfew(root: Path) -> Release:
         official=_OFFICIAL[kind],
         owners_names={split: names[-1] for split, names in _SPLITS.items()},
         notes={
-            "pictures": kind,
+            "images": kind,
             f"left out by {_FILTER}": sum(faceless),
-            "pictures of Test, whose labels are not public": _count_test(root),
+            "images of Test, whose labels are not public": _count_test(root),
         },
-        terms="SFEW 2.0: frames of films, for academic research under the authors' licence",
+        terms="SFEW 2.0: frames of films, for academic research under the authors' license",
     )
 
 
@@ -148,7 +148,7 @@ def _kind(sources: Mapping[str, Path]) -> str:
 
 
 def _read_filter(root: Path, ids: Sequence[str]) -> list[bool]:
-    """Return, for each picture, whether ``faceless.txt`` names it."""
+    """Return, for each image, whether ``faceless.txt`` names it."""
     file = root / _FILTER
     if not file.exists():
         return [False] * len(ids)
@@ -160,7 +160,7 @@ def _read_filter(root: Path, ids: Sequence[str]) -> list[bool]:
             continue
         if name not in known:
             raise ValueError(
-                f"{file}, line {number}: '{name}' is no picture of Train or Val; write its path "
+                f"{file}, line {number}: '{name}' is no image of Train or Val; write its path "
                 f"below {root} with /, such as {ids[0]}, or remove the line"
             )
         if name in line_of:

@@ -1,4 +1,4 @@
-"""Antialiased shapes on the front of a head, for the synthetic data set.
+"""Antialiased shapes on the front of a head, for the synthetic dataset.
 
 Coordinates are those of the face: x to the right, y down, the origin between eyes and mouth,
 the chin of a resting face at y = 1.
@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw
 Points = NDArray[np.float64]
 """(N, 2), x and y in face coordinates."""
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 """Red, green and blue, 0..255."""
 
-DARK: Colour = (38.0, 24.0, 22.0)
+DARK: Color = (38.0, 24.0, 22.0)
 """What lines and shadows are mixed from."""
 
 _NORMAL = np.array([-1.0, 1.0])  # turns a direction, its coordinates swapped, by 90 degrees
@@ -30,64 +30,64 @@ _PARABOLA = np.stack(  # the parabola through three points, at the ends and half
 
 @dataclass(frozen=True)
 class Pose:
-    """How the head stands in the picture.
+    """How the head stands in the image.
 
     Attributes:
-        roll: turn in the picture plane, radians.
+        roll: turn in the image plane, radians.
         yaw: turn to the side, radians.
         pitch: nod, radians.
-        scale: half the height of the face as a share of the side of the picture.
-        centre: x and y of the middle of the face as shares of the side of the picture.
+        scale: half the height of the face as a share of the side of the image.
+        center: x and y of the middle of the face as shares of the side of the image.
     """
 
     roll: float
     yaw: float
     pitch: float
     scale: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
 
 
 class Brush:
-    """Draws shapes given in face coordinates onto a picture.
+    """Draws shapes given in face coordinates onto an image.
 
     Attributes:
-        image: the picture so far, RGB.
+        image: the image so far, RGB.
 
     Args:
-        side: height and width of the picture in pixels.
+        side: height and width of the image in pixels.
         pose: how the head stands in it.
-        backdrop: the colour it begins with.
-        skin: the colour that creases darken.
+        backdrop: the color it begins with.
+        skin: the color that creases darken.
     """
 
-    def __init__(self, side: int, pose: Pose, *, backdrop: Colour, skin: Colour) -> None:
+    def __init__(self, side: int, pose: Pose, *, backdrop: Color, skin: Color) -> None:
         self.image = Image.new("RGB", (side, side), _channels(backdrop))
         self._draw = ImageDraw.Draw(self.image)
         self._pose = pose
         self._skin = skin
         cos, sin = math.cos(pose.roll), math.sin(pose.roll)
         self._turn = np.array([[cos, sin], [-sin, cos]]) * (pose.scale * side)
-        self._shift = np.array(pose.centre) * side
+        self._shift = np.array(pose.center) * side
 
-    def fill(self, points: Points, colour: Colour, *, flat: bool = False) -> None:
+    def fill(self, points: Points, color: Color, *, flat: bool = False) -> None:
         """Fill a polygon (N, 2).
 
         Args:
             points: its corners.
-            colour: its colour.
+            color: its color.
             flat: it belongs to the outline of the head, which does not turn as its front does.
         """
         points = self._leant(points) if flat else self._turned(points)
         corners = points @ self._turn + self._shift
-        self._draw.polygon(corners.ravel().tolist(), fill=_channels(colour))
+        self._draw.polygon(corners.ravel().tolist(), fill=_channels(color))
 
-    def stroke(self, points: Points, width: float, colour: Colour, *, taper: float = 0.7) -> None:
+    def stroke(self, points: Points, width: float, color: Color, *, taper: float = 0.7) -> None:
         """Draw a line through points (N, 2), at its widest half way.
 
         Args:
             points: the line.
             width: the greatest width.
-            colour: its colour.
+            color: its color.
             taper: by which share of the width the ends are thinner.
         """
         along = np.empty_like(points)
@@ -96,7 +96,7 @@ class Brush:
         along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
         half = 0.5 * width * (1.0 - taper * _squares(len(points)))
         across = half * along[:, ::-1] * _NORMAL
-        self.fill(np.concatenate([points + across, (points - across)[::-1]]), colour)
+        self.fill(np.concatenate([points + across, (points - across)[::-1]]), color)
 
     def crease(self, points: Points, width: float, strength: float) -> None:
         """Draw a fold of the skin along points (N, 2), from invisible (0) to dark (1)."""
@@ -119,9 +119,9 @@ class Brush:
         return turned
 
 
-def mixed(colour: Colour, other: Colour, share: float) -> Colour:
-    """Return the colour that goes from one (share 0) to another (share 1)."""
-    red, green, blue = (a + share * (b - a) for a, b in zip(colour, other, strict=True))
+def mixed(color: Color, other: Color, share: float) -> Color:
+    """Return the color that goes from one (share 0) to another (share 1)."""
+    red, green, blue = (a + share * (b - a) for a, b in zip(color, other, strict=True))
     return red, green, blue
 
 
@@ -139,8 +139,8 @@ def ellipse(x: float, y: float, width: float, height: float, count: int = 24) ->
     return outline
 
 
-def _channels(colour: Colour) -> tuple[int, int, int]:
-    red, green, blue = (min(255, max(0, int(channel))) for channel in colour)
+def _channels(color: Color) -> tuple[int, int, int]:
+    red, green, blue = (min(255, max(0, int(channel))) for channel in color)
     return red, green, blue
 
 

@@ -1,6 +1,6 @@
-"""Drawn faces: a data set that needs no download and whose truth is known.
+"""Drawn faces: a dataset that needs no download and whose truth is known.
 
-Picture i of a split is a pure function of (seed, split, i): the number of pictures, the order
+Image i of a split is a pure function of (seed, split, i): the number of images, the order
 in which they are read and the process that reads them make no difference. Expression,
 person, pose, light and noise vary independently of each other, so that only the expression
 tells the class.
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from emodc.data.face_data import SPLITS
 from emodc.data.release import Release
-from emodc.data.synthetic.brush import Colour, Pose
+from emodc.data.synthetic.brush import Color, Pose
 from emodc.data.synthetic.drawn_face import NUM_ACTIONS, Person, draw_face
 from emodc.labels import BASIC7
 
 DEFAULT_COUNTS: Mapping[str, int] = {"train": 2100, "validation": 350, "test": 350}
-"""How many pictures each split has unless told otherwise."""
+"""How many images each split has unless told otherwise."""
 
 _CACHE_BYTES = 256 * 2**20
 
@@ -48,14 +48,14 @@ _ACTIONS: Mapping[str, Mapping[int, tuple[float, float]]] = {
     },
 }
 
-_SKIN: tuple[Colour, ...] = (
+_SKIN: tuple[Color, ...] = (
     (252.0, 222.0, 196.0),
     (232.0, 188.0, 152.0),
     (200.0, 146.0, 108.0),
     (158.0, 108.0, 78.0),
     (118.0, 80.0, 60.0),
 )
-_HAIR: tuple[Colour, ...] = (
+_HAIR: tuple[Color, ...] = (
     (28.0, 22.0, 20.0),
     (66.0, 44.0, 30.0),
     (124.0, 82.0, 48.0),
@@ -63,24 +63,24 @@ _HAIR: tuple[Colour, ...] = (
     (152.0, 150.0, 148.0),
     (118.0, 54.0, 32.0),
 )
-_IRIS: tuple[Colour, ...] = ((62.0, 38.0, 24.0), (70.0, 104.0, 140.0), (84.0, 100.0, 62.0))
+_IRIS: tuple[Color, ...] = ((62.0, 38.0, 24.0), (70.0, 104.0, 140.0), (84.0, 100.0, 62.0))
 
 
 def read_synthetic(
-    *, count: int | None = None, seed: int = 0, size: int = 48, colour: bool = False
+    *, count: int | None = None, seed: int = 0, size: int = 48, color: bool = False
 ) -> Release:
     """Make drawn faces.
 
     Args:
-        count: number of pictures in each split, `DEFAULT_COUNTS` if not given. Each run of 7 from
+        count: number of images in each split, `DEFAULT_COUNTS` if not given. Each run of 7 from
             the first holds every class once, and a smaller split is the start of a larger one.
         seed: 0..2**64-1; another seed draws other people.
         size: height and width in pixels, 16..1024.
-        colour: draw in colour; gray otherwise.
+        color: draw in color; gray otherwise.
 
     Returns:
-        Pictures as (size, size) gray or (size, size, 3) RGB uint8, drawn when first read,
-        and the classes of `BASIC7`; no picture is in two splits.
+        Images as (size, size) gray or (size, size, 3) RGB uint8, drawn when first read,
+        and the classes of `BASIC7`; no image is in two splits.
 
     Raises:
         ValueError: a number is out of its range.
@@ -96,11 +96,11 @@ def read_synthetic(
     places = [(split, number) for split in SPLITS for number in range(counts[split])]
     labels = np.concatenate([_labels(seed, split, counts[split]) for split in SPLITS])
 
-    @lru_cache(maxsize=max(1, _CACHE_BYTES // (size * size * (3 if colour else 1))))
-    def picture(index: int) -> NDArray[np.uint8]:
+    @lru_cache(maxsize=max(1, _CACHE_BYTES // (size * size * (3 if color else 1))))
+    def image(index: int) -> NDArray[np.uint8]:
         split, number = places[index]
         expression = BASIC7.classes[labels[index]]
-        return _draw(_generator(seed, split, 1, number), expression, size, colour)
+        return _draw(_generator(seed, split, 1, number), expression, size, color)
 
     return Release(
         name="synthetic",
@@ -108,14 +108,14 @@ def read_synthetic(
         ids=[f"seed{seed}-{split}-{number:05d}" for split, number in places],
         splits=np.array([SPLITS.index(split) for split, _ in places], dtype=np.int8),
         labels=labels,
-        reader=lambda index: picture(index).copy(),
-        stamp=lambda index: f"{size}{'colour' if colour else 'gray'}",
+        reader=lambda index: image(index).copy(),
+        stamp=lambda index: f"{size}{'color' if color else 'gray'}",
         terms="drawn by the project",
     )
 
 
 def _generator(seed: int, split: str, stream: int, index: int) -> np.random.Generator:
-    """Return the numbers that belong to one picture, whatever was drawn before."""
+    """Return the numbers that belong to one image, whatever was drawn before."""
     counter = [0, stream, SPLITS.index(split), index]
     return np.random.Generator(np.random.Philox(key=seed, counter=counter))
 
@@ -127,9 +127,9 @@ def _labels(seed: int, split: str, count: int) -> NDArray[np.int64]:
     return np.concatenate(runs)[:count].astype(np.int64)
 
 
-def _draw(rng: np.random.Generator, expression: str, size: int, colour: bool) -> NDArray[np.uint8]:
+def _draw(rng: np.random.Generator, expression: str, size: int, color: bool) -> NDArray[np.uint8]:
     face = draw_face(_some_actions(rng, expression), _some_person(rng), _some_pose(rng), size)
-    pixels = np.asarray(face if colour else face.convert("L"), dtype=np.float32)
+    pixels = np.asarray(face if color else face.convert("L"), dtype=np.float32)
     angle, slope = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.0, 0.45)
     across = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     light = 1.0 + slope * (np.cos(angle) * across[None, :] + np.sin(angle) * across[:, None])
@@ -157,11 +157,11 @@ def _some_person(rng: np.random.Generator) -> Person:
     backdrop = rng.uniform(25.0, 235.0) + rng.normal(0.0, 18.0, 3)
     bearded, bald, long_haired = rng.random(3) < (0.15, 0.06, 0.4)
     return Person(
-        skin=_colour(skin),
+        skin=_color(skin),
         hair=_HAIR[rng.integers(len(_HAIR))],
-        lips=_colour(lips),
+        lips=_color(lips),
         iris=_IRIS[rng.integers(len(_IRIS))],
-        backdrop=_colour(backdrop),
+        backdrop=_color(backdrop),
         width=rng.uniform(0.70, 0.84),
         taper=rng.uniform(0.08, 0.26),
         eye_distance=rng.uniform(0.30, 0.37),
@@ -186,10 +186,10 @@ def _some_pose(rng: np.random.Generator) -> Pose:
         yaw=rng.uniform(-0.28, 0.28),
         pitch=rng.uniform(-0.10, 0.10),
         scale=rng.uniform(0.43, 0.50),
-        centre=(rng.uniform(0.47, 0.53), rng.uniform(0.47, 0.53)),
+        center=(rng.uniform(0.47, 0.53), rng.uniform(0.47, 0.53)),
     )
 
 
-def _colour(channels: NDArray[np.float64]) -> Colour:
+def _color(channels: NDArray[np.float64]) -> Color:
     red, green, blue = channels.clip(0.0, 255.0).tolist()
     return red, green, blue

@@ -1,4 +1,4 @@
-"""Drawing a face from its facial actions, for the synthetic data set.
+"""Drawing a face from its facial actions, for the synthetic dataset.
 
 Facial actions are numbered as in the Facial Action Coding System (Ekman and Friesen, 1978)
 and run from 0 (absent) to 1 (strong): 1 and 2 raise the inner and outer brow, 4 lowers the
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.data.synthetic.brush import DARK, Brush, Colour, Points, Pose, arc, ellipse, mixed
+from emodc.data.synthetic.brush import DARK, Brush, Color, Points, Pose, arc, ellipse, mixed
 
 NUM_ACTIONS = 44
 """Length of an array of facial actions, which is indexed by action number."""
 
-_TOOTH: Colour = (236.0, 230.0, 220.0)
+_TOOTH: Color = (236.0, 230.0, 220.0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Person:
     """What stays when the expression changes. Lengths are in face coordinates.
 
     Attributes:
-        skin, hair, lips, iris, backdrop: colours.
+        skin, hair, lips, iris, backdrop: colors.
         width: half the width of the face.
         taper: how much narrower the jaw is than the temples, 0..1.
         eye_distance: from the middle of the face to the middle of an eye.
@@ -41,11 +41,11 @@ class Person:
         age: strength of the lines of the resting face, 0..1.
     """
 
-    skin: Colour
-    hair: Colour
-    lips: Colour
-    iris: Colour
-    backdrop: Colour
+    skin: Color
+    hair: Color
+    lips: Color
+    iris: Color
+    backdrop: Color
     width: float
     taper: float
     eye_distance: float
@@ -70,10 +70,10 @@ def draw_face(actions: NDArray[np.float64], person: Person, pose: Pose, size: in
         actions: (`NUM_ACTIONS`,) strengths 0..1 by action number.
         person: who it is.
         pose: how the head stands.
-        size: height and width of the picture in pixels.
+        size: height and width of the image in pixels.
 
     Returns:
-        An RGB picture, ``size`` x ``size``.
+        An RGB image, ``size`` x ``size``.
     """
     # Drawn larger and averaged down: Pillow's own polygons have jagged edges.
     factor = max(2, math.ceil(192 / size))
@@ -141,10 +141,10 @@ def _eye(brush: Brush, person: Person, au: NDArray[np.float64], side: float) -> 
     top = np.stack([across, lid(across, -upper)], axis=1)
     bottom = np.stack([across, lid(across, lower)], axis=1)
     brush.fill(np.concatenate([top, bottom[::-1]]), (238.0, 236.0, 232.0))
-    for radius, colour in ((0.078, person.iris), (0.042, (12.0, 10.0, 10.0))):
+    for radius, color in ((0.078, person.iris), (0.042, (12.0, 10.0, 10.0))):
         disc = ellipse(x, y - 0.012, radius * person.eye_size, radius * person.eye_size, 16)
         disc[:, 1] = np.clip(disc[:, 1], lid(disc[:, 0], -upper), lid(disc[:, 0], lower))
-        brush.fill(disc, colour)
+        brush.fill(disc, color)
     brush.stroke(top, 0.042, DARK, taper=0.4)
     brush.crease(bottom, 0.024, 0.5 + 0.3 * au[7])
     brush.crease(top - np.array([0.0, 0.06 - 0.03 * au[5]]), 0.02, 0.45 + 0.3 * au[9])
@@ -168,8 +168,8 @@ def _brow(brush: Brush, person: Person, au: NDArray[np.float64], side: float) ->
     inner = (side * (near - 0.20 - together), y - 0.17 * au[1] + 0.15 * au[4] + 0.06 * au[9])
     middle = (side * near, y - 0.045 - 0.09 * au[1] - 0.10 * au[2] + 0.07 * au[4])
     outer = (side * (near + 0.20), y + 0.03 - 0.12 * au[2] + 0.01 * au[4])
-    colour = mixed(person.hair, DARK, 0.45)
-    brush.stroke(arc(inner, middle, outer), 0.075 * person.brow_size, colour, taper=0.55)
+    color = mixed(person.hair, DARK, 0.45)
+    brush.stroke(arc(inner, middle, outer), 0.075 * person.brow_size, color, taper=0.55)
     frown = arc((side * 0.05, y + 0.1), (side * 0.045, y), (side * 0.055, y - 0.1))
     brush.crease(frown, 0.026, 0.95 * au[4])
     for row in range(3):

@@ -22,7 +22,7 @@ def require_comparable(models: Mapping[str, Model]) -> None:
         if isinstance(model.backbone, Classifier):
             raise ValueError(
                 f"model '{name}' is a discriminative classifier: it has no prompts and predicts no "
-                "noise, so it has no errors to analyse"
+                "noise, so it has no errors to analyze"
             )
     (first_name, first), *others = models.items()
     for name, model in others:

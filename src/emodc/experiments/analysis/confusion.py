@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from emodc.evaluation.metrics import summarise
+from emodc.evaluation.metrics import summarize
 from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.measurement import Measured
 from emodc.reports.evaluation import markdown_table
@@ -22,7 +22,7 @@ nothing, has one."""
 def confusion(measured: Sequence[Measured]) -> Exhibit:
     """Return the confusion matrices of all models."""
     statistics = {
-        model.name: summarise(model.probabilities, model.labels, model.classes)
+        model.name: summarize(model.probabilities, model.labels, model.classes)
         for model in measured
     }
     rows, table = [], []
@@ -64,8 +64,8 @@ def _draw(statistics: dict[str, dict[str, Any]]) -> "Figure":
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Greys")
         for row, line in enumerate(shares):
             for column, share in enumerate(line):
-                colour = "white" if share > 0.5 else "black"
-                text = {"ha": "center", "va": "center", "fontsize": 7, "color": colour}
+                color = "white" if share > 0.5 else "black"
+                text = {"ha": "center", "va": "center", "fontsize": 7, "color": color}
                 axes.text(column, row, f"{100 * share:.0f}", **text)
         axes.set_title(
             f"{name}\nmean class accuracy {100 * found['mean_class_accuracy']:.1f} %", fontsize=9

@@ -25,7 +25,7 @@ _LINEAR = "wiener.safetensors"
 
 _READING = """\
 Top: the mean error under the true class by timestep; it falls with the noise, for the less of the
-picture is left in xt, the better the noise is known. Bottom: the same in units of the first
+image is left in xt, the better the noise is known. Bottom: the same in units of the first
 model's. Training with a margin may buy classification with denoising: a line above 1 is what it
 cost at this timestep. *Wiener* is the best linear denoiser, fitted on the training images: a model
 above it has not learnt more of faces than their covariance. Its error is an expectation over all
@@ -118,7 +118,7 @@ def denoising(measured: Sequence[Measured], linear: Tensor | None) -> Exhibit:
 
 
 def _encoded(model: Model, data: FaceData) -> Tensor:
-    """Return the readable images of a data set as x0 (N, C, H, W)."""
+    """Return the readable images of a dataset as x0 (N, C, H, W)."""
     return model.settings.codec.encode(list(data.readable()))
 
 

@@ -14,14 +14,14 @@ from emodc.reports.figures import line_style, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BINS = 20  # of neighbouring draws: single ones are noisy
+_BINS = 20  # of neighboring draws: single ones are noisy
 
 _READING = """\
 Top: the mean error under the true class of each class's faces, in units of that of all faces at the
 same timesteps: above 1, faces of this class are harder to denoise. Bottom: the mean relative gap
 (d_n - d_p) / d_p of each class's faces: how clearly, and at which noise, this class is told from
 the others; at 0 it is not. A class that is low at the bottom is one that the confusion matrix shows
-to be confused. Neighbouring draws are averaged."""
+to be confused. Neighboring draws are averaged."""
 
 
 def class_profiles(model: Measured) -> dict[str, dict[str, Any]]:
@@ -82,7 +82,7 @@ def profiles(measured: Sequence[Measured]) -> Exhibit:
 
 
 def _binned(values: Tensor) -> Tensor:
-    """Average neighbouring draws: (S,) -> (at most 20,)."""
+    """Average neighboring draws: (S,) -> (at most 20,)."""
     return torch.stack([part.mean() for part in values.tensor_split(min(_BINS, len(values)))])
 
 

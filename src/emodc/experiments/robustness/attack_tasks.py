@@ -39,18 +39,18 @@ class AttackPlan:
 
     Attributes:
         method: ``apgd`` and ``pgd`` follow the gradient, ``square`` asks for answers only.
-        eps: greatest distances from the clean picture, in units of the full range.
+        eps: greatest distances from the clean image, in units of the full range.
         norm: ``linf`` or ``l2``.
         loss: ``ce`` or ``dlr``, what a gradient attack raises.
         iterations: gradients for each restart, or queries of ``square``.
         restarts: random starting points of a gradient attack.
         targets: wrong classes that a gradient attack aims at in turn; 0 aims at any.
-        eot: attack the defence that takes fresh draws for every picture, too, averaging over so
+        eot: attack the defence that takes fresh draws for every image, too, averaging over so
             many banks of draws in every query; not if None.
-        evaluations: answers of that defence to each attacked picture.
+        evaluations: answers of that defence to each attacked image.
         least: search the least perturbation of each face, in both norms, too.
         checked: faces that the sanity checks are made on; 0 makes none.
-        transfer_from: show pictures that are made on this subject to all others, too.
+        transfer_from: show images that are made on this subject to all others, too.
 
     Raises:
         ValueError: a value is not known or out of range, or no gradient attack can be made on
@@ -90,7 +90,7 @@ class AttackPlan:
             self.method == "square" or not self.transfer_from.differentiable
         ):
             raise ValueError(
-                "pictures that are carried over are made by apgd or pgd, on a model that has "
+                "images that are carried over are made by apgd or pgd, on a model that has "
                 f"gradients: not by {self.method} on {self.transfer_from.name}"
             )
         self.attack()
@@ -117,9 +117,9 @@ class Task:
         kind: what is measured: ``robust`` accuracy, ``least`` perturbation, or the ``checks``.
         settings: JSON values: everything that decides the result, beside subject and faces; they
             stand beside it in the report.
-        made_on: on whom the pictures are made: the subject itself, its stand-in, or another.
+        made_on: on whom the images are made: the subject itself, its stand-in, or another.
         passes: of its network for each face, at most; one with its gradient counts three.
-        answers: of the subject to the pictures of each face.
+        answers: of the subject to the images of each face.
         run: measures.
     """
 
@@ -155,9 +155,9 @@ def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
 
 
 def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) -> list[Task]:
-    """Return what is measured with pictures that are made on a source.
+    """Return what is measured with images that are made on a source.
 
-    Another source than the subject is attacked to the end, for a picture that only just fools it
+    Another source than the subject is attacked to the end, for an image that only just fools it
     may not fool the subject. Checks and least perturbations would be its own, so there are none.
     """
     attack, exact = plan.attack(), source is subject
@@ -220,7 +220,7 @@ def victim_of(task: Task, subject: Subject, classes: Sequence[str]) -> Victim:
     """Return whose answers an attack raises, and whose answers judge it, among some classes.
 
     Args:
-        task: says on whom pictures are made.
+        task: says on whom images are made.
         subject: who judges.
         classes: K', which both have.
     """

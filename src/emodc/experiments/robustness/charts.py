@@ -20,7 +20,7 @@ def severity_curves(report: Mapping[str, Any]) -> "Figure":
     """Draw accuracy against severity, one panel for the mean and one for each corruption.
 
     Args:
-        report: of `emodc.experiments.robustness.summary.summarise_comparison`, with corruptions.
+        report: of `emodc.experiments.robustness.summary.summarize_comparison`, with corruptions.
     """
     names = list(report["models"][0]["corrupted"]["by_corruption"])
     models = [model["name"] for model in report["models"]]
@@ -54,10 +54,10 @@ def severity_curves(report: Mapping[str, Any]) -> "Figure":
 
 
 def epsilon_curves(report: Mapping[str, Any]) -> "Figure":
-    """Draw robust accuracy against epsilon, a line for each model, defence and source of pictures.
+    """Draw robust accuracy against epsilon, a line for each model, defence and source of images.
 
     Args:
-        report: of `emodc.experiments.robustness.summary.summarise_comparison`, with attacks.
+        report: of `emodc.experiments.robustness.summary.summarize_comparison`, with attacks.
     """
     clean = {model["name"]: model["clean"]["accuracy"] for model in report["models"]}
     series: dict[str, list[Mapping[str, Any]]] = {}
@@ -90,10 +90,10 @@ def epsilon_curves(report: Mapping[str, Any]) -> "Figure":
 
 
 def heat_map(report: Mapping[str, Any]) -> "Figure":
-    """Draw accuracies as colours: a panel for each model, corruptions down, severities across.
+    """Draw accuracies as colors: a panel for each model, corruptions down, severities across.
 
     Args:
-        report: of `emodc.experiments.robustness.summary.summarise_comparison`, with corruptions.
+        report: of `emodc.experiments.robustness.summary.summarize_comparison`, with corruptions.
     """
     models = [model["name"] for model in report["models"]]
     names = list(report["models"][0]["corrupted"]["by_corruption"])
@@ -112,9 +112,9 @@ def heat_map(report: Mapping[str, Any]) -> "Figure":
         image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for row, line in enumerate(values):
             for column, value in enumerate(line):
-                colour = "black" if value > 0.6 else "white"
+                color = "black" if value > 0.6 else "white"
                 axes.text(
-                    column, row, f"{value:.2f}", ha="center", va="center", size=7, color=colour
+                    column, row, f"{value:.2f}", ha="center", va="center", size=7, color=color
                 )
         axes.set_title(model, fontsize=9)
         axes.set_xticks(range(len(severities) + 1), ["clean", *map(str, severities)], fontsize=8)

@@ -37,14 +37,14 @@ class Cost:
     Attributes:
         subject: its name.
         cells: (condition, seed) pairs that are missing, and parts of attacks.
-        pictures: answers to be given, without the attacks.
+        images: answers to be given, without the attacks.
         passes: of the network: draws of the answers, and at most this many in the attacks.
         seconds: that they take, by a measurement of some answers.
     """
 
     subject: str
     cells: int
-    pictures: int
+    images: int
     passes: int
     seconds: float
 
@@ -73,7 +73,7 @@ class Comparison:
 
     Raises:
         ValueError: no subject, two of one name, no face, too few common classes, an option
-            that is not known, or pictures that are to be carried over are not of one size.
+            that is not known, or images that are to be carried over are not of one size.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Comparison:
             if (waiting := [s for s in self.subjects if self._cell(s, condition, seed) is None])
         }
         faces = len(self.sample.labels)
-        pictures = {key: faces * key[0].frames * len(waiting) for key, waiting in missing.items()}
-        done, total = 0, sum(pictures.values())
+        images = {key: faces * key[0].frames * len(waiting) for key, waiting in missing.items()}
+        done, total = 0, sum(images.values())
         for (condition, seed), waiting in missing.items():
             severity = f" {condition.severity}" if condition.severity else ""
             note = f"{condition.name}{severity}"
@@ -281,7 +281,7 @@ class Comparison:
         settings = {name: str(value) for name, value in task.settings.items()}
         classes = {"choice of classes": ", ".join(self.sample.classes)}
         made_on = {} if task.made_on is subject else task.made_on.identity
-        source = {f"source of pictures, {name}": value for name, value in made_on.items()}
+        source = {f"source of images, {name}": value for name, value in made_on.items()}
         return file, {**subject.identity, **source, **self._faces, **classes, **settings}
 
     def _identity(self, subject: Subject, condition: Condition, seed: int) -> dict[str, str]:
@@ -295,8 +295,8 @@ class Comparison:
             for seed in self.seeds
             if self._cell(subject, condition, seed) is None
         ]
-        pictures = faces * sum(condition.frames for condition in missing)
-        cells, answers, work = len(missing), pictures, []
+        images = faces * sum(condition.frames for condition in missing)
+        cells, answers, work = len(missing), images, []
         for task in [] if self.attack is None else tasks_of(self.attack, subject, self.seeds[0]):
             parts = [p for p in self._parts(task) if self._attack_cell(subject, task, p) is None]
             cells, attacked = cells + len(parts), sum(map(len, parts))
@@ -306,7 +306,7 @@ class Comparison:
         sources = {source.name: source for source, passes in work if passes}
         each = {name: self._seconds_per_pass(source) for name, source in sources.items()}
         seconds = sum(passes * each[source.name] for source, passes in work if passes)
-        return Cost(subject.name, cells, pictures, sum(passes for _, passes in work), seconds)
+        return Cost(subject.name, cells, images, sum(passes for _, passes in work), seconds)
 
     def _seconds_per_pass(self, subject: Subject) -> float:
         """Return how long an answer takes, for each of the most draws that it may have."""
@@ -319,12 +319,12 @@ class Comparison:
 
 
 def _check_pixels(source: Subject, subject: Subject) -> None:
-    """Refuse to carry pictures over to a subject that takes others."""
+    """Refuse to carry images over to a subject that takes others."""
     blank = [np.zeros((8, 8), np.uint8)]
     made, taken = (tuple(s.pixels(blank).shape[1:]) for s in (source, subject))
     if made != taken:
         raise ValueError(
-            f"pictures made on {source.name}, {made}, cannot be shown to {subject.name}, which "
+            f"images made on {source.name}, {made}, cannot be shown to {subject.name}, which "
             f"takes {taken} (channels, height, width)"
         )
 

@@ -25,7 +25,7 @@ class Condition:
         kind: ``clean``, ``corruption`` or ``sequence``.
         name: of the corruption or sequence; ``clean`` otherwise.
         severity: 1..5 of a corruption, else 0.
-        frames: pictures shown of each face.
+        frames: images shown of each face.
     """
 
     kind: Literal["clean", "corruption", "sequence"]
@@ -40,19 +40,19 @@ class Condition:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What, beside the faces and the seed, decides the pictures."""
+        """What, beside the faces and the seed, decides the images."""
         level = CORRUPTIONS[self.name].levels[self.severity - 1] if self.severity else None
         return {"level of the corruption": repr(level), "number of frames": str(self.frames)}
 
     def show(
         self, image: NDArray[np.uint8], seed: int, index: int, geometry: CropGeometry
     ) -> list[NDArray[np.uint8]]:
-        """Return the pictures of one face, `frames` of them, at its native resolution.
+        """Return the images of one face, `frames` of them, at its native resolution.
 
         Args:
             image: the face crop, uint8 gray or RGB.
             seed: of what is random.
-            index: the face's number in its data set.
+            index: the face's number in its dataset.
             geometry: where the crop shows eyes and mouth.
         """
         if self.kind == "clean":

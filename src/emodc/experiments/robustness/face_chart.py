@@ -11,13 +11,13 @@ from emodc.reports.figures import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PICTURE, _LINE = 1.3, 0.13  # heights in inches, of a picture and of an answer
+_IMAGE, _LINE = 1.3, 0.13  # heights in inches, of an image and of an answer
 
 
 def face_chart(comparison: Comparison) -> "Figure":
-    """Draw one face: corruptions down, severities across, the models' answers below each picture.
+    """Draw one face: corruptions down, severities across, the models' answers below each image.
 
-    The face is the first that all models recognise when it is clean, so that every wrong answer
+    The face is the first that all models recognize when it is clean, so that every wrong answer
     is the corruption's doing, and not of the commonest class, which is what a model answers that
     sees nothing any more. It is the first of all if there is none. Nobody chose it for its looks.
 
@@ -34,16 +34,16 @@ def face_chart(comparison: Comparison) -> "Figure":
     severities = sorted({condition.severity for condition in corruptions})
     columns = [0, *severities]
     models = len(comparison.subjects)
-    heights = [_PICTURE, models * _LINE] * len(names)
+    heights = [_IMAGE, models * _LINE] * len(names)
     figure = new_figure(1.35 * len(columns) + 0.6, sum(heights) + 1.0)
     grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
     known = {(c.name, c.severity): c for c in corruptions}
-    for name, pictures, answers in zip(names, grid[::2], grid[1::2], strict=True):
-        for axes, below, severity in zip(pictures, answers, columns, strict=True):
+    for name, images, answers in zip(names, grid[::2], grid[1::2], strict=True):
+        for axes, below, severity in zip(images, answers, columns, strict=True):
             condition = known[name, severity] if severity else CLEAN
-            image = sample.data.image(row)
-            picture = condition.show(image, seed, int(sample.index[row]), sample.geometry)[0]
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            whole = sample.data.image(row)
+            shown = condition.show(whole, seed, int(sample.index[row]), sample.geometry)[0]
+            axes.imshow(shown, cmap="gray", vmin=0, vmax=255)
             axes.set_xticks([])
             axes.set_yticks([])
             below.set_axis_off()
@@ -59,7 +59,7 @@ def face_chart(comparison: Comparison) -> "Figure":
                     fontweight="normal" if answer == truth else "bold",
                     fontstyle="normal" if answer == truth else "italic",
                 )
-        pictures[0].set_ylabel(name.replace("_", " "), fontsize=7)
+        images[0].set_ylabel(name.replace("_", " "), fontsize=7)
     for axes, severity in zip(grid[0], columns, strict=True):
         axes.set_title(f"severity {severity}" if severity else "clean", fontsize=8)
     for number, subject in enumerate(comparison.subjects):

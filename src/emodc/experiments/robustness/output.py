@@ -7,7 +7,7 @@ from typing import Any
 from emodc.experiments.robustness.charts import epsilon_curves, heat_map, severity_curves
 from emodc.experiments.robustness.comparison import Comparison
 from emodc.experiments.robustness.face_chart import face_chart
-from emodc.experiments.robustness.summary import summarise_comparison
+from emodc.experiments.robustness.summary import summarize_comparison
 from emodc.experiments.robustness.tables import robustness_markdown
 from emodc.reports.figures import save_figure
 from emodc.support.files import write_atomically
@@ -24,7 +24,7 @@ def write_report(
     Args:
         comparison: all of whose cells are finished.
         folder: where to.
-        baseline: see `summarise_comparison`.
+        baseline: see `summarize_comparison`.
         figures: draw them, as PNG and SVG.
 
     Returns:
@@ -34,7 +34,7 @@ def write_report(
         ImportError: figures are wanted and the extra ``figures`` is not installed.
         OSError: the folder cannot be written.
     """
-    report = summarise_comparison(comparison, baseline)
+    report = summarize_comparison(comparison, baseline)
     folder.mkdir(parents=True, exist_ok=True)
     drawn: list[list[str]] = []
     if figures and any(model["corrupted"] for model in report["models"]):
@@ -43,8 +43,8 @@ def write_report(
         drawn.append(save_figure(face_chart(comparison), folder, "face"))
     if figures and report["attacks"]:
         drawn.append(save_figure(epsilon_curves(report), folder, "attack"))
-    pictures = [png for png, _ in drawn]
-    write_atomically(folder / MARKDOWN, robustness_markdown(report, pictures).encode())
+    images = [png for png, _ in drawn]
+    write_atomically(folder / MARKDOWN, robustness_markdown(report, images).encode())
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / REPORT, text.encode())
     return report

@@ -66,7 +66,7 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class ModelSubject:
-    """A model or a rival under test, with plain scoring; see `Subject`.
+    """A model or a baseline under test, with plain scoring; see `Subject`.
 
     Attributes:
         model: what answers.
@@ -91,7 +91,7 @@ class ModelSubject:
 
     @property
     def differentiable(self) -> bool:
-        """Whether gradients reach the picture: not through an ONNX file."""
+        """Whether gradients reach the image: not through an ONNX file."""
         backbone = self.model.backbone
         return not isinstance(backbone, Classifier) or backbone.differentiable
 
@@ -118,7 +118,7 @@ class ModelSubject:
         return scorer(x0).probabilities, torch.full((len(crops),), self.draws)
 
     def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Return crops at the codec's size and colours, (B, C, H, W) in [0, 1]."""
+        """Return crops at the codec's size and colors, (B, C, H, W) in [0, 1]."""
         pixels = self.model.settings.codec.to_pixels(crops).to(self.model.device)
         return pixels.to(torch.float32) / 255
 
@@ -132,7 +132,7 @@ class SequentialSubject:
     """A calibrated model that takes as many draws as it needs; see `Subject`.
 
     Where it stops has no gradient. Attacks follow those of plain scoring with all of its draws,
-    whose answer it gives to nearly all clean pictures.
+    whose answer it gives to nearly all clean images.
 
     Attributes:
         model: what answers.
@@ -182,7 +182,7 @@ class SequentialSubject:
         return answers.probabilities, answers.draws
 
     def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Return crops at the codec's size and colours, (B, C, H, W) in [0, 1]."""
+        """Return crops at the codec's size and colors, (B, C, H, W) in [0, 1]."""
         return self.stand_in.pixels(crops)
 
     def victim(self) -> Victim:

@@ -32,7 +32,7 @@ FORMAT = 1
 _HASH = 64  # characters of a hash
 
 
-def summarise_comparison(comparison: Comparison, baseline: str | None = None) -> dict[str, Any]:
+def summarize_comparison(comparison: Comparison, baseline: str | None = None) -> dict[str, Any]:
     """Return the report of a finished comparison.
 
     Args:

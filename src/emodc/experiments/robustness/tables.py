@@ -21,18 +21,18 @@ every query, and the defender answers with others. All classes and images share 
 An accuracy here holds for this attack at this budget: it bounds the true one from above."""
 
 _MADE_ON = """\
-"On" another rule or model: the attacker knows that one instead; pictures are made against it, its
+"On" another rule or model: the attacker knows that one instead; images are made against it, its
 margin raised to the last step, and judged by the model's own answers. Fixed draws of both come from
-the same seed. Sequential scoring has no gradients: pictures are made on plain scoring with all
+the same seed. Sequential scoring has no gradients: images are made on plain scoring with all
 draws. Neither has checks of its own."""
 
 
-def robustness_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+def robustness_markdown(report: Mapping[str, Any], images: Sequence[str] = ()) -> str:
     """Return the report for people.
 
     Args:
-        report: of `emodc.experiments.robustness.summary.summarise_comparison`.
-        pictures: file names of figures beside it.
+        report: of `emodc.experiments.robustness.summary.summarize_comparison`.
+        images: file names of figures beside it.
     """
     data = report["data"]
     seeds = ", ".join(map(str, report["seeds"]))
@@ -50,7 +50,7 @@ def robustness_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ())
         *_flips(report),
         *attack_tables(report),
         *_checks(report),
-        *[f"![{name}]({name})" for name in pictures],
+        *[f"![{name}]({name})" for name in images],
         *_left_out(report),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -83,7 +83,7 @@ def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
     """Return robust accuracies and least perturbations, as lines of Markdown; none if no attack.
 
     Args:
-        report: of `emodc.experiments.robustness.summary.summarise_comparison`.
+        report: of `emodc.experiments.robustness.summary.summarize_comparison`.
         level: of the headings.
     """
     lines: list[str] = []

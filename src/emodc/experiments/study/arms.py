@@ -1,6 +1,6 @@
 """The arms of the study: a table, and how a line of it becomes a recipe.
 
-All arms share the base recipe: network, data, samples, optimiser, and every phase but the last.
+All arms share the base recipe: network, data, samples, optimizer, and every phase but the last.
 The last phase trains by the arm's objective.
 """
 
@@ -56,7 +56,7 @@ class Arm:
 
     @property
     def denoises(self) -> bool:
-        """Whether it is a diffusion model, which has errors d_p; rivals have none."""
+        """Whether it is a diffusion model, which has errors d_p; baselines have none."""
         return str(self.objective["kind"]) != "cross_entropy"
 
 
@@ -124,11 +124,11 @@ ARMS = (
         {"kind": "softmax"},
         _grid("tau", "tau", 0.1, 0.05, 0.2),
     ),
-    Arm("rival-cnn", "discriminative, same trunk", {"kind": "cross_entropy"}, _RATES),
+    Arm("baseline-cnn", "discriminative, same trunk", {"kind": "cross_entropy"}, _RATES),
 )
 """The whole study; an arm comes after the one that it follows."""
 
-CLAIMS = (("amdit", "base"), ("amdit", "margin"), ("margin", "base"), ("amdit", "rival-cnn"))
+CLAIMS = (("amdit", "base"), ("amdit", "margin"), ("margin", "base"), ("amdit", "baseline-cnn"))
 """What is tested: an arm, and the one that it is compared with."""
 
 
@@ -159,11 +159,11 @@ def arm_recipe(
     values["summary"] = f"{arm.summary}; a run of the study, {name}."
     rate = (followed or setting).rate
     for key in ("learning_rate", "muon_learning_rate"):
-        values["optimiser"][key] *= rate
+        values["optimizer"][key] *= rate
     values["phases"][-1]["objective"] = objective
     if not arm.denoises:  # no noise to predict, so it is trained by its own objective throughout
         values["phases"] = [{"objective": objective}]
-        values["model"]["backbone"] = _rival(base)
+        values["model"]["backbone"] = _baseline(base)
     return parse_recipe(values, name)
 
 
@@ -223,7 +223,7 @@ def _common(base: Recipe, arm: Arm) -> dict[str, Any]:
     return {key: getattr(objective, key) for key in ("negatives", "weight")}
 
 
-def _rival(base: Recipe) -> dict[str, Any]:
+def _baseline(base: Recipe) -> dict[str, Any]:
     """Return the settings of a classifier on the trunk of the base recipe."""
     backbone = base.model.backbone
     assert isinstance(backbone, FaceUNetConfig)  # other backbones leave the arm out

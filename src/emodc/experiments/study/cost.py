@@ -53,7 +53,7 @@ class Cost:
 
 
 def measured_pace(recipe: Recipe, label_set: LabelSet, steps: int, device: torch.device) -> Pace:
-    """Take an optimiser step and score a few images, all of noise.
+    """Take an optimizer step and score a few images, all of noise.
 
     Args:
         recipe: of one run of the arm.
@@ -69,8 +69,8 @@ def measured_pace(recipe: Recipe, label_set: LabelSet, steps: int, device: torch
     network = build_backbone(recipe.model, label_set, schedule).to(device)
     part = recipe.micro_batch or recipe.batch_size
     backward = probe_step(network, recipe, schedule, len(label_set), device, _REPEATS) / part
-    state = RunState.fresh(network, recipe.optimiser, {})
-    update = _fastest(lambda: state.step(0.0, recipe.optimiser, recipe.batch_size, recipe.ema))
+    state = RunState.fresh(network, recipe.optimizer, {})
+    update = _fastest(lambda: state.step(0.0, recipe.optimizer, recipe.batch_size, recipe.ema))
     model = Model(
         name=recipe.name,
         settings=recipe.model,

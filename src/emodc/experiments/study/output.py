@@ -27,7 +27,7 @@ def write_study(report: Mapping[str, Any], folder: Path) -> None:
     """Write a study's report.
 
     Args:
-        report: of `emodc.experiments.study.summary.summarise_study`.
+        report: of `emodc.experiments.study.summary.summarize_study`.
         folder: where to.
 
     Raises:
@@ -40,15 +40,15 @@ def write_study(report: Mapping[str, Any], folder: Path) -> None:
 
 
 def _write(report: Mapping[str, Any], folder: Path) -> None:
-    pictures = []
+    images = []
     if accuracies := accuracy_data(report):
         write_atomically(folder / f"{ACCURACY}.csv", csv_text(accuracies).encode())
         chart = accuracy_chart(accuracies, _floor(report))
-        pictures.append(save_figure(chart, folder, ACCURACY)[0])
+        images.append(save_figure(chart, folder, ACCURACY)[0])
     if curves := validation_data(report):
         write_atomically(folder / f"{VALIDATION}.csv", csv_text(curves).encode())
-        pictures.append(save_figure(validation_chart(curves), folder, VALIDATION)[0])
-    write_atomically(folder / MARKDOWN, study_markdown(report, pictures).encode())
+        images.append(save_figure(validation_chart(curves), folder, VALIDATION)[0])
+    write_atomically(folder / MARKDOWN, study_markdown(report, images).encode())
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / REPORT, text.encode())
 

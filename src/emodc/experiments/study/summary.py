@@ -21,7 +21,7 @@ FIGURES = ("accuracy", "mean_class_accuracy", "macro_f1", "ece", "d_p", "d_p_at_
 """Figures of a run, of which an arm states mean and standard deviation over the seeds."""
 
 
-def summarise_study(study: Study, results: Sequence[ArmResult], command: str) -> dict[str, Any]:
+def summarize_study(study: Study, results: Sequence[ArmResult], command: str) -> dict[str, Any]:
     """Return the report of the arms that are finished.
 
     Args:

@@ -22,7 +22,7 @@ def study_section(report: Mapping[str, Any]) -> list[str]:
     """Return tables, sizes and the command, as lines of Markdown.
 
     Args:
-        report: of `emodc.experiments.study.summary.summarise_study`.
+        report: of `emodc.experiments.study.summary.summarize_study`.
     """
     return [
         *study_headline(report),
@@ -41,7 +41,7 @@ def study_headline(report: Mapping[str, Any]) -> list[str]:
     """Return the sizes and the table of arms, as lines of Markdown.
 
     Args:
-        report: of `emodc.experiments.study.summary.summarise_study`.
+        report: of `emodc.experiments.study.summary.summarize_study`.
     """
     data, seeds = report["data"], report["seeds"]
     images = data["images"]
@@ -57,15 +57,15 @@ def study_headline(report: Mapping[str, Any]) -> list[str]:
     return [*lines, *arm_table(report)]
 
 
-def study_markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+def study_markdown(report: Mapping[str, Any], images: Sequence[str] = ()) -> str:
     """Return the page ``study.md``.
 
     Args:
-        report: of `emodc.experiments.study.summary.summarise_study`.
-        pictures: file names of figures beside it.
+        report: of `emodc.experiments.study.summary.summarize_study`.
+        images: file names of figures beside it.
     """
     lines = ["# Training objectives compared", "", *study_section(report), "", *_choices(report)]
-    lines += [line for name in pictures for line in (f"![{name}]({name})", "")]
+    lines += [line for name in images for line in (f"![{name}]({name})", "")]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -2,13 +2,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emodc.training.optimisers import Muon, orthogonalise
+from emodc.training.optimizers import Muon, orthogonalize
 
 
 @given(rows=st.integers(2, 40), columns=st.integers(2, 40), seed=st.integers(0, 99))
 def test_singular_values_come_close_to_one(rows: int, columns: int, seed: int) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    singular = torch.linalg.svdvals(orthogonalise(matrix))
+    singular = torch.linalg.svdvals(orthogonalize(matrix))
     # A nearly singular direction of a square matrix may not get all the way in five steps.
     assert singular.max() < 1.3
     assert singular.median() > 0.5
@@ -16,18 +16,18 @@ def test_singular_values_come_close_to_one(rows: int, columns: int, seed: int) -
 
 def test_singular_vectors_are_kept() -> None:
     matrix = torch.diag(torch.tensor([5.0, 1.0, 0.5]))
-    assert torch.allclose(orthogonalise(matrix), torch.eye(3), atol=0.35)
+    assert torch.allclose(orthogonalize(matrix), torch.eye(3), atol=0.35)
 
 
 def test_muon_moves_slow_directions_as_fast_as_steep_ones() -> None:
     target = 2 * torch.eye(4)
     scales = torch.tensor([10.0, 1.0, 1.0, 0.1])
     weight = torch.nn.Parameter(torch.zeros(4, 4))
-    optimiser = Muon([weight], lr=0.02, momentum=0.5)
+    optimizer = Muon([weight], lr=0.02, momentum=0.5)
     for _ in range(20):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         ((weight - target).square() * scales).sum().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
     # Plain gradient descent would be 100 times slower along the last column.
     moved = weight.detach().diag()
     assert moved[3] > 0.5 * moved[0]

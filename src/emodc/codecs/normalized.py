@@ -16,12 +16,12 @@ from emodc.faces.reading import as_rgb
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalisedCodec:
+class NormalizedCodec:
     """``(pixels - mean) / std`` channel by channel; see :class:`emodc.codecs.base.Codec`.
 
     Attributes:
         size: height and width of x0 in pixels.
-        mean: of each channel, in units of the full range; one number for gray pictures, three
+        mean: of each channel, in units of the full range; one number for gray images, three
             for RGB.
         std: likewise; 1/255 keeps values of 0..255.
 
@@ -31,7 +31,7 @@ class NormalisedCodec:
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
-    kind: Literal["normalised"] = "normalised"
+    kind: Literal["normalized"] = "normalized"
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -52,7 +52,7 @@ class NormalisedCodec:
     @property
     def identity(self) -> str:
         """What, beside the crop, decides x0."""
-        return f"normalised/{self.size}/{self.mean}/{self.std}"
+        return f"normalized/{self.size}/{self.mean}/{self.std}"
 
     def encode(self, crops: Sequence[NDArray[np.uint8]], device: torch.device = CPU) -> Tensor:
         """Turn face crops into x0: (B, C, size, size) float32."""
@@ -71,7 +71,7 @@ class NormalisedCodec:
         return torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2)
 
     def to_x0(self, pixels: Tensor) -> Tensor:
-        """Shift and scale pictures (B, C, H, W) of any dtype, 0..255."""
+        """Shift and scale images (B, C, H, W) of any dtype, 0..255."""
         mean, std = (
             torch.tensor(numbers, device=pixels.device).view(1, -1, 1, 1)
             for numbers in (self.mean, self.std)
@@ -79,7 +79,7 @@ class NormalisedCodec:
         return (pixels.float() / 255 - mean) / std
 
     def decode(self, x0: Tensor) -> NDArray[np.uint8]:
-        """Turn x0 back into pictures: (B, H, W) gray or (B, H, W, 3) RGB, uint8."""
+        """Turn x0 back into images: (B, H, W) gray or (B, H, W, 3) RGB, uint8."""
         mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (self.mean, self.std))
         values = (x0.detach().float().cpu() * std + mean) * 255
         pixels = values.round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The optimisers: Muon for the hidden layers, AdamW for the rest."""
+"""The optimizers: Muon for the hidden layers, AdamW for the rest."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,10 +26,10 @@ def build_adamw(
     """
     if not eight_bit:
         return torch.optim.AdamW(groups, lr=rate, betas=_BETAS, fused=True)
-    with importing("8bit", "optimiser.eight_bit"):
+    with importing("8bit", "optimizer.eight_bit"):
         from bitsandbytes.optim import AdamW8bit
-    optimiser: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=_BETAS)
-    return optimiser
+    optimizer: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=_BETAS)
+    return optimizer
 
 
 class Muon(torch.optim.Optimizer):
@@ -68,16 +68,16 @@ class Muon(torch.optim.Optimizer):
                 average: Tensor = state["momentum"]
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(average, group["momentum"]).flatten(1)
-                update = orthogonalise(update) * (0.2 * max(update.shape) ** 0.5)
+                update = orthogonalize(update) * (0.2 * max(update.shape) ** 0.5)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update.view_as(weight), alpha=-group["lr"])
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
+def orthogonalize(matrix: Tensor) -> Tensor:
     """Return a matrix (m, n) with the same singular vectors and singular values near 1.
 
     Five Newton-Schulz steps ``x <- q(x x^T) x`` with Jordan's quintic coefficients: the result's
-    singular values lie between about 0.7 and 1.2, which is all that the optimiser needs. All the
+    singular values lie between about 0.7 and 1.2, which is all that the optimizer needs. All the
     factors q are polynomials of one Gram matrix, so they are multiplied up at (m, m), the smaller
     side, and meet x once; for the wide matrices that filters are this is half the work.
     """

@@ -1,6 +1,6 @@
-"""Draw the README's picture: the sample faces, each with the model's answer.
+"""Draw the README's image: the sample faces, each with the model's answer.
 
-python scripts/picture_samples.py docs/samples.png
+python scripts/image_samples.py docs/samples.png
 """
 
 import sys
@@ -21,8 +21,8 @@ def tile(row: Prediction, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) ->
     x0, y0, x1, y1 = row.box
     reach = 0.6 * max(x1 - x0, y1 - y0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    with Image.open(row.file) as picture:
-        face = picture.convert("RGB").crop(
+    with Image.open(row.file) as image:
+        face = image.convert("RGB").crop(
             (round(x - reach), round(y - reach), round(x + reach), round(y + reach))
         )
     canvas = Image.new("RGB", (SIDE, SIDE + BAR), "white")
@@ -37,14 +37,14 @@ def tile(row: Prediction, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) ->
 
 
 def main(output: Path) -> None:
-    """Write the picture."""
+    """Write the image."""
     rows = EmotionClassifier.from_pretrained("face48").predict("samples", steps=100)
     font = ImageFont.load_default(size=15)
     tiles = [tile(row, font) for row in rows]
     lines = -(-len(tiles) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * SIDE, lines * (SIDE + BAR)), "white")
-    for number, picture in enumerate(tiles):
-        sheet.paste(picture, (number % COLUMNS * SIDE, number // COLUMNS * (SIDE + BAR)))
+    for number, image in enumerate(tiles):
+        sheet.paste(image, (number % COLUMNS * SIDE, number // COLUMNS * (SIDE + BAR)))
     sheet.save(output, optimize=True)
 
 
