@@ -240,7 +240,7 @@ def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
         schedule = chosen.model.schedule.build()
         torch.manual_seed(0)
         backbone = build_backbone(chosen.model, BASIC7, schedule)
-        batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+        batch = Sampler(_TRAINING, chosen, schedule).batch(range(8))
         return sample_loss(backbone, schedule, batch, chosen.phases[0], 7)[0].item()
 
     assert loss(1.0) == loss(1e6)
@@ -275,7 +275,7 @@ def test_the_loss_is_the_equation(reference: str, d_nn: float | None) -> None:
     }
     chosen = recipe(p_null=0, p_non_class=0, phases=[{"objective": objective, "trunk_weight": 3.0}])
     schedule = chosen.model.schedule.build()
-    batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+    batch = Sampler(_TRAINING, chosen, schedule).batch(range(8))
     loss, metrics = sample_loss(KnownErrors(batch.eps), schedule, batch, chosen.phases[0], 7)
     by_hand = []
     for c_p in batch.c_p.tolist():

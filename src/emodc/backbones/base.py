@@ -89,7 +89,12 @@ class Backbone(Network):
 
     @abstractmethod
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Predict the noise in training.
 
@@ -98,10 +103,12 @@ class Backbone(Network):
             t: as for `predict_noise`.
             prompts: as for `predict_noise`.
             constant: so many of the last prompts need no gradient.
+            augmentation: (B, 6) float32, how the images were changed, see
+                `emodc.training.augment.augment`; ignored by a network that is not told.
 
         Returns:
-            The predictions (B, P, C, H, W) and, where the network has one, a linear reading of
-            the classes (B, K) that can warm it up; the classifier never looks at it.
+            The predictions (B, P, C, H, W) and, where the network has one, the logits (B, K)
+            of its auxiliary classification head; the decision never looks at them.
         """
 
 

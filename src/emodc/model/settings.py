@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag, model_validator
 
+from emodc.backbones.conditional_unet import ConditionalUNetConfig
 from emodc.backbones.external_kinds import (
     CallableConfig,
     ExternalConfig,
@@ -32,6 +33,7 @@ CodecConfig = Annotated[
 ]
 BackboneConfig = Annotated[
     Annotated[FaceUNetConfig, Tag("face_unet")]
+    | Annotated[ConditionalUNetConfig, Tag("conditional_unet")]
     | Annotated[StableDiffusionConfig, Tag("stable_diffusion")]
     | Annotated[FaceClassifierConfig, Tag("face_classifier")]
     | Annotated[ResNetConfig, Tag("resnet")]
@@ -40,7 +42,7 @@ BackboneConfig = Annotated[
     | Annotated[CallableConfig, Tag("callable")],
     kind_or("face_unet"),
 ]
-_Trainable = FaceUNetConfig | FaceClassifierConfig | ResNetConfig
+_Trainable = FaceUNetConfig | ConditionalUNetConfig | FaceClassifierConfig | ResNetConfig
 
 MODEL_KINDS = {
     "schedule": kinds(ScheduleConfig),

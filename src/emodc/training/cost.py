@@ -113,6 +113,7 @@ def _noise(recipe: Recipe, num_classes: int) -> Batch:
         eps=torch.randn(shape),
         replaced=torch.full((images,), -1),
         u=torch.full((images,), 0.5),
+        augmentation=torch.zeros(images, 6),
     )
 
 

@@ -27,7 +27,7 @@ from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.labels import prompt_texts
 from emodc.method.objectives import CrossEntropy
-from emodc.method.schedule import Schedule, add_noise, noise_error
+from emodc.method.schedule import Schedule, add_noise, level_weights, noise_error
 from emodc.model.files import SETTINGS
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import load_model
@@ -105,7 +105,7 @@ def train(
     else:  # so that a run killed before its first validation is known for one
         state.save(output / STATE, write=world.is_main)
 
-    sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
+    sampler = Sampler(training, recipe, schedule, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
@@ -206,7 +206,9 @@ def sample_loss(
     prompts = training_prompts(batch, objective, num_classes)  # (B, P)
     xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
     detached = int(objective.reference != "positive" and objective.detach_reference)
-    eps_theta, logits = learner(xt, batch.t, prompts, detached)  # (B, P, C, H, W), (B, K)
+    eps_theta, logits = learner(
+        xt, batch.t, prompts, detached, batch.augmentation
+    )  # (B, P, C, H, W), (B, K)
     d = noise_error(eps_theta, batch.eps)  # (B, P)
     d_p = d[:, 0]
     d_n, d_nn = (d[:, 1:], d_p) if objective.reference == "positive" else (d[:, 1:-1], d[:, -1])
@@ -214,6 +216,7 @@ def sample_loss(
     named = batch.replaced < 0  # (B,)
     everyone = torch.ones_like(named)
     losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
+    losses = losses * level_weights(schedule, batch.t, phase.level_weight)
     trunk = torch.zeros_like(d_p)  # (B,)
     if logits is not None:
         trunk = F.cross_entropy(logits.float(), batch.c_p, reduction="none")
