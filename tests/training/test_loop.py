@@ -256,7 +256,7 @@ class KnownErrors(torch.nn.Module):
         self.eps = eps
 
     def forward(
-        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor, constant: int = 0
+        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor, *_: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         off = self.errors[prompts].sqrt()[:, :, None, None, None]
         return self.eps.unsqueeze(1) + off, torch.zeros(len(xt), 7)
