@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from emodc.method.schedule import Schedule, standard_normal
+from emodc.method.randomness import standard_normal
+from emodc.method.schedule import Schedule
 
 # Stream of `counter_rng` that belongs to evaluation draws; training uses others.
 _BANK_STREAM = 0xBA2C
@@ -61,6 +62,20 @@ def draw_bank(
     return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape), mirrored & mirror)
 
 
+def check_steps(steps: int, timesteps: int) -> None:
+    """Refuse a number of steps that a schedule cannot give.
+
+    Args:
+        steps: S.
+        timesteps: T.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+
+
 def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
     """Return (S,) int64 ``t_s = floor((s + 0.5) T / S)``.
 
@@ -69,8 +84,7 @@ def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
     Raises:
         ValueError: S is outside 1..T.
     """
-    if not 1 <= steps <= timesteps:
-        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+    check_steps(steps, timesteps)
     s = torch.arange(steps, dtype=torch.int64)
     return (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
 

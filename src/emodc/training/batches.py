@@ -17,7 +17,7 @@ from emodc.codecs.base import CPU
 from emodc.data import FaceData
 from emodc.method.objectives import Objective
 from emodc.method.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
-from emodc.method.schedule import counter_rng
+from emodc.method.randomness import counter_rng
 from emodc.support.distributed import ALONE, World
 from emodc.training.augment import augment, corrupted, mirrored
 from emodc.training.encoded_cache import X0Cache
