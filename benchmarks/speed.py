@@ -19,9 +19,9 @@ from emodc.data import FaceData
 from emodc.labels import BASIC7
 from emodc.method.draws import draw_bank
 from emodc.method.errors import class_errors
+from emodc.method.loss import sample_loss
 from emodc.model.model import build_backbone
 from emodc.training.batches import Sampler
-from emodc.training.loop import sample_loss
 from emodc.training.recipe import Recipe, load_recipe
 from emodc.training.state import RunState
 
@@ -62,7 +62,8 @@ def training_rate(recipe: Recipe, repeats: int) -> float:
     def step() -> None:
         batch = sampler.batch(range(state.samples, state.samples + recipe.batch_size))
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            loss, _ = sample_loss(backbone, schedule, batch, recipe.phases[-1], 7)
+            phase = recipe.phases[-1]
+            loss, _ = sample_loss(backbone, schedule, batch, phase.objective, 7, phase.trunk_weight)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(backbone.parameters(), recipe.optimizer.clip)
         state.step(0.01, recipe.optimizer, recipe.batch_size, recipe.ema)

@@ -27,9 +27,8 @@ from emodc.backbones.base import Backbone
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
 from emodc.method.draws import draw_bank
 from emodc.method.errors import class_errors
+from emodc.method.loss import Batch, sample_loss
 from emodc.model.model import build_backbone
-from emodc.training.batches import Batch
-from emodc.training.loop import sample_loss
 from emodc.training.recipe import Recipe, parse_recipe
 from emodc.training.state import RunState
 
@@ -116,7 +115,7 @@ def step(settings: Recipe) -> Callable[[], None]:
             replaced=torch.full((_BATCH,), -1),
             u=torch.rand(_BATCH),
         )
-        loss, _ = sample_loss(backbone, schedule, batch, settings.phases[0], 7)
+        loss, _ = sample_loss(backbone, schedule, batch, settings.phases[0].objective, 7)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(backbone.parameters(), 1.0)
         state.step(1.0, settings.optimizer, _BATCH, ema=0)

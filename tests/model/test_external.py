@@ -14,17 +14,18 @@ import yaml
 from torch import Tensor
 from typer.testing import CliRunner
 
-from emodc.attacks.victims import diffusion_victim
 from emodc.backbones.base import Classifier
 from emodc.calibration.calibrate import calibrate
 from emodc.cli.app import app
 from emodc.data import FaceData, open_data
 from emodc.evaluation.evaluate import evaluate
+from emodc.experiments.robustness.subjects import diffusion_victim
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.inference.classifier import EmotionClassifier
 from emodc.labels import BASIC7
-from emodc.method.draws import Shown, draw_bank
+from emodc.method.draws import DrawBank, draw_bank, show
 from emodc.method.errors import posterior
+from emodc.method.schedule import add_noise
 from emodc.model.decision import Decision
 from emodc.model.external import load_any
 from emodc.model.model import Model, build_backbone
@@ -166,10 +167,13 @@ def test_the_control_averages_log_probabilities_over_the_draws() -> None:
     x0, bank = x0_of(model), draw_bank(1000, 4, (1, 16, 16), seed=3)
     errors = model.class_errors(x0, bank, pairs=3)
     assert errors.shape == (5, 7, 4)
-    assert isinstance(model.backbone, Classifier)
+
+    def noised(eps: Tensor, t: Tensor) -> Tensor:
+        return add_noise(model.schedule, x0, eps.expand_as(x0), t.expand(5))
+
     by_hand = torch.stack(
         [
-            torch.log_softmax(model.backbone(x0, t.expand(5), eps.expand_as(x0)), dim=1).detach()
+            torch.log_softmax(model.backbone(x0, noised(eps, t), t.expand(5)), dim=1).detach()
             for t, eps in zip(bank.t, bank.eps, strict=True)
         ],
         dim=2,
@@ -187,10 +191,12 @@ def test_the_control_is_shown_the_draws_of_the_diffusion_classifier() -> None:
     """With noise far above the image it sees the noise alone, whichever the image is."""
     model = baseline("control")
     x0 = x0_of(model, 2)
-    eps = torch.randn(1, 1, 16, 16).expand(2, -1, -1, -1)
+    eps = torch.randn(1, 1, 16, 16)
 
     def errors(t: int) -> Tensor:
-        return model.shown_errors(Shown(x0, torch.tensor([t, t]), eps, torch.ones(2)))
+        bank = DrawBank(torch.tensor([t]), eps, torch.tensor([False]))
+        both, first = torch.arange(2), torch.zeros(2, dtype=torch.int64)
+        return model.shown_errors(show(model.schedule, x0, torch.zeros(2), bank, both, first))
 
     first, second = errors(999)
     torch.testing.assert_close(first, second, rtol=1e-2, atol=1e-2)

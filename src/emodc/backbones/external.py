@@ -83,7 +83,7 @@ class ExternalClassifier(Classifier):
     def outputs(self, x0: Tensor) -> Tensor:
         """Return what it answers: (B, C, H, W) -> (B, number of labels)."""
 
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
         """Return logits, here log-probabilities up to a constant: (B, C, H, W) -> (B, K).
 
         Raises:

@@ -104,8 +104,8 @@ class ResNet(Classifier):
         _normalize_groups(network)
         self.network = network
 
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return logits: (B, 1, H, W), (B,), (B, 1, H, W) -> (B, K)."""
+    def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+        """Return logits: (B, 1, H, W) twice, (B,) -> (B, K)."""
         x0 = x0.contiguous(memory_format=torch.channels_last)
         pooled = self.network.resnet(pixel_values=x0).pooler_output  # (B, width, 1, 1)
         head = self.network.classifier

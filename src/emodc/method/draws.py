@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emodc.method.randomness import standard_normal
-from emodc.method.schedule import Schedule
+from emodc.method.schedule import Schedule, add_noise
 
 # Stream of `counter_rng` that belongs to evaluation draws; training uses others.
 _BANK_STREAM = 0xBA2C
@@ -94,15 +94,19 @@ class Shown(NamedTuple):
 
     Attributes:
         x: (M, C, H, W) images.
+        xt: (M, C, H, W) the same with rho times the noise added.
         t: (M,) int64 timesteps.
-        eps: (M, C, H, W) noise, of which rho times as much is added.
+        eps: (M, C, H, W) noise.
         rho: (M,) float32, see `emodc.method.schedule.Schedule.missing`.
+        sigma: (M,) float32, levels of the noise that the images carry themselves.
     """
 
     x: Tensor
+    xt: Tensor
     t: Tensor
     eps: Tensor
     rho: Tensor
+    sigma: Tensor
 
 
 def show(
@@ -118,15 +122,13 @@ def show(
         image: (M,) int64 in 0..B-1.
         draw: (M,) int64 in 0..S-1.
     """
-    x_m, level = x[image], sigma[image]
+    x_m, sigma_m, eps = x[image], sigma[image], bank.eps[draw]
     mirrored = bank.mirrored[draw].view(-1, 1, 1, 1)
-    t = noisier_timesteps(schedule, bank.t[draw], level)
-    return Shown(
-        torch.where(mirrored, x_m.flip(-1), x_m),
-        t,
-        bank.eps[draw],
-        schedule.missing(t, level),
-    )
+    x_m = torch.where(mirrored, x_m.flip(-1), x_m)  # (M, C, H, W)
+    t = noisier_timesteps(schedule, bank.t[draw], sigma_m)
+    rho = schedule.missing(t, sigma_m)
+    xt = add_noise(schedule, x_m, rho.view(-1, 1, 1, 1) * eps, t)  # (M, C, H, W)
+    return Shown(x_m, xt, t, eps, rho, sigma_m)
 
 
 def noisier_timesteps(schedule: Schedule, t: Tensor, sigma: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ A sample's errors share ``x0, t, eps``. With several negatives the hinges are av
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ class Objective(Protocol):
     @property
     def reference(self) -> Reference:
         """The non-negative prompt c_nn; ``positive`` costs no evaluation."""
+
+    @property
+    def detach_reference(self) -> bool:
+        """Whether ``d_nn`` is a constant to the gradient, so that its prompt needs no graph."""
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
         """Return the loss of each sample.
@@ -78,6 +82,7 @@ class Base:
     kind: Literal["base"] = "base"
     negatives: Literal["none"] = "none"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
         """Return ``d_p`` (B,)."""
@@ -93,6 +98,7 @@ class CrossEntropy:
     kind: Literal["cross_entropy"] = "cross_entropy"
     negatives: Literal["none"] = "none"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
         """Return ``d_p`` (B,)."""
@@ -109,6 +115,7 @@ class FixedMargin(_Contrastive):
 
     kind: Literal["margin"] = "margin"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
     margin: float = 0.01
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -153,6 +160,7 @@ class HardNeg(_Contrastive):
 
     kind: Literal["hardneg"] = "hardneg"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
     cap: float = 1.2
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -174,6 +182,7 @@ class Softmax(_Contrastive):
 
     kind: Literal["softmax"] = "softmax"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
     negatives: Literal["one", "all"] = "all"
     tau: float = 0.1
 

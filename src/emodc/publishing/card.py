@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from emodc.backbones.base import Classifier
 from emodc.model.files import BUNDLED
 from emodc.model.model import Model
 from emodc.reports.evaluation import (
@@ -79,7 +78,7 @@ def model_card(
         mirror = "every other draw shows the mirror image"
     else:
         steps, mirror = "", "the answer is the mean over the face and its mirror image"
-    baseline = isinstance(model.backbone, Classifier)
+    baseline = not model.backbone.generative
     error = "cross-entropy" if baseline else "error under the true class"
     calibrated = "held_out" in model.facts.get("calibration", {})
     limits = _LIMITS.format(probabilities=_CALIBRATED if calibrated else _NOT_CALIBRATED)

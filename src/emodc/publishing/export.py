@@ -9,7 +9,6 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from emodc.backbones.base import Classifier
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
 from emodc.inference.dataset_scores import state_hash
@@ -48,7 +47,7 @@ def export_model(
         ValueError: the report is of other weights, or images are wanted of a baseline.
         OSError: the folder cannot be written.
     """
-    if samples and isinstance(model.backbone, Classifier):
+    if samples and not model.backbone.generative:
         raise ValueError(f"model '{model.name}' is a discriminative classifier and draws nothing")
     dtype = torch.float16 if half else torch.float32
     if report is not None:

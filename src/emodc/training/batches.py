@@ -5,7 +5,6 @@ spread over more processes, sees the same samples.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from torch import Tensor
 from emodc.codecs import Codec
 from emodc.codecs.base import CPU
 from emodc.data import FaceData
-from emodc.method.objectives import Objective
-from emodc.method.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
+from emodc.method.loss import Batch
+from emodc.method.prompts import non_class_prompt, null_prompt
 from emodc.method.randomness import counter_rng
 from emodc.support.distributed import ALONE, World
 from emodc.training.augment import augment, corrupted, mirrored
@@ -26,41 +25,6 @@ from emodc.training.recipe import Recipe
 _STREAM = 0x7EA1  # of `counter_rng`; evaluation draws use another
 _READ_CHUNK = 1024
 _MOST_BYTES = 2 << 30  # of images held in memory; where there are more, they are read when drawn
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Training samples.
-
-    Attributes:
-        x0: (B, C, H, W) float32 images, augmented and encoded.
-        c_p: (B,) int64 true classes.
-        t: (B,) int64 timesteps.
-        eps: (B, C, H, W) float32 noise.
-        replaced: (B,) int64, the null or non-class prompt that stands in for the true class
-            in this sample, or -1.
-        u: (B,) float32, uniform numbers that decide the drawn negative.
-    """
-
-    x0: Tensor
-    c_p: Tensor
-    t: Tensor
-    eps: Tensor
-    replaced: Tensor
-    u: Tensor
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on another device."""
-        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
-
-    def split(self, size: int) -> list["Batch"]:
-        """Return the batch in parts of at most this many samples; whole if 0."""
-        whole = len(self.x0)
-        starts = range(0, whole, size or max(whole, 1))
-        return [
-            Batch(**{name: value[n : n + starts.step] for name, value in vars(self).items()})
-            for n in starts
-        ]
 
 
 class Sampler:
@@ -155,31 +119,6 @@ class Sampler:
         p_either = p_null + self._recipe.p_non_class
         stand_in = np.where(u < p_null, null_prompt(self._classes), non_class_prompt(self._classes))
         return np.where(u < p_either, stand_in, -1)
-
-
-def training_prompts(batch: Batch, objective: Objective, num_classes: int) -> Tensor:
-    """Return the prompts that an objective needs evaluated.
-
-    Args:
-        batch: B samples.
-        objective: says which negatives and which reference.
-        num_classes: K.
-
-    Returns:
-        (B, P) int64: the true class or what replaces it, then the negatives, then the reference
-        prompt unless it is the true class.
-    """
-    first = torch.where(batch.replaced >= 0, batch.replaced, batch.c_p).unsqueeze(1)
-    columns = [first]
-    if objective.negatives == "one":
-        columns.append(draw_negative(batch.c_p, num_classes, batch.u))
-    elif objective.negatives == "all":
-        columns.append(other_classes(batch.c_p, num_classes))
-    if objective.reference == "null":
-        columns.append(torch.full_like(first, null_prompt(num_classes)))
-    elif objective.reference == "non_class":
-        columns.append(torch.full_like(first, non_class_prompt(num_classes)))
-    return torch.cat(columns, dim=1)
 
 
 def _cdf(weights: NDArray[np.float64]) -> NDArray[np.float64]:

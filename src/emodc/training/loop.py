@@ -18,7 +18,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -26,8 +25,8 @@ from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.labels import prompt_texts
-from emodc.method.objectives import CrossEntropy
-from emodc.method.schedule import Schedule, add_noise, noise_error
+from emodc.method.loss import Batch, sample_loss
+from emodc.method.schedule import Schedule
 from emodc.model.files import SETTINGS
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import load_model
@@ -36,7 +35,7 @@ from emodc.support.distributed import join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
 from emodc.support.memory import naming_the_remedy
-from emodc.training.batches import Batch, Sampler, training_prompts
+from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, Chooser
 from emodc.training.log import STATE, Meter, RunLog
 from emodc.training.recipe import Phase, Recipe, dump_recipe
@@ -186,61 +185,12 @@ def add_gradients(
         last = number == len(parts)  # only then copies of a model need to exchange
         with nullcontext() if last else accelerator.no_sync(learner):
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-                loss, metrics = sample_loss(learner, schedule, part, phase, num_classes)
+                loss, metrics = sample_loss(
+                    learner, schedule, part, phase.objective, num_classes, phase.trunk_weight
+                )
             accelerator.backward(loss * (len(part.x0) * scale))
         sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}
     return sums
-
-
-def sample_loss(
-    learner: nn.Module, schedule: Schedule, batch: Batch, phase: Phase, num_classes: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean loss of a batch, and what to report of it: by name, sum and number (2,).
-
-    One sample shares ``x0, t, eps`` over all its prompts. A sample whose class prompt was
-    replaced by the null or the non-class prompt teaches that prompt, by ``d_p`` alone.
-    """
-    objective = phase.objective
-    if isinstance(objective, CrossEntropy):
-        return class_loss(learner, batch)
-    prompts = training_prompts(batch, objective, num_classes)  # (B, P)
-    xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
-    detached = int(objective.reference != "positive" and objective.detach_reference)
-    eps_theta, logits = learner(xt, batch.t, prompts, detached)  # (B, P, C, H, W), (B, K)
-    d = noise_error(eps_theta, batch.eps)  # (B, P)
-    d_p = d[:, 0]
-    d_n, d_nn = (d[:, 1:], d_p) if objective.reference == "positive" else (d[:, 1:-1], d[:, -1])
-
-    named = batch.replaced < 0  # (B,)
-    everyone = torch.ones_like(named)
-    losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
-    trunk = torch.zeros_like(d_p)  # (B,)
-    if logits is not None:
-        trunk = F.cross_entropy(logits.float(), batch.c_p, reduction="none")
-    reported = {"loss": (losses, everyone), "d_p": (d_p, everyone)}
-    if d_n.shape[1]:
-        reported["training_accuracy"] = ((d_p.unsqueeze(1) < d_n).all(dim=1) & named, named)
-    if phase.trunk_weight:
-        reported["trunk"] = (trunk, everyone)
-    return losses.mean() + phase.trunk_weight * trunk.mean(), _sums(reported)
-
-
-def class_loss(learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the same for a baseline: cross-entropy, on the draws if it sees noise."""
-    logits = learner(batch.x0, batch.t, batch.eps)  # (B, K)
-    losses = F.cross_entropy(logits, batch.c_p, reduction="none")  # (B,)
-    right = logits.argmax(dim=1) == batch.c_p
-    everyone = torch.ones_like(right)
-    return losses.mean(), _sums(
-        {"loss": (losses, everyone), "training_accuracy": (right, everyone)}
-    )
-
-
-def _sums(reported: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([values.detach().sum(), among.sum()])
-        for name, (values, among) in reported.items()
-    }
 
 
 def phase_at(recipe: Recipe, samples: int) -> Phase:
