@@ -14,7 +14,6 @@ from statistics import median
 import numpy as np
 import torch
 
-from emodc.backbones.base import Backbone
 from emodc.data import FaceData
 from emodc.labels import BASIC7
 from emodc.method.draws import draw_bank
@@ -75,11 +74,10 @@ def scoring_rate(recipe: Recipe, repeats: int) -> float:
     """Return trunk passes a second when scoring: one pass is one draw of one image, all classes."""
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, BASIC7, schedule).eval()
-    assert isinstance(backbone, Backbone)
     bank = draw_bank(schedule.timesteps, 20, recipe.model.codec.shape)
     x0 = torch.randn(24, *recipe.model.codec.shape)
     return 480 / seconds(
-        lambda: class_errors(backbone.predict_noise, schedule, x0, bank, 7), repeats
+        lambda: class_errors(backbone.class_errors, schedule, x0, bank, 7), repeats
     )
 
 
