@@ -16,7 +16,7 @@ from rich.table import Table
 
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
-from emodc.experiments.analysis.comparable import require_comparable
+from emodc.experiments.analysis.measurement import require_comparable
 from emodc.method.draws import draw_bank
 from emodc.method.linear_denoiser import wiener_errors
 from emodc.method.randomness import standard_normal
