@@ -129,13 +129,13 @@ def evaluate(
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
     from emodc.inference.classifier import choose_device
-    from emodc.model.external import load_any
+    from emodc.model.store import load_model
     from emodc.reports.evaluation import evaluation_table
     from emodc.support.distributed import join
 
     images = open_data(data, split)
     world = join(device)
-    loaded = load_any(model, world.device or choose_device(device), precision)
+    loaded = load_model(model, world.device or choose_device(device), precision)
     with progress("images") as advance:
         report = run(
             loaded.ignoring_noise() if ignore_noise else loaded,

@@ -153,9 +153,10 @@ def one_by_one(
         (B, K) float64, whose argmin is the answer.
     """
     means = torch.zeros(len(x0), num_classes, dtype=torch.float64)
+    draws = list(zip(torch.split(bank.t, batch), torch.split(bank.eps, batch), strict=True))
     for image, x in enumerate(x0):
         for c in range(num_classes):
-            for t, eps in zip(bank.t.split(batch), bank.eps.split(batch), strict=True):
+            for t, eps in draws:
                 xt = add_noise(schedule, x.expand_as(eps), eps, t)
                 predicted = predict_noise(xt, t, torch.full((len(t), 1), c))
                 means[image, c] += noise_error(predicted, eps).double().sum() / len(bank)

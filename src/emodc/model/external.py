@@ -23,26 +23,6 @@ from emodc.backbones.external_kinds import ExternalConfig
 from emodc.model.decision import Decision
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import parse_model
-from emodc.model.store import load_model
-
-
-def load_any(
-    name_or_path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32"
-) -> Model:
-    """Load a model or a baseline.
-
-    Args:
-        name_or_path: what `load_model` takes, or a ``.yaml`` file that describes a baseline.
-        device: where to put the weights.
-        precision: see `Model`.
-
-    Raises:
-        ValueError: it cannot be loaded; the message names what is wrong and where.
-        ImportError: the extra that the baseline needs is not installed.
-    """
-    if str(name_or_path).endswith((".yaml", ".yml")):
-        return load_external(Path(name_or_path), device, precision)
-    return load_model(name_or_path, device, precision)
 
 
 def load_external(path: Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Model:

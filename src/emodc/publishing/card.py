@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from emodc.model.files import BUNDLED
 from emodc.model.model import Model
+from emodc.model.store import bundled_models
 from emodc.reports.evaluation import (
     class_shares,
     headline_figures,
@@ -90,7 +90,7 @@ def model_card(
         f"images of {height}x{width} pixels{steps}",
         *[f"- {mirror}"][: model.decision.mirror],
     ]
-    named = model.name if model.name in BUNDLED else "path/to/this/folder"
+    named = model.name if model.name in bundled_models() else "path/to/this/folder"
     use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
     sections = [
         ("", about if recipe is None or not recipe.summary else [recipe.summary, "", *about]),

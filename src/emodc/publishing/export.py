@@ -12,9 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
 from emodc.inference.dataset_scores import state_hash
-from emodc.model.files import MODEL_FILES
 from emodc.model.model import Model
-from emodc.model.store import load_model, save_model
+from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card
 from emodc.support.files import write_atomically
 from emodc.training.recipe import parse_recipe

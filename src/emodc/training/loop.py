@@ -27,9 +27,8 @@ from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.labels import prompt_texts
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
-from emodc.model.files import SETTINGS
 from emodc.model.model import Model, build_backbone
-from emodc.model.store import load_model
+from emodc.model.store import SETTINGS, load_model
 from emodc.publishing.export import write_card
 from emodc.support.distributed import join
 from emodc.support.files import write_atomically
