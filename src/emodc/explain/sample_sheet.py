@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from emodc.explain.generate import generate
-from emodc.inference.dataset_scores import weights_hash
 from emodc.method.ddim import Progress
+from emodc.model.identity import weights_hash
 from emodc.model.model import Model
 
 SAMPLES = "samples.png"

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
-from emodc.inference.dataset_scores import state_hash
+from emodc.model.identity import state_hash
 from emodc.model.model import Model
 from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card

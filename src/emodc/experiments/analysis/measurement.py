@@ -15,9 +15,10 @@ from torch import Tensor
 
 from emodc.data.face_data import FaceData
 from emodc.evaluation.face_sample import choose_sample, shared_columns
-from emodc.inference.dataset_scores import Score, model_identity, score_images, unscored
+from emodc.inference.dataset_scores import Score, score_images, unscored
 from emodc.method.draws import spaced_timesteps
 from emodc.method.prompts import non_class_prompt, null_prompt, other_classes
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
 
 ERRORS = "errors"

@@ -17,7 +17,7 @@ from emodc.experiments.analysis.gaps import gaps
 from emodc.experiments.analysis.measurement import Measurement, Progress
 from emodc.experiments.analysis.profiles import profiles
 from emodc.experiments.analysis.steps import steps as accuracy_by_steps
-from emodc.inference.dataset_scores import model_identity
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
 from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import require_matplotlib, save_figure
@@ -151,8 +151,9 @@ def _readme(report: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
         "",
         f"{', '.join(report['models'])} on {data['images']:,} images of {data['name']} "
         f"{data['split']}, {report['steps']} draws of (t, eps) shared by all images, prompts and "
-        f"models, seed {report['seed']}. Each model is shown the faces as its decision says. d_p is the error under the true class, d_n under a wrong one, d_null "
-        "under the null prompt, d_nc under the non-class prompt, all as mean squares per element.",
+        f"models, seed {report['seed']}. Each model is shown the faces as its decision says. d_p is "
+        "the error under the true class, d_n under a wrong one, d_null under the null prompt, d_nc "
+        "under the non-class prompt, all as mean squares per element.",
         "",
         *summary_table(report),
     ]

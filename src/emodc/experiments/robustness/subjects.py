@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from emodc.attacks.victims import Victim
-from emodc.inference.dataset_scores import model_identity
 from emodc.inference.scorer import Scorer, require_adaptive
 from emodc.labels import LabelSet
 from emodc.method.draws import DrawBank, check_steps, show
 from emodc.method.errors import DEFAULT_PAIRS
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
 
 _BANKS = 4  # banks of draws that a victim keeps
