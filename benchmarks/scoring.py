@@ -400,10 +400,10 @@ def one_face(model: Model, data: FaceData, repeats: int) -> float:
     """Return the median milliseconds of `predict` on one crop, model loaded, no detection."""
     classifier = EmotionClassifier(model)
     crops = [data.image(int(i)) for i in stratified_subset(data.labels, 20 * repeats, 1)]
-    list(classifier.iter_predict(crops[:3], detect=False))
+    list(classifier.iter_predict(crops[:3], from_crops=True))
 
     def predict(crop: NDArray[np.uint8]) -> Callable[[], object]:
-        return lambda: list(classifier.iter_predict([crop], detect=False))
+        return lambda: list(classifier.iter_predict([crop], from_crops=True))
 
     return 1000 * median(timed(predict(crop)) for crop in crops)
 

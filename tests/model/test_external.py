@@ -227,7 +227,7 @@ def test_evaluate_and_predict_agree_with_the_network(network: str, tmp_path: Pat
     labels = torch.from_numpy(data.labels)
     assert report["accuracy"] == pytest.approx(float((p.argmax(dim=1) == labels).double().mean()))
     crops = [data.image(i) for i in range(14)]
-    found = EmotionClassifier(model).predict_proba(crops, steps=5)
+    found = EmotionClassifier(model).predict_proba(crops, from_crops=True, steps=5)
     np.testing.assert_allclose(found, p.numpy(), atol=1e-6)
 
 

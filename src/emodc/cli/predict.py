@@ -71,7 +71,12 @@ def predict(
     classifier = EmotionClassifier.from_pretrained(model, device, precision)
     rows: list[Prediction] = []
     stream = classifier.iter_predict(
-        files, steps=steps, delta=chosen_delta(adaptive), budget=budget, seed=seed, detect=detect
+        files,
+        steps=steps,
+        delta=chosen_delta(adaptive),
+        budget=budget,
+        seed=seed,
+        from_crops=not detect,
     )
     keep = csv_writer(classifier.classes_) if as_csv else rows.append
     found: Counter[str] = Counter()

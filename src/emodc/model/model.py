@@ -170,7 +170,8 @@ class Model:
         if self.geometry is None:
             raise ValueError(
                 f"model '{self.name}' was trained on crops in which no faces were found, so it "
-                "cannot be shown photographs: give crops like these, and --no-detect"
+                "cannot be shown photographs: give crops like these, and say so (--no-detect, in "
+                "Python from_crops=True)"
             )
         return self.geometry
 

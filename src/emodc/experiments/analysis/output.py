@@ -151,7 +151,7 @@ def _readme(report: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
         "",
         f"{', '.join(report['models'])} on {data['images']:,} images of {data['name']} "
         f"{data['split']}, {report['steps']} draws of (t, eps) shared by all images, prompts and "
-        f"models, seed {report['seed']}. Each model is shown the faces as its decision says. d_p is "
+        f"models, seed {report['seed']}. Each model sees them as its decision says. d_p is "
         "the error under the true class, d_n under a wrong one, d_null under the null prompt, d_nc "
         "under the non-class prompt, all as mean squares per element.",
         "",
