@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate
-from emodc.labels import prompt_texts
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import SETTINGS, load_model
 from emodc.publishing.export import write_card
-from emodc.support.distributed import join
+from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
 from emodc.support.memory import naming_the_remedy
@@ -79,29 +78,15 @@ def train(
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
-    world = join(device)
-    if recipe.batch_size < world.size:
-        raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
-    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
-        raise ValueError(
-            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
-            "FSDP asks"
-        )
+    world = _join(recipe, device)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
-    prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
     identity = run_identity(recipe, training, validation)
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
-    if world.from_main((output / STATE).exists):
-        state.load(output / STATE)
-        logger.info("going on from %d samples", state.samples)
-    elif world.from_main((output / SETTINGS).exists):
-        raise ValueError(f"{output}: holds a model but no training state; choose another --output")
-    else:  # so that a run killed before its first validation is known for one
-        state.save(output / STATE, write=world.is_main)
+    _resume(state, output, world)
 
     sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
@@ -146,12 +131,50 @@ def train(
             raise KeyboardInterrupt
     world.wait()  # until the best model is written
     best = load_model(output, accelerator.device, recipe.precision)
+    _report(best, recipe, validation, output, world)
+    return best
+
+
+def _join(recipe: Recipe, device: str) -> World:
+    """Return the processes that train together.
+
+    Raises:
+        ValueError: they cannot share the recipe's batches.
+    """
+    world = join(device)
+    if recipe.batch_size < world.size:
+        raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
+    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
+            "FSDP asks"
+        )
+    return world
+
+
+def _resume(state: RunState, output: Path, world: World) -> None:
+    """Bring the state to where the folder's run is.
+
+    Raises:
+        ValueError: the folder holds another run.
+        OSError: the folder cannot be written.
+    """
+    if world.from_main((output / STATE).exists):
+        state.load(output / STATE)
+        logger.info("going on from %d samples", state.samples)
+    elif world.from_main((output / SETTINGS).exists):
+        raise ValueError(f"{output}: holds a model but no training state; choose another --output")
+    else:  # so that a run killed before its first validation is known for one
+        state.save(output / STATE, write=world.is_main)
+
+
+def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, world: World) -> None:
+    """Evaluate the best model on the validation subset, and write report and card."""
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
         write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
         write_card(output, report)
-    return best
 
 
 def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
