@@ -11,6 +11,7 @@ from PIL import Image
 
 import emodc
 from emodc.faces.geometry import LANDMARKS
+from emodc.faces.sources import SourceImage
 from emodc.inference.classifier import EmotionClassifier, choose_device
 from emodc.inference.prediction import Prediction
 from emodc.labels import BASIC7
@@ -138,7 +139,7 @@ def test_probabilities_are_those_of_the_rows(
 ) -> None:
     Image.fromarray(two_faces).save(tmp_path / "1.png")
     with Image.open(SAMPLES / "happiness.jpg") as image:
-        images = [tmp_path, str(tmp_path / "*.png"), image, two_faces]
+        images: list[SourceImage] = [tmp_path, str(tmp_path / "*.png"), image, two_faces]
         found = classifier.predict_proba(images, steps=1)
         rows = classifier.predict(images, steps=1)
     assert found.shape == (7, 7)

@@ -29,6 +29,27 @@ WEIGHTS = "model.safetensors"
 """The file of weights that every saved model has."""
 
 
+class NetworkSettings:
+    """What the settings of every network have in common; they are dataclasses with a ``kind``.
+
+    Attributes:
+        generative: see `Network`.
+        trainable: whether it can be trained here.
+        auxiliary_head: whether training can use an auxiliary classification head beside it.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    generative: ClassVar[bool] = False
+    trainable: ClassVar[bool] = True
+    auxiliary_head: ClassVar[bool] = False
+
+    @property
+    def multiple(self) -> int:
+        """What the size of x0 must be a multiple of."""
+        return 1
+
+
 class Network(nn.Module, ABC):
     """A network that can be trained, saved and asked for classes.
 

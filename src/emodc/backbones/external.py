@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier
+from emodc.backbones.base import Classifier, NetworkSettings
 from emodc.labels import BASIC8, LabelSet, canonical_name, label_set_of
 from emodc.method.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class External:
+class External(NetworkSettings):
     """What all of them need.
 
     Attributes:
@@ -30,7 +30,7 @@ class External:
         ValueError: `labels` names fewer than two classes.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+    trainable = False
 
     path: str
     labels: dict[int | str, str | None]

@@ -32,8 +32,6 @@ class FaceClassifierConfig(TrunkSizes):
         ValueError: a size is not positive, or a width is not a multiple of 8.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     kind: Literal["face_classifier"] = "face_classifier"
     patch: int = 2
     widths: tuple[int, int, int] = (64, 128, 256)

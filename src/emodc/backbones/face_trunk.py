@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Network
+from emodc.backbones.base import Network, NetworkSettings
 from emodc.method.schedule import Schedule
 
 GROUPS = 8
@@ -19,7 +19,7 @@ GROUPS = 8
 _FREQUENCIES = 32
 
 
-class TrunkSizes:
+class TrunkSizes(NetworkSettings):
     """What the settings of networks with this trunk share; they are dataclasses with its sizes.
 
     Raises:

@@ -49,8 +49,14 @@ class Objective(Protocol):
         """
 
 
+class _Settings:
+    """Objectives are settings too: unknown keys are refused."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Contrastive:
+class _Contrastive(_Settings):
     """Settings of the objectives that look at negatives.
 
     Attributes:
@@ -60,8 +66,6 @@ class _Contrastive:
     Raises:
         ValueError: a number is negative or not finite.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     negatives: Literal["one", "all"] = "one"
     weight: float = 1.0
@@ -74,10 +78,8 @@ class _Contrastive:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
+class Base(_Settings):
     """Vanilla conditional diffusion training: ``d_p`` (the paper's Base)."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     kind: Literal["base"] = "base"
     negatives: Literal["none"] = "none"
@@ -90,10 +92,8 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
+class CrossEntropy(_Settings):
     """How discriminative baselines are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     negatives: Literal["none"] = "none"
