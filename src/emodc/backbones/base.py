@@ -183,7 +183,7 @@ class Classifier(Network):
 
         Args:
             x0: (B, C, H, W) clean images.
-            xt: (B, C, H, W) the same, noised; counts only if the network sees noise.
+            xt: (B, C, H, W) the same, noised; counts only if the network `sees_noise`.
             t: (B,) int64 timesteps in 0..T-1; likewise.
         """
 

@@ -65,7 +65,7 @@ class External(NetworkSettings):
 
 
 class ExternalClassifier(Classifier):
-    """A classifier with outputs of its own, seen as one with our classes.
+    """A classifier with outputs of its own, mapped to our classes.
 
     Args:
         config: says what the outputs mean.
@@ -77,7 +77,7 @@ class ExternalClassifier(Classifier):
     def __init__(self, config: External, names: Sequence[str] | None = None) -> None:
         super().__init__()
         self._config, self._names = config, names
-        self.register_buffer("place", torch.empty(0), persistent=False)  # tells the device
+        self.register_buffer("place", torch.empty(0), persistent=False)  # for the device
 
     @abstractmethod
     def outputs(self, x0: Tensor) -> Tensor:
@@ -168,5 +168,5 @@ def _listed(count: int, names: Sequence[str]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return what foreign code complains of, in a line."""
+    """Return the message of foreign code's error in one line."""
     return " ".join(str(error).split()) or type(error).__name__

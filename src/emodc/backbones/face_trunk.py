@@ -1,4 +1,4 @@
-"""The trunk of FaceUNet: what it sees of a noised image before any prompt has a say.
+"""The trunk of FaceUNet: what it computes from a noised image before the prompt enters.
 
 Shapes below: B images, E the embedding width, (h, w) the size of the image after the stem has
 folded its pixels into channels.
@@ -112,7 +112,7 @@ class FaceTrunk(Network):
         self.context = nn.Linear(width2 + embedding, embedding)
 
     def look(self, xt: Tensor, sigma: Tensor) -> Seen:
-        """Look at noised images (B, 1, H, W) of noise levels (B,)."""
+        """Encode noised images (B, 1, H, W) of noise levels (B,)."""
         level = self.noise_level(_fourier(sigma.log()))  # (B, E)
 
         h = F.pixel_unshuffle(xt, self.patch)  # (B, patch^2, h, w)
@@ -133,7 +133,7 @@ class FaceTrunk(Network):
         return Seen(h0, h1, h, level, context)
 
     def read_classes(self, context: Tensor) -> Tensor:
-        """Return the linear reading of the classes: (B, E) -> logits (B, K) float32."""
+        """Return the linear classification head's logits: (B, E) -> (B, K) float32."""
         with torch.autocast(context.device.type, enabled=False):  # last layers in float32
             logits: Tensor = self.trunk_classes(F.silu(context.to(self.trunk_classes.weight.dtype)))
         return logits

@@ -1,6 +1,6 @@
 """FaceUNet: a small U-Net that answers for all prompts at the price of little more than one.
 
-The trunk sees the noised image and its noise level and runs once. The prompt enters late: it
+The trunk takes the noised image and its noise level and runs once. The prompt enters late: it
 meets a globally pooled summary of the image in a small network whose output scales and
 shifts the trunk's last features (FiLM; Perez et al., AAAI 2018), which a convolution turns
 into one prediction per prompt.
@@ -108,9 +108,9 @@ class FaceUNet(FaceTrunk, Backbone):
     def forward(
         self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Return the noise (B, P, 1, H, W) and a linear reading of the classes (B, K).
+        """Return the noise (B, P, 1, H, W) and the auxiliary classification head's logits (B, K).
 
-        The reading is logits of the context. All prompts share the trunk, so nothing is saved
+        The head is linear in the context. All prompts share the trunk, so nothing is saved
         on those that need no gradient.
         """
         features, context, sigma = self._trunk(xt, t)

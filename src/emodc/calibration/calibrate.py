@@ -1,4 +1,4 @@
-"""Calibrating a model: everything of its `Decision` that validation data can tell.
+"""Calibrating a model: fitting its `Decision` on validation data.
 
 Half of the images fits the weights of the timesteps and the temperatures. The other half, which
 these have not seen, gives the stopping thresholds and prediction sets their guarantees, and the
@@ -70,12 +70,12 @@ def calibrate(
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
         date, whether noise is accounted for, and figures on the half that fitted nothing. A
-        baseline that sees noise only learns to account for it; its temperature was fitted in
+        baseline that is shown noise only learns to account for it; its temperature was fitted in
         training.
 
     Raises:
-        ValueError: the model is a baseline that sees no noise, the dataset has other classes than
-            the model, or fewer than 50 readable images; ``folder`` holds other errors.
+        ValueError: the model is a baseline that is shown no noise, the dataset has other classes
+            than the model, or fewer than 50 readable images; ``folder`` holds other errors.
         OSError: ``folder`` cannot be written.
     """
     if not model.sees_noise:

@@ -1,9 +1,9 @@
-"""Whether a model should account for the noise that images carry, told on validation data.
+"""Whether a model should account for the noise that images carry, decided on validation data.
 
 Accounting for noise (`emodc.method.noise_level`, `emodc.method.errors`) should help on noisy
 images and cost nothing on clean ones. Whether it does is measured on images with Gaussian noise
-added, and it is kept only if it does. The same images tell how much their errors must count for
-the temperature of clean images to suit them.
+added, and it is kept only if it does. The same images show by which gain their errors must
+be multiplied for the temperature of clean images to suit them.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def account_for_noise(
         The model, with a noise floor or without, and the figures that decided: accuracies on clean
         and on noisy images (by severity), with and without accounting for noise; and the loss on
         the noisy ones (nats) without the gain of the floor and with it. Without a floor
-        and figures where noise cannot be told from pixels: a model that sees no noise, or x0 that
+        and figures where noise cannot be estimated: a model that is shown no noise, or x0 that
         are latents.
 
     Raises:

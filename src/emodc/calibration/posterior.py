@@ -95,7 +95,7 @@ def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
 def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
     """Return weights of the draws that make the posterior most likely on unseen images.
 
-    Timesteps differ in how much they tell. The weights minimize the cross-entropy of
+    Timesteps differ in how informative they are. The weights minimize the cross-entropy of
     ``softmax(-scale * mean_s w_s d_s)`` plus a penalty on ``log w``, which shrinks them towards
     equal ones; how much is chosen by cross-validation, which may also leave them equal.
 
@@ -235,7 +235,7 @@ def least_probability(probabilities: Tensor, labels: Tensor, coverage: float) ->
         coverage: wanted, in (0, 1).
 
     Returns:
-        The threshold; 0, which admits every class, if N images are too few to tell.
+        The threshold; 0, which admits every class, if N images are too few.
     """
     p_true = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1).sort().values  # (N,) rising
     allowed = math.floor((1 - coverage) * (len(labels) + 1))  # images that may be left out

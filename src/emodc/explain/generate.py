@@ -73,7 +73,7 @@ def generate(
         (P, N, C, H, W) float32, x0 on the model's device; `Codec.decode` makes them viewable.
 
     Raises:
-        ValueError: the model is a baseline, ``count`` is below 1, ``steps`` out of range or
+        ValueError: the model is discriminative, ``count`` is below 1, ``steps`` out of range or
             ``guidance`` not finite, or the model predicts NaN.
     """
     if count < 1:

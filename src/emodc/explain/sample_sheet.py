@@ -50,7 +50,7 @@ def sample_sheet(
 
     Returns:
         A PNG, gray if the images are, else of 256 colors where ``tile`` is given. Its metadata
-        tells how it was made.
+        says how it was made.
 
     Raises:
         ValueError: see `emodc.explain.generate.generate`; or a class is not the model's.

@@ -57,7 +57,7 @@ class _Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contrastive(_Settings):
-    """Settings of the objectives that look at negatives.
+    """Settings of the objectives that evaluate negatives.
 
     Attributes:
         negatives: one class drawn from the others, as in the paper, or all of them.

@@ -88,7 +88,7 @@ class Adaptive(_Fitted):
 
 
 class FewSteps(_Fitted):
-    """The timesteps that tell most, for a fixed number of draws.
+    """The most informative timesteps, for a fixed number of draws.
 
     Attributes:
         t: ascending timesteps.

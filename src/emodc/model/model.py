@@ -71,7 +71,7 @@ class Model:
         return draw_bank(timesteps, taken, shape, seed, mirror=self.decision.mirror)
 
     def draws_taken(self, steps: int) -> int:
-        """Return S: the draws asked for, or what a baseline needs that sees no noise.
+        """Return S: the draws asked for, or what a baseline needs that is shown no noise.
 
         It answers once for the image, and once for its mirror image if the decision asks for it.
 

@@ -2,7 +2,7 @@
 
 ``model.safetensors`` holds the backbone's weights; ``emodc.json`` holds the label order, the
 settings of schedule, codec and backbone, the crop geometry, the fitted posterior, hashes of all
-files, and what the card tells of data and license. A fine-tuned Stable Diffusion has its LoRA or
+files, and what the card says of data and license. A fine-tuned Stable Diffusion has its LoRA or
 UNet in further files, as diffusers names them, and the hash of the checkpoint it was made from.
 """
 

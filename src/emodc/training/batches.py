@@ -1,7 +1,7 @@
 """Training samples: which image, how changed, at which timestep, with which noise and prompts.
 
 Sample n of a run is a function of (seed, n) and the data alone, so a run that is resumed, or
-spread over more processes, sees the same samples.
+spread over more processes, gets the same samples.
 """
 
 from collections.abc import Iterable, Sequence
@@ -76,18 +76,18 @@ class Sampler:
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """Return the samples with these global indices."""
-        chances, noises, harm = [], [], []
+        chances, noises, corruptions = [], [], []
         numbers = list(indices)
         for n in numbers:
             rng = counter_rng(self._recipe.seed, _STREAM, n)
             chances.append(rng.random(12))
             noises.append(rng.standard_normal(self._codec.shape, dtype=np.float32))
-            harm.append(rng.random(3))
+            corruptions.append(rng.random(3))
         u = np.stack(chances)  # (B, 12)
         image = np.searchsorted(self._image_cdf, u[:, 0], side="right")  # (B,)
         label = (u[:, 1:2] >= self._label_cdf[image]).sum(axis=1)  # (B,)
         return Batch(
-            x0=self._x0(image, u[:, 2:9], np.stack(harm), numbers),
+            x0=self._x0(image, u[:, 2:9], np.stack(corruptions), numbers),
             c_p=torch.from_numpy(label),
             t=torch.from_numpy((u[:, 9] * self._timesteps).astype(np.int64)),
             eps=torch.from_numpy(np.stack(noises)),
@@ -99,7 +99,7 @@ class Sampler:
         self,
         image: NDArray[np.int64],
         u: NDArray[np.float64],
-        harm: NDArray[np.float64],
+        corruptions: NDArray[np.float64],
         numbers: list[int],
     ) -> Tensor:
         settings = self._recipe.augment
@@ -108,7 +108,9 @@ class Sampler:
         pixels = self._read(image.tolist()) if self._pixels is None else self._pixels[image]
         changed = augment(pixels.float(), u, settings)
         if self._recipe.corrupt.share:
-            changed = corrupted(changed, harm, numbers, self._recipe.corrupt, self._recipe.seed)
+            changed = corrupted(
+                changed, corruptions, numbers, self._recipe.corrupt, self._recipe.seed
+            )
         return self._codec.to_x0(changed.to(self._device))
 
     def _read(self, indices: Sequence[int]) -> Tensor:

@@ -27,7 +27,7 @@ _RECIPES = resources.files("emodc") / "assets" / "recipes"
 
 
 class CorruptSettings(Settings):
-    """Corruption of training images, for baselines that are trained to bear it.
+    """Corruption of training images, for models that are trained to withstand it.
 
     Images are corrupted at the codec's size and after all changes of geometry, whose resampling
     would smooth the noise.

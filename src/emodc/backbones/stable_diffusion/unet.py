@@ -118,7 +118,7 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
             unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
             unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
             return unet
-        checkpoint.weights("unet")  # complains of an unfinished file
+        checkpoint.weights("unet")  # refuses an unfinished file
         unet = UNet2DConditionModel.from_pretrained(
             checkpoint.folder / "unet",
             variant=checkpoint.variant,
