@@ -106,7 +106,7 @@ def test_a_report_says_what_the_errors_say(tmp_path: Path) -> None:
 
     x0 = model.settings.codec.encode([data.image(i) for i in range(21)])
     bank = draw_bank(1000, STEPS, (1, 16, 16), seed=4)
-    errors = class_errors(model.predict_noise, model.schedule, x0, bank, 7)
+    errors = class_errors(model.backbone.class_errors, model.schedule, x0, bank, 7)
     labels = torch.from_numpy(data.labels)
     p = posterior(errors, 50.0)
     assert report["accuracy"] == pytest.approx(float((p.argmax(1) == labels).double().mean()))

@@ -25,8 +25,8 @@ from safetensors import safe_open
 from emodc.data import open_data
 from emodc.evaluation.evaluate import evaluate
 from emodc.faces.geometry import FER2013_GEOMETRY
-from emodc.inference.dataset_scores import state_hash
 from emodc.method.schedule import ShiftedCosine
+from emodc.model.identity import state_hash
 from emodc.model.model import Model
 from emodc.support.distributed import SPLIT, World, join
 from emodc.training import encoded_cache as x0_cache

@@ -4,10 +4,9 @@ import torch
 
 from emodc.data import FaceData, open_data
 from emodc.labels import BASIC7
-from emodc.method.objectives import AMDiT, Base
 from emodc.method.schedule import ShiftedCosine
 from emodc.training.augment import augment
-from emodc.training.batches import Batch, Sampler, training_prompts
+from emodc.training.batches import Sampler
 from emodc.training.recipe import AugmentSettings, Recipe, parse_recipe
 
 SCHEDULE = ShiftedCosine().build()
@@ -83,31 +82,6 @@ def test_null_and_non_class_prompts_take_their_shares() -> None:
     replaced = Sampler(uneven_data(), chosen, SCHEDULE).batch(range(3000)).replaced
     assert float((replaced == 7).double().mean()) == pytest.approx(0.2, abs=0.03)
     assert float((replaced == 8).double().mean()) == pytest.approx(0.1, abs=0.03)
-
-
-def a_batch(c_p: list[int], replaced: list[int]) -> Batch:
-    size = len(c_p)
-    return Batch(
-        x0=torch.zeros(size, 1, 2, 2),
-        c_p=torch.tensor(c_p),
-        t=torch.zeros(size, dtype=torch.int64),
-        eps=torch.zeros(size, 1, 2, 2),
-        replaced=torch.tensor(replaced),
-        u=torch.linspace(0, 0.999, size),
-        augmentation=torch.zeros(size, 6),
-    )
-
-
-def test_prompts_of_each_objective() -> None:
-    batch = a_batch([1, 0], [-1, 3])
-    assert training_prompts(batch, Base(), 3).tolist() == [[1], [3]]
-    assert training_prompts(batch, AMDiT(negatives="all"), 3).tolist() == [[1, 0, 2], [3, 1, 2]]
-    null = AMDiT(negatives="all", reference="null")
-    assert training_prompts(batch, null, 3).tolist() == [[1, 0, 2, 3], [3, 1, 2, 3]]
-    one = training_prompts(batch, AMDiT(reference="non_class"), 3)
-    assert one.shape == (2, 3)
-    assert one[:, 2].tolist() == [4, 4]
-    assert (one[:, 1] != batch.c_p).all()
 
 
 def test_augmentation_off_changes_nothing() -> None:

@@ -1,6 +1,5 @@
 import itertools
 import json
-import math
 import os
 import signal
 from pathlib import Path
@@ -14,10 +13,9 @@ from emodc.data import open_data
 from emodc.labels import BASIC7
 from emodc.model.model import build_backbone
 from emodc.model.store import load_model, pack_tensors
-from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION
 from emodc.training.log import METRICS, STATE, read_metrics
-from emodc.training.loop import learning_rate, phase_at, sample_loss, train
+from emodc.training.loop import learning_rate, phase_at, train
 from emodc.training.recipe import Recipe, parse_recipe, recipe_names
 from emodc.training.recipe import load_recipe as read_recipe
 from emodc.training.state import RunState, TrainingDiverged
@@ -228,65 +226,6 @@ def test_rate_rises_then_falls_to_its_final_share() -> None:
     assert max(rates) == rates[1]
     assert rates[-1] == pytest.approx(0.1)
     assert all(a > b for a, b in itertools.pairwise(rates[1:]))
-
-
-@pytest.mark.parametrize("reference", ["positive", "null", "non_class"])
-def test_replaced_prompts_learn_by_their_error_alone(reference: str) -> None:
-    """With every prompt replaced, an enormous hinge must not matter."""
-
-    def loss(weight: float) -> float:
-        objective = {"kind": "amdit", "reference": reference, "weight": weight, "alpha": 100.0}
-        chosen = recipe(p_null=0.5, p_non_class=0.5, phases=[{"objective": objective}])
-        schedule = chosen.model.schedule.build()
-        torch.manual_seed(0)
-        backbone = build_backbone(chosen.model, BASIC7, schedule)
-        batch = Sampler(_TRAINING, chosen, schedule).batch(range(8))
-        return sample_loss(backbone, schedule, batch, chosen.phases[0], 7)[0].item()
-
-    assert loss(1.0) == loss(1e6)
-
-
-class KnownErrors(torch.nn.Module):
-    """Predicts noise that is off by the square root of a known error for every prompt."""
-
-    errors = torch.tensor([0.3, 0.5, 0.7, 0.2, 0.9, 0.4, 0.6, 0.8, 0.1])  # 7 classes, null, c_nc
-
-    def __init__(self, eps: torch.Tensor) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(
-        self, xt: torch.Tensor, t: torch.Tensor, prompts: torch.Tensor, *_: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        off = self.errors[prompts].sqrt()[:, :, None, None, None]
-        return self.eps.unsqueeze(1) + off, torch.zeros(len(xt), 7)
-
-
-@pytest.mark.parametrize(
-    ("reference", "d_nn"), [("positive", None), ("null", 0.8), ("non_class", 0.1)]
-)
-def test_the_loss_is_the_equation(reference: str, d_nn: float | None) -> None:
-    objective = {
-        "kind": "amdit",
-        "negatives": "all",
-        "reference": reference,
-        "weight": 2.0,
-        "alpha": 0.5,
-    }
-    chosen = recipe(p_null=0, p_non_class=0, phases=[{"objective": objective, "trunk_weight": 3.0}])
-    schedule = chosen.model.schedule.build()
-    batch = Sampler(_TRAINING, chosen, schedule).batch(range(8))
-    loss, metrics = sample_loss(KnownErrors(batch.eps), schedule, batch, chosen.phases[0], 7)
-    by_hand = []
-    for c_p in batch.c_p.tolist():
-        d = KnownErrors.errors[:7].tolist()
-        margin = 0.5 * (d[c_p] if d_nn is None else d_nn)
-        hinges = [max(0.0, d[c_p] - d[c_n] + margin) for c_n in range(7) if c_n != c_p]
-        by_hand.append(d[c_p] + 2.0 * sum(hinges) / 6)
-    expected = sum(by_hand) / len(by_hand)
-    total, count = metrics["loss"].tolist()
-    assert total / count == pytest.approx(expected, rel=1e-5)
-    assert loss.item() == pytest.approx(expected + 3.0 * math.log(7), rel=1e-5)
 
 
 def test_average_follows_its_half_life() -> None:

@@ -39,7 +39,8 @@ class ConditionalUNetConfig(TrunkSizes):
         ValueError: a size is not positive, or a width is not a multiple of 8.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+    generative = True
+    auxiliary_head = True
 
     kind: Literal["conditional_unet"] = "conditional_unet"
     patch: int = 2

@@ -1,4 +1,4 @@
-"""The trunk of FaceUNet: what it sees of a noised image before any prompt has a say.
+"""The trunk of FaceUNet: what it computes from a noised image before the prompt enters.
 
 Shapes below: B images, E the embedding width, (h, w) the size of the image after the stem has
 folded its pixels into channels.
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Network
+from emodc.backbones.base import Network, NetworkSettings
 from emodc.method.schedule import Schedule
 
 GROUPS = 8
@@ -22,7 +22,7 @@ AUGMENTATIONS = 6
 """A: the numbers that tell a network how an image was changed, see `emodc.training.augment`."""
 
 
-class TrunkSizes:
+class TrunkSizes(NetworkSettings):
     """What the settings of networks with this trunk share; they are dataclasses with its sizes.
 
     Raises:
@@ -119,7 +119,7 @@ class FaceTrunk(Network):
         self.context = nn.Linear(width2 + embedding, embedding)
 
     def look(self, xt: Tensor, sigma: Tensor, augmentation: Tensor | None = None) -> Seen:
-        """Look at noised images.
+        """Encode noised images.
 
         Args:
             xt: (B, 1, H, W).
@@ -149,7 +149,7 @@ class FaceTrunk(Network):
         return Seen(h0, h1, h, level, context)
 
     def read_classes(self, context: Tensor) -> Tensor:
-        """Return the linear reading of the classes: (B, E) -> logits (B, K) float32."""
+        """Return the linear classification head's logits: (B, E) -> (B, K) float32."""
         with torch.autocast(context.device.type, enabled=False):  # last layers in float32
             logits: Tensor = self.trunk_classes(F.silu(context.to(self.trunk_classes.weight.dtype)))
         return logits

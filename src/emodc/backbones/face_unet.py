@@ -1,6 +1,6 @@
 """FaceUNet: a small U-Net that answers for all prompts at the price of little more than one.
 
-The trunk sees the noised image and its noise level and runs once. The prompt enters late: it
+The trunk takes the noised image and its noise level and runs once. The prompt enters late: it
 meets a globally pooled summary of the image in a small network whose output scales and
 shifts the trunk's last features (FiLM; Perez et al., AAAI 2018), which a convolution turns
 into one prediction per prompt.
@@ -41,7 +41,8 @@ class FaceUNetConfig(TrunkSizes):
         ValueError: a size is not positive, or a width is not a multiple of 8.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+    generative = True
+    auxiliary_head = True
 
     kind: Literal["face_unet"] = "face_unet"
     patch: int = 2
@@ -112,9 +113,10 @@ class FaceUNet(FaceTrunk, Backbone):
         constant: int = 0,
         augmentation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the noise (B, P, 1, H, W) and the auxiliary head's logits (B, K).
+        """Return the noise (B, P, 1, H, W) and the auxiliary classification head's logits (B, K).
 
-        All prompts share the trunk, so nothing is saved on those that need no gradient.
+        The head is linear in the context. All prompts share the trunk, so nothing is saved
+        on those that need no gradient.
         """
         features, context, sigma = self._trunk(xt, t)
         logits = self.read_classes(context)  # (B, K)

@@ -44,14 +44,14 @@ def analyze(
     from emodc.experiments.analysis import Measurement, write_analysis
     from emodc.experiments.analysis.output import README, summary_table
     from emodc.inference.classifier import choose_device
-    from emodc.model.external import load_any
+    from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
 
     if not dry_run:
         require_matplotlib()
     faces = open_data(data, split)
     chosen = choose_device(device)
-    loaded = [load_any(name, chosen, precision) for name in model]
+    loaded = [load_model(name, chosen, precision) for name in model]
     names = names_to_show([each.name for each in loaded], model)
     measurement = Measurement(
         dict(zip(names, loaded, strict=True)),

@@ -170,10 +170,10 @@ def _subjects(
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.experiments.robustness import ModelSubject, SequentialSubject
     from emodc.inference.classifier import choose_device
-    from emodc.model.external import load_any
+    from emodc.model.store import load_model
 
     chosen = choose_device(device)
-    models = [load_any(name, chosen, precision) for name in names]
+    models = [load_model(name, chosen, precision) for name in names]
     if delta is not None and all(model.decision.adaptive is None for model in models):
         raise ValueError("--adaptive takes a calibrated model: run emodc calibrate on one")
     shown = names_to_show([model.name for model in models], names)

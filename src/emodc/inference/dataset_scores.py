@@ -1,11 +1,9 @@
 """Scoring a dataset's images in chunks that survive an interruption."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from emodc.data.face_data import FaceData
 from emodc.method.errors import DEFAULT_PAIRS
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
 from emodc.model.store import pack_tensors
 from emodc.support.distributed import ALONE, World
@@ -206,31 +205,3 @@ def _load_chunk(file: Path, identity: dict[str, str]) -> Scores:
             "choose another output folder, or delete this one"
         )
     return Scores(index, values, skipped, seconds)
-
-
-def model_identity(model: Model) -> dict[str, str]:
-    """Return what of a model decides its errors, by the name that an error message uses."""
-    settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
-    shown = model.decision.model_dump_json(include={"mirror", "noise_floor"})
-    return {
-        "weights": weights_hash(model),
-        "model settings": hashlib.sha256(settings.encode()).hexdigest(),
-        "way of showing images": shown,
-        "precision": model.precision,
-        "version of emodc": version("emodc"),
-    }
-
-
-def weights_hash(model: Model) -> str:
-    """Return the SHA-256 of a model's weights, and of the checkpoint that they add to."""
-    return state_hash(model.backbone.weights(), model.backbone.base.get("sha256", ""))
-
-
-def state_hash(state: Mapping[str, Tensor], base: str = "") -> str:
-    """Return the SHA-256 of weights as they are used, float32, whatever the file's precision.
-
-    Args:
-        state: `emodc.backbones.base.Backbone.weights`.
-        base: hash of the checkpoint that they add to, if they do.
-    """
-    return hashlib.sha256(pack_tensors(state) + base.encode()).hexdigest()

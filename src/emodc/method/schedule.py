@@ -1,4 +1,4 @@
-"""The forward process, the noise-prediction error, and the randomness behind both.
+"""The forward process and the noise-prediction error.
 
 Symbols follow the paper (arXiv 2603.29578): ``x0`` a clean image in the model's space, ``t`` a
 timestep in 0..T-1, ``eps`` standard normal noise, ``xt`` the noised image,
@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -210,33 +209,3 @@ def noise_error(eps_theta: Tensor, eps: Tensor) -> Tensor:
         (B, P) float32, non-negative.
     """
     return (eps_theta.float() - eps.float().unsqueeze(1)).square().mean(dim=(2, 3, 4))
-
-
-def counter_rng(seed: int, stream: int, index: int) -> np.random.Generator:
-    """Return the random generator of one sample: a function of its arguments alone.
-
-    A counter-based generator (Philox; Salmon et al., SC 2011) is keyed by seed and stream and
-    starts at a counter of its own for every index, so no draw depends on which draws came
-    before it, in which process, or in a run that was interrupted.
-
-    Args:
-        seed: the run's seed, 0 <= seed < 2^64.
-        stream: which use of randomness this is; streams are independent of one another.
-        index: global index of the sample, 0 <= index < 2^64.
-
-    Raises:
-        ValueError: an argument is out of range.
-    """
-    if not all(0 <= number < 2**64 for number in (seed, stream, index)):
-        raise ValueError(f"seed {seed}, stream {stream}, index {index}: each must be in 0..2^64-1")
-    bits = np.random.Philox(
-        key=np.array([seed, stream], dtype=np.uint64),
-        counter=np.array([0, 0, 0, index], dtype=np.uint64),
-    )
-    return np.random.Generator(bits)
-
-
-def standard_normal(seed: int, stream: int, indices: list[int], shape: tuple[int, ...]) -> Tensor:
-    """Return (len(indices), *shape) float32 standard normal noise, a row for every index."""
-    rows = [counter_rng(seed, stream, i).standard_normal(shape, dtype=np.float32) for i in indices]
-    return torch.from_numpy(np.stack(rows))

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import DTYPES, Backbone, Classifier, Network
+from emodc.backbones.base import DTYPES, Network
 from emodc.labels import LabelSet
+from emodc.method.loss import Batch, sample_loss, training_prompts
 from emodc.method.schedule import Schedule
 from emodc.model.model import build_backbone
 from emodc.support.memory import naming_the_remedy
-from emodc.training.batches import Batch, training_prompts
-from emodc.training.loop import phase_at, sample_loss
+from emodc.training.loop import phase_at
 from emodc.training.recipe import Recipe
 
 _GIB = 2**30
@@ -60,7 +60,7 @@ def plan(recipe: Recipe, label_set: LabelSet, device: torch.device) -> dict[str,
 
 
 def probe_step(
-    network: Backbone | Classifier,
+    network: Network,
     recipe: Recipe,
     schedule: Schedule,
     num_classes: int,
@@ -88,7 +88,9 @@ def probe_step(
         for _ in range(repeats + 1):
             started = time.perf_counter()
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss, _ = sample_loss(network, schedule, batch, phase, num_classes)
+                loss, _ = sample_loss(
+                    network, schedule, batch, phase.objective, num_classes, phase.trunk_weight
+                )
             torch.autograd.backward(loss)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)  # steps are queued

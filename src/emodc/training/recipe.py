@@ -13,10 +13,6 @@ import yaml
 from pydantic import Field, model_validator
 
 from emodc.backbones.base import Precision
-from emodc.backbones.external_kinds import ExternalConfig
-from emodc.backbones.face_classifier import FaceClassifierConfig
-from emodc.backbones.resnet import ResNetConfig
-from emodc.backbones.stable_diffusion.unet import StableDiffusionConfig
 from emodc.corruptions import CORRUPTIONS
 from emodc.method.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
 from emodc.method.schedule import EvenLevels, LevelWeight, LogNormalLevels, ShiftedCosine
@@ -27,17 +23,13 @@ ObjectiveConfig = Annotated[
     Base | FixedMargin | AMDiT | HardNeg | Softmax | CrossEntropy, Field(discriminator="kind")
 ]
 
-
 NoiseLevels = Annotated[EvenLevels | LogNormalLevels, Field(discriminator="kind")]
-
-
-_Baseline = FaceClassifierConfig | ResNetConfig | ExternalConfig
 
 _RECIPES = resources.files("emodc") / "assets" / "recipes"
 
 
 class CorruptSettings(Settings):
-    """Corruption of training images, for baselines that are trained to bear it.
+    """Corruption of training images, for models that are trained to withstand it.
 
     Images are corrupted at the codec's size and after all changes of geometry, whose resampling
     would smooth the noise.
@@ -70,9 +62,8 @@ class Phase(Settings):
         objective: the loss.
         level_weight: what the errors of a noise level count for, see
             `emodc.method.schedule.level_weights`.
-        trunk_weight: weight of a cross-entropy on the trunk's linear reading of the class, a
-            warm start: at a symmetric start the objectives hardly tell the trunk what to look
-            for.
+        trunk_weight: weight of the auxiliary classification head's cross-entropy, a warm start:
+            at a symmetric start the objectives hardly tell the trunk what to look for.
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
@@ -203,19 +194,20 @@ class Recipe(Settings):
             )
         if self.cache and self.corrupt.share:
             raise ValueError("cache: true keeps x0 of clean images: set corrupt.share to 0")
-        if isinstance(self.model.backbone, ExternalConfig):
-            raise ValueError(
-                f"backbone {self.model.backbone.kind} cannot be trained here; it can be evaluated"
-            )
-        baseline = isinstance(self.model.backbone, _Baseline)
+        backbone = self.model.backbone
+        if not backbone.trainable:
+            raise ValueError(f"backbone {backbone.kind} cannot be trained here; evaluate it")
         for phase in self.phases:
-            if baseline != isinstance(phase.objective, CrossEntropy) or (
-                baseline and phase.trunk_weight
-            ):
+            if backbone.generative == isinstance(phase.objective, CrossEntropy):
                 raise ValueError(
-                    f"objective {phase.objective.kind} with trunk_weight {phase.trunk_weight:g} "
-                    f"does not go with backbone {self.model.backbone.kind}: face_classifier and "
-                    "resnet are trained by cross_entropy alone, the others never"
+                    f"objective {phase.objective.kind} does not go with backbone {backbone.kind}: "
+                    "face_classifier and resnet are trained by cross_entropy alone, the others "
+                    "never"
+                )
+            if phase.trunk_weight and not backbone.auxiliary_head:
+                raise ValueError(
+                    f"backbone {backbone.kind} has no auxiliary classification head: set "
+                    "trunk_weight to 0"
                 )
         schedule = self.model.schedule  # a checkpoint's is not opened for its settings' sake
         if isinstance(schedule, ShiftedCosine) and self.validation.steps > schedule.timesteps:
@@ -223,10 +215,6 @@ class Recipe(Settings):
                 f"validation.steps {self.validation.steps} exceeds the schedule's "
                 f"{schedule.timesteps} timesteps"
             )
-        if isinstance(self.model.backbone, StableDiffusionConfig) and any(
-            phase.trunk_weight for phase in self.phases
-        ):
-            raise ValueError("Stable Diffusion has no trunk to warm up: set trunk_weight to 0")
         return self
 
 

@@ -12,7 +12,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from emodc.backbones.base import Backbone, Classifier, Network
+from emodc.backbones.base import Network
 from emodc.support.files import whole_file
 from emodc.support.fsdp import split_like, whole
 from emodc.support.tensors import write_tensors
@@ -52,8 +52,8 @@ class RunState:
         best: best validation score so far, or -1.
     """
 
-    backbone: Backbone | Classifier
-    average: Backbone | Classifier
+    backbone: Network
+    average: Network
     optimizers: dict[str, torch.optim.Optimizer]
     identity: dict[str, str]
     samples: int = 0
@@ -66,7 +66,7 @@ class RunState:
     @classmethod
     def fresh(
         cls,
-        backbone: Backbone | Classifier,
+        backbone: Network,
         settings: OptimizerSettings,
         identity: dict[str, str],
         *,

@@ -29,7 +29,7 @@ def encode_texts(checkpoint: SDCheckpoint, texts: Sequence[str]) -> Tensor:
     kept_as = [("vocab.json", "merges.txt"), ("tokenizer.json",)]
     if not any(all((folder / name).is_file() for name in names) for names in kept_as):
         raise ValueError(f"{folder}: vocab.json or merges.txt is missing: download it again")
-    checkpoint.weights("text_encoder")  # complains of an unfinished file
+    checkpoint.weights("text_encoder")  # refuses an unfinished file
     with importing("sd", "Stable Diffusion"):
         from transformers import CLIPTextModel, CLIPTokenizer
     try:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, Precision, packed
+from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, NetworkSettings, Precision, packed
 from emodc.backbones.stable_diffusion.checkpoint import CheckpointSource, SDCheckpoint
 from emodc.backbones.stable_diffusion.texts import encode_texts
 from emodc.method.schedule import Schedule
@@ -29,7 +29,7 @@ UNET, UNET_SETTINGS = "unet/diffusion_pytorch_model.safetensors", "unet/config.j
 
 
 @dataclass(frozen=True, kw_only=True)
-class StableDiffusionConfig(CheckpointSource):
+class StableDiffusionConfig(CheckpointSource, NetworkSettings):
     """Which checkpoint is fine-tuned, and how.
 
     Attributes:
@@ -46,6 +46,8 @@ class StableDiffusionConfig(CheckpointSource):
     Raises:
         ValueError: a number is not positive, or ``weights`` is not fp32 and all are trained.
     """
+
+    generative = True
 
     kind: Literal["stable_diffusion"] = "stable_diffusion"
     tune: Literal["full", "lora", "prompts"] = "full"
@@ -116,7 +118,7 @@ class StableDiffusionConfig(CheckpointSource):
             unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
             unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
             return unet
-        checkpoint.weights("unet")  # complains of an unfinished file
+        checkpoint.weights("unet")  # refuses an unfinished file
         unet = UNet2DConditionModel.from_pretrained(
             checkpoint.folder / "unet",
             variant=checkpoint.variant,
