@@ -56,7 +56,7 @@ def training_rate(recipe: Recipe, repeats: int) -> float:
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, BASIC7, schedule)
     state = RunState.fresh(backbone, recipe.optimizer, {})
-    sampler = Sampler(noise_images(), recipe, schedule.timesteps)
+    sampler = Sampler(noise_images(), recipe, schedule)
 
     def step() -> None:
         batch = sampler.batch(range(state.samples, state.samples + recipe.batch_size))

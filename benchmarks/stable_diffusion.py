@@ -113,6 +113,7 @@ def step(settings: Recipe) -> Callable[[], None]:
             eps=torch.randn_like(x0),
             replaced=torch.full((_BATCH,), -1),
             u=torch.rand(_BATCH),
+            augmentation=torch.zeros(_BATCH, 6),
         )
         loss, _ = sample_loss(backbone, schedule, batch, settings.phases[0].objective, 7)
         accelerator.backward(loss)

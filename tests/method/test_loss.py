@@ -26,6 +26,7 @@ def a_batch(c_p: list[int], replaced: list[int]) -> Batch:
         eps=torch.randn(size, 1, 2, 2, generator=g),
         replaced=torch.tensor(replaced),
         u=torch.linspace(0, 0.999, size),
+        augmentation=torch.zeros(size, 6),
     )
 
 
@@ -52,7 +53,7 @@ class KnownErrors(torch.nn.Module):
         self.constant: list[int] = []
 
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int, augmentation: Tensor
     ) -> tuple[Tensor, Tensor]:
         self.constant.append(constant)
         off = self.errors[prompts].sqrt()[:, :, None, None, None]
@@ -77,6 +78,15 @@ def test_the_loss_is_the_equation(reference: Reference, d_nn: float | None) -> N
     total, count = metrics["loss"].tolist()
     assert total / count == pytest.approx(expected, rel=1e-5)
     assert loss.item() == pytest.approx(expected + 3.0 * math.log(CLASSES), rel=1e-5)
+
+
+def test_noise_levels_are_weighted() -> None:
+    batch = a_batch([0, 1, 2, 3], [-1] * 4)
+    network = KnownErrors(batch.eps)
+    loss, _ = sample_loss(network, SCHEDULE, batch, Base(), CLASSES, level_weight="v")
+    weights = 1 + SCHEDULE.sigma(batch.t).square()
+    torch.testing.assert_close(loss, (weights * KnownErrors.errors[:4]).mean())
+    assert float(weights.max()) > 1.01
 
 
 @pytest.mark.parametrize("reference", ["positive", "null", "non_class"])

@@ -6,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emodc.method.schedule import Schedule, ShiftedCosine, add_noise, noise_error
+from emodc.method.schedule import (
+    EvenLevels,
+    LogNormalLevels,
+    Schedule,
+    ShiftedCosine,
+    add_noise,
+    level_weights,
+    noise_error,
+)
 
 
 @settings(deadline=None)
@@ -76,3 +84,59 @@ def test_the_error_is_taken_in_float32_whatever_the_network_says(dtype: torch.dt
     # In the network's own dtype it would be far off, by more than classes differ.
     in_half = (eps_theta - eps.to(dtype).unsqueeze(1)).square().mean(dim=(2, 3, 4))
     assert float((in_half.double() / exact - 1).abs().max()) > 1e-4
+
+
+def test_even_levels_cover_the_schedule_evenly() -> None:
+    schedule = ShiftedCosine(timesteps=10).build()
+    u = (torch.arange(40, dtype=torch.float64) + 0.5) / 40
+    t = EvenLevels().timesteps(schedule, u, torch.zeros_like(u))
+    assert t.bincount().tolist() == [4] * 10
+
+
+def test_log_normal_levels_have_their_median_and_spread() -> None:
+    schedule = ShiftedCosine(timesteps=100_000).build()
+    u = (torch.arange(9999, dtype=torch.float64) + 1) / 10_000
+    t = LogNormalLevels(median=0.8, spread=0.9).timesteps(schedule, u, torch.ones_like(u))
+    log_sigma = schedule.sigma(t).double().log()
+    assert math.exp(float(log_sigma.median())) == pytest.approx(0.8, rel=1e-3)
+    assert float(log_sigma.std()) == pytest.approx(0.9, rel=1e-2)
+
+
+def test_a_share_of_log_normal_levels_stays_even() -> None:
+    schedule = ShiftedCosine(timesteps=1000).build()
+    u = torch.full((4,), 0.25, dtype=torch.float64)
+    which = torch.tensor([0.0, 0.39, 0.4, 0.9], dtype=torch.float64)
+    t = LogNormalLevels(even=0.4).timesteps(schedule, u, which)
+    assert t[:2].tolist() == [250, 250]
+    assert (t[2:] > 500).all()
+
+
+def test_levels_beyond_the_schedule_are_its_last() -> None:
+    schedule = ShiftedCosine(timesteps=50, median_sigma=0.01).build()
+    u = torch.tensor([0.0, 1 - 1e-12], dtype=torch.float64)
+    t = LogNormalLevels(median=100).timesteps(schedule, u, torch.ones(2, dtype=torch.float64))
+    assert int(t[1]) == 49
+    assert t.min() >= 0
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"median": 0.0}, {"spread": -1.0}, {"even": 1.5}, {"median": math.inf}]
+)
+def test_impossible_levels_are_refused(numbers: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="median and spread"):
+        LogNormalLevels(**numbers)  # type: ignore[arg-type]
+
+
+def test_weighted_by_v_the_error_of_eps_is_the_error_of_v() -> None:
+    """``v = sqrt(abar) eps - sqrt(1 - abar) x0`` and xt fix each other's errors."""
+    schedule = ShiftedCosine().build()
+    t = torch.arange(0, 900, 50)
+    g = torch.Generator().manual_seed(0)
+    xt, v, other = (torch.randn(len(t), 1, 4, 4, generator=g) for _ in range(3))
+    signal, noise = (x.view(-1, 1, 1, 1) for x in schedule.signal_and_noise(t))
+    eps, predicted = noise * xt + signal * v, noise * xt + signal * other
+    d = noise_error(predicted.unsqueeze(1), eps)[:, 0] * level_weights(schedule, t, "v")
+    torch.testing.assert_close(d, (other - v).square().mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-3)
+    assert (level_weights(schedule, t, "eps") == 1).all()
+    last = torch.tensor([schedule.timesteps - 1])
+    assert float(level_weights(schedule, last, "v")) == 400

@@ -25,7 +25,7 @@ from emodc.inference.classifier import EmotionClassifier
 from emodc.labels import BASIC7
 from emodc.method.draws import DrawBank, draw_bank, show
 from emodc.method.errors import posterior
-from emodc.method.schedule import add_noise
+from emodc.method.schedule import ShiftedCosine, add_noise
 from emodc.model.decision import Decision
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import parse_model
@@ -36,6 +36,8 @@ from emodc.training.batches import Sampler
 from emodc.training.log import METRICS, read_metrics
 from emodc.training.loop import train
 from emodc.training.recipe import CorruptSettings, Recipe, load_recipe, parse_recipe
+
+SCHEDULE = ShiftedCosine().build()
 
 # The geometry is said to be known, so that nobody looks for faces in the images.
 _TRAINING = replace(open_data("synthetic:count=280,size=16", "train"), geometry=FER2013_GEOMETRY)
@@ -325,8 +327,8 @@ def test_the_asked_share_of_samples_is_corrupted_and_the_rest_left_alone() -> No
 
 def test_corruption_changes_half_of_the_samples_and_nothing_else_of_them() -> None:
     noise = {"share": 0.5, "names": ["gaussian_noise"]}
-    plain = Sampler(_TRAINING, recipe("cnn"), 1000).batch(range(40))
-    noisy = Sampler(_TRAINING, recipe("cnn", corrupt=noise), 1000).batch(range(40))
+    plain = Sampler(_TRAINING, recipe("cnn"), SCHEDULE).batch(range(40))
+    noisy = Sampler(_TRAINING, recipe("cnn", corrupt=noise), SCHEDULE).batch(range(40))
     changed = (plain.x0 - noisy.x0).abs().amax(dim=(1, 2, 3)) > 0.05
     assert 10 <= int(changed.sum()) <= 30
     for name in ("c_p", "t", "eps", "u"):

@@ -25,6 +25,7 @@ from safetensors import safe_open
 from emodc.data import open_data
 from emodc.evaluation.evaluate import evaluate
 from emodc.faces.geometry import FER2013_GEOMETRY
+from emodc.method.schedule import ShiftedCosine
 from emodc.model.identity import state_hash
 from emodc.model.model import Model
 from emodc.support.distributed import SPLIT, World, join
@@ -34,6 +35,8 @@ from emodc.training.log import STATE, read_metrics
 from emodc.training.loop import train
 from emodc.training.recipe import Recipe, dump_recipe, parse_recipe
 from emodc.training.state import RunState
+
+SCHEDULE = ShiftedCosine().build()
 
 # That the geometry is known saves measuring it.
 _TRAINING = replace(open_data("synthetic:count=42,size=16", "train"), geometry=FER2013_GEOMETRY)
@@ -135,10 +138,10 @@ def test_shares_make_up_the_whole(size: int) -> None:
 
 def test_draws_are_the_same_bit_for_bit() -> None:
     chosen = recipe()
-    alone = Sampler(_TRAINING, chosen, 1000).batch(range(18, 27))
+    alone = Sampler(_TRAINING, chosen, SCHEDULE).batch(range(18, 27))
 
     def draw(world: World) -> Any:
-        batch = Sampler(_TRAINING, chosen, 1000).batch(world.share(range(18, 27)))
+        batch = Sampler(_TRAINING, chosen, SCHEDULE).batch(world.share(range(18, 27)))
         return {name: values.numpy() for name, values in vars(batch).items()}
 
     shares = in_processes(draw)
@@ -208,7 +211,7 @@ def test_processes_fill_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(x0_cache, "SHARD", 4)
     still = {"flip": 0.5, "rotate": 0, "zoom": 0, "shift": 0}
     chosen = recipe(cache=True, augment=still)
-    alone = Sampler(_TRAINING, recipe(augment=still), 1000).batch(range(20)).x0
+    alone = Sampler(_TRAINING, recipe(augment=still), SCHEDULE).batch(range(20)).x0
 
     def draw(world: World) -> Any:
         reads: list[int] = []
@@ -218,7 +221,7 @@ def test_processes_fill_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             return _TRAINING.image(index)
 
         counted = replace(_TRAINING, reader=reader)
-        sampler = Sampler(counted, chosen, 1000, torch.device("cpu"), world)
+        sampler = Sampler(counted, chosen, SCHEDULE, torch.device("cpu"), world)
         return reads, sampler.batch(range(20)).x0.numpy()
 
     (first, x0), (second, same_x0) = in_processes(draw)

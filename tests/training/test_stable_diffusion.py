@@ -106,7 +106,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(sd_folder: Path, size: int) -> 
         chosen = recipe(sd_folder, {"tune": "prompts"}, micro_batch=micro_batch)
         schedule = chosen.model.schedule.build()
         backbone = build_backbone(chosen.model, BASIC7, schedule)
-        batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+        batch = Sampler(_TRAINING, chosen, schedule).batch(range(8))
         metrics = add_gradients(
             Accelerator(cpu=True), backbone, schedule, batch, chosen, chosen.phases[0], len(BASIC7)
         )

@@ -175,7 +175,12 @@ class Backbone(Network):
 
     @abstractmethod
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Predict the noise in training.
 
@@ -184,10 +189,12 @@ class Backbone(Network):
             t: as for `predict_noise`.
             prompts: as for `predict_noise`.
             constant: so many of the last prompts need no gradient.
+            augmentation: (B, 6) float32, how the images were changed, see
+                `emodc.training.augment.augment`; ignored by a network that is not told.
 
         Returns:
             The predictions (B, P, C, H, W) and, where the network has one, the logits (B, K) of
-            an auxiliary classification head that can warm it up; scoring never uses them.
+            its auxiliary classification head; scoring never uses them.
         """
 
 

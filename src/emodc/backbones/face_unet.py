@@ -94,12 +94,16 @@ class FaceUNet(FaceTrunk, Backbone):
         return self._under_prompts(xt, prompts, *self._trunk(xt, t))
 
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the noise (B, P, 1, H, W) and the auxiliary classification head's logits (B, K).
 
-        The head is linear in the context. All prompts share the trunk, so nothing is saved
-        on those that need no gradient.
+        All prompts share the trunk, so nothing is saved on those that need no gradient.
         """
         features, context, sigma = self._trunk(xt, t)
         logits = self.read_classes(context)  # (B, K)
@@ -115,12 +119,7 @@ class FaceUNet(FaceTrunk, Backbone):
         with torch.autocast(xt.device.type, enabled=False):  # last layers in float32
             v = F.pixel_shuffle(self.out(y.float()), 2 * self.patch)  # (B*P, 1, H, W)
         v = v.view(*prompts.shape, *v.shape[1:])  # (B, P, 1, H, W)
-        # The network predicts v = sqrt(abar) eps - sqrt(1-abar) x0 (Salimans & Ho, ICLR 2022),
-        # which stays of unit size at every noise level; eps = noise * xt + signal * v.
-        sigma = sigma.view(-1, 1, 1, 1, 1)
-        signal = torch.rsqrt(1 + sigma**2)
-        eps_theta: Tensor = signal * (sigma * xt.unsqueeze(1) + v)
-        return eps_theta
+        return self.noise_of(v, xt, sigma)
 
     def _trunk(self, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return features (B, head, h/2, w/2), context (B, E) and noise levels (B,)."""

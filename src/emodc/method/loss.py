@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from emodc.method.objectives import CrossEntropy, Objective
 from emodc.method.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
-from emodc.method.schedule import Schedule, add_noise, noise_error
+from emodc.method.schedule import LevelWeight, Schedule, add_noise, level_weights, noise_error
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Batch:
         replaced: (B,) int64, the null or non-class prompt that stands in for the true class
             in this sample, or -1.
         u: (B,) float32, uniform numbers that decide the drawn negative.
+        augmentation: (B, 6) float32, how the images were changed, see `emodc.training.augment`.
     """
 
     x0: Tensor
@@ -31,6 +32,7 @@ class Batch:
     eps: Tensor
     replaced: Tensor
     u: Tensor
+    augmentation: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -53,6 +55,7 @@ def sample_loss(
     objective: Objective,
     num_classes: int,
     auxiliary_weight: float = 0.0,
+    level_weight: LevelWeight = "eps",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the mean loss of a batch, and what to report of it.
 
@@ -67,6 +70,7 @@ def sample_loss(
         objective: from errors to losses.
         num_classes: K.
         auxiliary_weight: of the cross-entropy of the auxiliary classification head.
+        level_weight: what the errors of a noise level count for.
 
     Returns:
         The loss, and metrics by name: sum over the samples and their number, (2,).
@@ -77,7 +81,8 @@ def sample_loss(
     prompts = training_prompts(batch, objective, num_classes)  # (B, P)
     has_reference = objective.reference != "positive"
     constant = int(has_reference and objective.detach_reference)  # prompts without a graph
-    eps_theta, logits = network(xt, batch.t, prompts, constant)  # (B, P, C, H, W), (B, K)
+    # (B, P, C, H, W), (B, K)
+    eps_theta, logits = network(xt, batch.t, prompts, constant, batch.augmentation)
     d = noise_error(eps_theta, batch.eps)  # (B, P)
     d_p = d[:, 0]
     d_n, d_nn = (d[:, 1:-1], d[:, -1]) if has_reference else (d[:, 1:], d_p)
@@ -85,6 +90,7 @@ def sample_loss(
     named = batch.replaced < 0  # (B,)
     everyone = torch.ones_like(named)
     losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
+    losses = losses * level_weights(schedule, batch.t, level_weight)
     auxiliary = torch.zeros_like(d_p)  # (B,)
     if logits is not None:
         auxiliary = F.cross_entropy(logits.float(), batch.c_p, reduction="none")

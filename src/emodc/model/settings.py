@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag, model_validator
 
+from emodc.backbones.conditional_unet import ConditionalUNetConfig
 from emodc.backbones.external_kinds import (
     CallableConfig,
     ExternalConfig,
@@ -32,6 +33,7 @@ CodecConfig = Annotated[
 ]
 BackboneConfig = Annotated[
     Annotated[FaceUNetConfig, Tag("face_unet")]
+    | Annotated[ConditionalUNetConfig, Tag("conditional_unet")]
     | Annotated[StableDiffusionConfig, Tag("stable_diffusion")]
     | Annotated[FaceClassifierConfig, Tag("face_classifier")]
     | Annotated[ResNetConfig, Tag("resnet")]

@@ -17,6 +17,7 @@ from emodc.data import FaceData
 from emodc.method.loss import Batch
 from emodc.method.prompts import non_class_prompt, null_prompt
 from emodc.method.randomness import counter_rng
+from emodc.method.schedule import Schedule
 from emodc.support.distributed import ALONE, World
 from emodc.training.augment import augment, corrupted, mirrored
 from emodc.training.encoded_cache import X0Cache
@@ -36,7 +37,7 @@ class Sampler:
     Args:
         data: the training split.
         recipe: says how samples are drawn.
-        timesteps: T.
+        schedule: gives the timesteps their noise levels.
         device: where images are encoded.
         world: the processes that train together.
 
@@ -49,7 +50,7 @@ class Sampler:
         self,
         data: FaceData,
         recipe: Recipe,
-        timesteps: int,
+        schedule: Schedule,
         device: torch.device = CPU,
         world: World = ALONE,
     ) -> None:
@@ -57,7 +58,7 @@ class Sampler:
             raise ValueError(f"{data.name} has no annotators' votes; set soft_labels=false")
         self._recipe, self._data, self._device = recipe, data, device
         self._codec: Codec = recipe.model.codec
-        self._timesteps = timesteps
+        self._schedule = schedule
         self._classes = len(data.label_set)
         self._pixels: Tensor | None = None
         self._cache: X0Cache | None = None
@@ -76,42 +77,51 @@ class Sampler:
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """Return the samples with these global indices."""
-        chances, noises, corruptions = [], [], []
+        chances, noises, corruptions, more = [], [], [], []
         numbers = list(indices)
         for n in numbers:
             rng = counter_rng(self._recipe.seed, _STREAM, n)
             chances.append(rng.random(12))
             noises.append(rng.standard_normal(self._codec.shape, dtype=np.float32))
             corruptions.append(rng.random(3))
+            more.append(rng.random(2))  # after the others, whose values older runs depend on
         u = np.stack(chances)  # (B, 12)
         image = np.searchsorted(self._image_cdf, u[:, 0], side="right")  # (B,)
         label = (u[:, 1:2] >= self._label_cdf[image]).sum(axis=1)  # (B,)
+        also = np.stack(more)  # (B, 2)
+        chosen = also[:, 0] < self._recipe.augment.share
+        x0, augmentation = self._x0(image, u[:, 2:9], chosen, np.stack(corruptions), numbers)
+        levels = self._recipe.noise_levels
         return Batch(
-            x0=self._x0(image, u[:, 2:9], np.stack(corruptions), numbers),
+            x0=x0,
             c_p=torch.from_numpy(label),
-            t=torch.from_numpy((u[:, 9] * self._timesteps).astype(np.int64)),
+            t=levels.timesteps(
+                self._schedule, torch.from_numpy(u[:, 9]), torch.from_numpy(also[:, 1])
+            ),
             eps=torch.from_numpy(np.stack(noises)),
             replaced=torch.from_numpy(self._replaced(u[:, 10])),
             u=torch.from_numpy(u[:, 11].astype(np.float32)),
+            augmentation=augmentation,
         )
 
     def _x0(
         self,
         image: NDArray[np.int64],
         u: NDArray[np.float64],
+        chosen: NDArray[np.bool_],
         corruptions: NDArray[np.float64],
         numbers: list[int],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         settings = self._recipe.augment
         if self._cache is not None:
-            return self._cache.x0(image, mirrored(u, settings))
+            return self._cache.x0(image, mirrored(u, settings)), torch.zeros(len(u), 6)
         pixels = self._read(image.tolist()) if self._pixels is None else self._pixels[image]
-        changed = augment(pixels.float(), u, settings)
+        changed, done = augment(pixels.float(), u, chosen, settings)
         if self._recipe.corrupt.share:
             changed = corrupted(
                 changed, corruptions, numbers, self._recipe.corrupt, self._recipe.seed
             )
-        return self._codec.to_x0(changed.to(self._device))
+        return self._codec.to_x0(changed.to(self._device)), done
 
     def _read(self, indices: Sequence[int]) -> Tensor:
         return self._codec.to_pixels([self._data.image(i) for i in indices])

@@ -89,7 +89,13 @@ def probe_step(
             started = time.perf_counter()
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 loss, _ = sample_loss(
-                    network, schedule, batch, phase.objective, num_classes, phase.trunk_weight
+                    network,
+                    schedule,
+                    batch,
+                    phase.objective,
+                    num_classes,
+                    phase.trunk_weight,
+                    phase.level_weight,
                 )
             torch.autograd.backward(loss)
             if device.type == "cuda":
@@ -115,6 +121,7 @@ def _noise(recipe: Recipe, num_classes: int) -> Batch:
         eps=torch.randn(shape),
         replaced=torch.full((images,), -1),
         u=torch.full((images,), 0.5),
+        augmentation=torch.zeros(images, 6),
     )
 
 

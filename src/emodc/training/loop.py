@@ -88,7 +88,7 @@ def train(
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
 
-    sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
+    sampler = Sampler(training, recipe, schedule, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
@@ -208,7 +208,13 @@ def add_gradients(
         with nullcontext() if last else accelerator.no_sync(learner):
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
                 loss, metrics = sample_loss(
-                    learner, schedule, part, phase.objective, num_classes, phase.trunk_weight
+                    learner,
+                    schedule,
+                    part,
+                    phase.objective,
+                    num_classes,
+                    phase.trunk_weight,
+                    phase.level_weight,
                 )
             accelerator.backward(loss * (len(part.x0) * scale))
         sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}

@@ -15,13 +15,15 @@ from pydantic import Field, model_validator
 from emodc.backbones.base import Precision
 from emodc.corruptions import CORRUPTIONS
 from emodc.method.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
-from emodc.method.schedule import ShiftedCosine
+from emodc.method.schedule import EvenLevels, LevelWeight, LogNormalLevels, ShiftedCosine
 from emodc.model.settings import MODEL_KINDS, ModelSettings
 from emodc.support.settings import Settings, checked, kinds
 
 ObjectiveConfig = Annotated[
     Base | FixedMargin | AMDiT | HardNeg | Softmax | CrossEntropy, Field(discriminator="kind")
 ]
+
+NoiseLevels = Annotated[EvenLevels | LogNormalLevels, Field(discriminator="kind")]
 
 _RECIPES = resources.files("emodc") / "assets" / "recipes"
 
@@ -58,12 +60,15 @@ class Phase(Settings):
     Attributes:
         share: the phase's part of all samples, in (0, 1]; the shares of a recipe sum to 1.
         objective: the loss.
+        level_weight: what the errors of a noise level count for, see
+            `emodc.method.schedule.level_weights`.
         trunk_weight: weight of the auxiliary classification head's cross-entropy, a warm start:
             at a symmetric start the objectives hardly tell the trunk what to look for.
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
     objective: ObjectiveConfig
+    level_weight: LevelWeight = "eps"
     trunk_weight: float = Field(default=0.0, ge=0)
 
 
@@ -97,12 +102,17 @@ class AugmentSettings(Settings):
         rotate: standard deviation of the rotation in degrees.
         zoom: standard deviation of the logarithm of the scale.
         shift: standard deviation of the shift as a share of the side.
+        stretch: standard deviation of the logarithm of width over height.
+        share: of the images that are turned, scaled, stretched and shifted; the others are only
+            mirrored, so that they keep the sharpness that resampling takes.
     """
 
     flip: float = Field(default=0.5, ge=0, le=1)
     rotate: float = Field(default=7.0, ge=0)
     zoom: float = Field(default=0.08, ge=0)
     shift: float = Field(default=0.03, ge=0)
+    stretch: float = Field(default=0.0, ge=0)
+    share: float = Field(default=1.0, ge=0, le=1)
 
 
 class ValidationSettings(Settings):
@@ -132,6 +142,7 @@ class Recipe(Settings):
         batch_size: samples in one optimizer step.
         phases: objectives in order, each for its share of the samples.
         optimizer: the optimizers and their rates.
+        noise_levels: how the timesteps of training samples are drawn.
         augment: random changes of the training images.
         corrupt: noise and blur for a share of them.
         cache: keep x0 of the training images and their mirror images on disk, for codecs that
@@ -157,6 +168,7 @@ class Recipe(Settings):
     batch_size: int = Field(default=64, ge=1)
     phases: tuple[Phase, ...] = Field(min_length=1)
     optimizer: OptimizerSettings = OptimizerSettings()
+    noise_levels: NoiseLevels = EvenLevels()
     augment: AugmentSettings = AugmentSettings()
     corrupt: CorruptSettings = CorruptSettings()
     cache: bool = False
@@ -174,7 +186,7 @@ class Recipe(Settings):
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of the phases sum to {total:g}, not 1")
-        turned = [k for k in ("rotate", "zoom", "shift") if getattr(self.augment, k) > 0]
+        turned = [k for k in ("rotate", "zoom", "shift", "stretch") if getattr(self.augment, k) > 0]
         if self.cache and turned:
             raise ValueError(
                 "cache: true keeps x0 of each image and its mirror image only: set "
@@ -243,7 +255,10 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     Raises:
         ValueError: a key or value is wrong; the message has the dotted path.
     """
-    variants = MODEL_KINDS | {"objective": kinds(ObjectiveConfig)}
+    variants = MODEL_KINDS | {
+        "objective": kinds(ObjectiveConfig),
+        "noise_levels": kinds(NoiseLevels),
+    }
     return checked(Recipe, values, source, variants)
 
 

@@ -196,7 +196,12 @@ class StableDiffusion(Backbone):
         return torch.cat(parts).view(images, asked, *xt.shape[1:])
 
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, None]:
         """Return the noise (B, P, C, H, W); no graph is kept of the last ``constant`` prompts."""
         named = prompts.shape[1] - constant
