@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from emodc.backbones.base import Classifier, Network, NetworkSettings
+from emodc.backbones.conditional_unet import ConditionalUNetConfig
 from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.method.draws import draw_bank, show
@@ -9,18 +10,21 @@ from emodc.method.schedule import ShiftedCosine
 
 SCHEDULE = ShiftedCosine().build()
 UNET = FaceUNetConfig(widths=(8, 8, 8, 8), depths=(1, 1, 1), embedding=16)
+GENERATOR = ConditionalUNetConfig(widths=(8, 8, 8), depths=(1, 1, 1), embedding=16)
 CNN = FaceClassifierConfig(widths=(8, 8, 8), depths=(1, 1, 1), embedding=16)
 CONTROL = FaceClassifierConfig(widths=(8, 8, 8), depths=(1, 1, 1), embedding=16, sees_noise=True)
 
+Config = FaceUNetConfig | ConditionalUNetConfig | FaceClassifierConfig
 
-def built(config: FaceUNetConfig | FaceClassifierConfig) -> Network:
+
+def built(config: Config) -> Network:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return config.build([""] * 9, SCHEDULE).eval()
 
 
-@pytest.mark.parametrize("config", [UNET, CNN, CONTROL])
-def test_settings_say_what_the_network_is(config: FaceUNetConfig | FaceClassifierConfig) -> None:
+@pytest.mark.parametrize("config", [UNET, GENERATOR, CNN, CONTROL])
+def test_settings_say_what_the_network_is(config: Config) -> None:
     network = built(config)
     assert isinstance(config, NetworkSettings)
     assert config.generative == network.generative
@@ -35,9 +39,9 @@ def test_settings_say_what_the_network_is(config: FaceUNetConfig | FaceClassifie
             network.predict_noise(xt, t, torch.zeros(2, 1, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("config", [UNET, CNN, CONTROL])
+@pytest.mark.parametrize("config", [UNET, GENERATOR, CNN, CONTROL])
 def test_all_networks_answer_for_chosen_prompts(
-    config: FaceUNetConfig | FaceClassifierConfig,
+    config: Config,
 ) -> None:
     network, bank = built(config), draw_bank(1000, 3, (1, 16, 16))
     x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -28,7 +28,7 @@ def test_images_depend_on_seed_and_number_alone(tiny_model: Model) -> None:
     few = generate(tiny_model, [1], 2, steps=2, progress=lambda *now: told.append(now))
     many = generate(tiny_model, [4, 1], 3, steps=2)
     assert few.shape == (1, 2, 1, 16, 16)
-    # Kernels differ by batch shape and processor, and high noise multiplies what they round.
+    # Kernels differ by batch shape; guidance at high noise multiplies what they round.
     torch.testing.assert_close(few[0], many[1, :2], atol=1e-4, rtol=1e-4)
     assert told == [(1, 2), (2, 2)]
     other = generate(tiny_model, [1], 2, steps=2, seed=1)

@@ -80,6 +80,15 @@ def test_the_loss_is_the_equation(reference: Reference, d_nn: float | None) -> N
     assert loss.item() == pytest.approx(expected + 3.0 * math.log(CLASSES), rel=1e-5)
 
 
+def test_noise_levels_are_weighted() -> None:
+    batch = a_batch([0, 1, 2, 3], [-1] * 4)
+    network = KnownErrors(batch.eps)
+    loss, _ = sample_loss(network, SCHEDULE, batch, Base(), CLASSES, level_weight="v")
+    weights = 1 + SCHEDULE.sigma(batch.t).square()
+    torch.testing.assert_close(loss, (weights * KnownErrors.errors[:4]).mean())
+    assert float(weights.max()) > 1.01
+
+
 @pytest.mark.parametrize("reference", ["positive", "null", "non_class"])
 def test_replaced_prompts_learn_by_their_error_alone(reference: Reference) -> None:
     """With every prompt replaced, an enormous hinge must not matter."""

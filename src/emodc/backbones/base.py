@@ -6,7 +6,7 @@ the method is compared with are trained, saved and evaluated by the same code. B
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from emodc.method.draws import Shown
 from emodc.method.errors import noise_errors
+from emodc.method.schedule import Schedule
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """A number format, of weights or of arithmetic."""
@@ -29,7 +30,7 @@ WEIGHTS = "model.safetensors"
 """The file of weights that every saved model has."""
 
 
-class NetworkSettings:
+class NetworkSettings(ABC):
     """What the settings of every network have in common; they are dataclasses with a ``kind``.
 
     Attributes:
@@ -48,6 +49,32 @@ class NetworkSettings:
     def multiple(self) -> int:
         """What the size of x0 must be a multiple of."""
         return 1
+
+    @abstractmethod
+    def build(self, texts: Sequence[str], schedule: Schedule) -> "Network":
+        """Return the network with fresh weights, drawn from torch's global generator.
+
+        Args:
+            texts: of the K + 2 prompts; where prompts are learned, only their number matters.
+            schedule: gives every timestep its noise level.
+
+        Raises:
+            ValueError: what it starts from cannot be used.
+            ImportError: the extra that it needs is not installed.
+        """
+
+    def restore(
+        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
+    ) -> "Network":
+        """Return the network with the weights that `Network.files` gave.
+
+        Raises:
+            ValueError: they do not fit, or as for `build`.
+            ImportError: as for `build`.
+        """
+        network = self.build(texts, schedule)
+        load_weights(network, files)
+        return network
 
 
 class Network(nn.Module, ABC):
@@ -167,7 +194,7 @@ class Backbone(Network):
 
         Returns:
             The predictions (B, P, C, H, W) and, where the network has one, the logits (B, K) of
-            an auxiliary classification head that can warm it up; scoring never uses them.
+            its auxiliary classification head; scoring never uses them.
         """
 
 

@@ -10,7 +10,7 @@ Shapes below: B images, P prompts, M = B * P, E the embedding width, (h, w) the 
 after the stem has folded its pixels into channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Backbone, load_weights
+from emodc.backbones.base import Backbone
 from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
 from emodc.method.schedule import Schedule
 
@@ -63,18 +63,6 @@ class ConditionalUNetConfig(TrunkSizes):
             schedule: gives every timestep its noise level.
         """
         return ConditionalUNet(self, len(texts) - 2, schedule)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "ConditionalUNet":
-        """Return the network with the weights that `ConditionalUNet.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class Encoded(NamedTuple):

@@ -4,14 +4,14 @@ The trunk is shown the clean image at the least noise level, or, as the control 
 diffusion, the very draws (t, eps) that a diffusion classifier is shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier, load_weights
+from emodc.backbones.base import Classifier
 from emodc.backbones.face_trunk import FaceTrunk, TrunkSizes
 from emodc.method.schedule import Schedule
 
@@ -47,18 +47,6 @@ class FaceClassifierConfig(TrunkSizes):
             schedule: gives every timestep its noise level.
         """
         return FaceClassifier(self, len(texts) - 2, schedule)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "FaceClassifier":
-        """Return the network with the weights that `FaceClassifier.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class FaceClassifier(FaceTrunk, Classifier):

@@ -10,7 +10,7 @@ the stem has folded its pixels into channels.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Backbone, load_weights
+from emodc.backbones.base import Backbone
 from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
 from emodc.method.schedule import Schedule
 
@@ -59,18 +59,6 @@ class FaceUNetConfig(TrunkSizes):
             schedule: gives every timestep its noise level.
         """
         return FaceUNet(self, len(texts) - 2, schedule)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "FaceUNet":
-        """Return the network with the weights that `FaceUNet.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class FaceUNet(FaceTrunk, Backbone):
@@ -115,8 +103,7 @@ class FaceUNet(FaceTrunk, Backbone):
     ) -> tuple[Tensor, Tensor]:
         """Return the noise (B, P, 1, H, W) and the auxiliary classification head's logits (B, K).
 
-        The head is linear in the context. All prompts share the trunk, so nothing is saved
-        on those that need no gradient.
+        All prompts share the trunk, so nothing is saved on those that need no gradient.
         """
         features, context, sigma = self._trunk(xt, t)
         logits = self.read_classes(context)  # (B, K)

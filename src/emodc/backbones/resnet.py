@@ -6,14 +6,14 @@ normalization (Wu & He, ECCV 2018) stands for batch normalization: averaged weig
 statistics of their own, and an answer must not depend on the images beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier, NetworkSettings, load_weights
+from emodc.backbones.base import Classifier, NetworkSettings
 from emodc.method.schedule import Schedule
 from emodc.support.optional import importing
 
@@ -54,19 +54,6 @@ class ResNetConfig(NetworkSettings):
             ImportError: the extra `baselines` is not installed.
         """
         return ResNet(self, len(texts) - 2)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "ResNet":
-        """Return the network with the weights that `ResNet.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-            ImportError: as for `build`.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class ResNet(Classifier):

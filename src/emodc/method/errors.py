@@ -16,9 +16,9 @@ that is missing, at the steps that are noisier than it is, and classes are compa
 
 (:meth:`emodc.method.schedule.Schedule.missing`); with sigma = 0 that is the formula above. What
 prompts differ by enters times ``rho^2 = 1 / (1 + sigma^2 / s_t^2)``, so errors count
-``1 + gain sigma^2`` times (`emodc.model.decision`): the same evidence makes the same gap on a noisy
-image as on a clean one, and one temperature serves both. No answer depends on that, only its
-probability.
+``1 + gain sigma^2`` times (`emodc.model.model.Model.shown_errors`): the same evidence makes the
+same gap on a noisy image as on a clean one, and one temperature serves both. No answer depends on
+that, only its probability.
 """
 
 from collections.abc import Callable

@@ -8,13 +8,7 @@ from torch import Tensor, nn
 
 from emodc.method.objectives import CrossEntropy, Objective
 from emodc.method.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
-from emodc.method.schedule import (
-    LevelWeight,
-    Schedule,
-    add_noise,
-    level_weights,
-    noise_error,
-)
+from emodc.method.schedule import LevelWeight, Schedule, add_noise, level_weights, noise_error
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Batch:
         replaced: (B,) int64, the null or non-class prompt that stands in for the true class
             in this sample, or -1.
         u: (B,) float32, uniform numbers that decide the drawn negative.
-        augmentation: (B, 6) float32, how the images were changed, for a network that is told.
+        augmentation: (B, 6) float32, how the images were changed, see `emodc.training.augment`.
     """
 
     x0: Tensor
@@ -76,7 +70,7 @@ def sample_loss(
         objective: from errors to losses.
         num_classes: K.
         auxiliary_weight: of the cross-entropy of the auxiliary classification head.
-        level_weight: what the errors of a noise level count for, see `level_weights`.
+        level_weight: what the errors of a noise level count for.
 
     Returns:
         The loss, and metrics by name: sum over the samples and their number, (2,).
@@ -87,9 +81,8 @@ def sample_loss(
     prompts = training_prompts(batch, objective, num_classes)  # (B, P)
     has_reference = objective.reference != "positive"
     constant = int(has_reference and objective.detach_reference)  # prompts without a graph
-    eps_theta, logits = network(
-        xt, batch.t, prompts, constant, batch.augmentation
-    )  # (B, P, C, H, W), (B, K)
+    # (B, P, C, H, W), (B, K)
+    eps_theta, logits = network(xt, batch.t, prompts, constant, batch.augmentation)
     d = noise_error(eps_theta, batch.eps)  # (B, P)
     d_p = d[:, 0]
     d_n, d_nn = (d[:, 1:-1], d[:, -1]) if has_reference else (d[:, 1:], d_p)

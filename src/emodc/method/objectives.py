@@ -77,32 +77,32 @@ class _Contrastive(_Settings):
                 raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
+class _ErrorAlone(_Settings):
+    """What evaluates no other prompt."""
+
+    detach_reference: ClassVar[bool] = False
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p`` (B,)."""
+        return d_p
+
+
 @dataclass(frozen=True, kw_only=True)
-class Base(_Settings):
+class Base(_ErrorAlone):
     """Vanilla conditional diffusion training: ``d_p`` (the paper's Base)."""
 
     kind: Literal["base"] = "base"
     negatives: Literal["none"] = "none"
     reference: Literal["positive"] = "positive"
-    detach_reference: ClassVar[bool] = False
-
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
-        """Return ``d_p`` (B,)."""
-        return d_p
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropy(_Settings):
+class CrossEntropy(_ErrorAlone):
     """How discriminative baselines are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     negatives: Literal["none"] = "none"
     reference: Literal["positive"] = "positive"
-    detach_reference: ClassVar[bool] = False
-
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
-        """Return ``d_p`` (B,)."""
-        return d_p
 
 
 @dataclass(frozen=True, kw_only=True)

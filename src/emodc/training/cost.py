@@ -89,7 +89,13 @@ def probe_step(
             started = time.perf_counter()
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 loss, _ = sample_loss(
-                    network, schedule, batch, phase.objective, num_classes, phase.trunk_weight
+                    network,
+                    schedule,
+                    batch,
+                    phase.objective,
+                    num_classes,
+                    phase.trunk_weight,
+                    phase.level_weight,
                 )
             torch.autograd.backward(loss)
             if device.type == "cuda":
