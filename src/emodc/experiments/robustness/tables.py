@@ -80,7 +80,7 @@ def summary_table(report: Mapping[str, Any]) -> list[str]:
 
 
 def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
-    """Return robust accuracies and least perturbations, as lines of Markdown; none if no attack.
+    """Return robust accuracies and minimal perturbations, as lines of Markdown; none if no attack.
 
     Args:
         report: of `emodc.experiments.robustness.summary.summarize_comparison`.
