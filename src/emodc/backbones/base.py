@@ -31,8 +31,6 @@ class NetworkSettings(ABC):
         auxiliary_head: whether training can use an auxiliary classification head beside it.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     generative: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     auxiliary_head: ClassVar[bool] = False
