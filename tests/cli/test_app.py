@@ -251,7 +251,7 @@ def test_a_missing_extra_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, crops: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert "emodc[faces]" in failure("predict", crops, "--model", tiny_folder)
+    assert "[faces]" in failure("predict", crops, "--model", tiny_folder)
     assert Answer("predict", crops, "--model", tiny_folder, "--no-detect").code == 0
 
 

@@ -40,9 +40,9 @@ def analyze(
     from emodc.data import open_data
     from emodc.experiments.analysis import Measurement, write_analysis
     from emodc.experiments.analysis.output import README, summary_table
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
+    from emodc.support.devices import choose_device
 
     if not dry_run:
         require_matplotlib()

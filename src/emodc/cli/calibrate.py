@@ -44,9 +44,9 @@ def calibrate(
     """Fit probabilities, prediction sets and sequential scoring of a model on validation data."""
     from emodc.calibration.calibrate import calibrate as run
     from emodc.data import open_data
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model, save_model
     from emodc.reports.evaluation import calibration_table
+    from emodc.support.devices import choose_device
     from emodc.support.distributed import join
 
     if output is None and not Path(model).is_dir():

@@ -53,9 +53,9 @@ def evaluate(
     """Measure a model, or a baseline, on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model
     from emodc.reports.evaluation import evaluation_table
+    from emodc.support.devices import choose_device
     from emodc.support.distributed import join
 
     images = open_data(data, split)

@@ -116,8 +116,8 @@ def _subjects(
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.experiments.robustness import ModelSubject, SequentialSubject
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model
+    from emodc.support.devices import choose_device
 
     chosen = choose_device(device)
     models = [load_model(name, chosen, precision) for name in names]

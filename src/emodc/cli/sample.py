@@ -30,8 +30,8 @@ def sample(
     The faces of a column begin with the same noise.
     """
     from emodc.explain.sample_sheet import sample_sheet
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model
+    from emodc.support.devices import choose_device
     from emodc.support.files import write_atomically
 
     if output.suffix.lower() != ".png":

@@ -76,8 +76,8 @@ def train(
 def _print_cost(recipe: "Recipe", spec: str | None, device: str) -> None:
     """Print the cost as comments below the settings; without data, for seven classes."""
     from emodc.data import open_release
-    from emodc.inference.classifier import choose_device
     from emodc.labels import BASIC7
+    from emodc.support.devices import choose_device
     from emodc.training.cost import plan
 
     label_set = BASIC7 if spec is None else open_release(spec).split("train").label_set

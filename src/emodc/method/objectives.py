@@ -49,14 +49,8 @@ class Objective(Protocol):
         """
 
 
-class _Settings:
-    """Objectives are settings too: unknown keys are refused."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Contrastive(_Settings):
+class _Contrastive:
     """Settings of the objectives that evaluate negatives.
 
     Attributes:
@@ -77,7 +71,7 @@ class _Contrastive(_Settings):
                 raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
-class _ErrorAlone(_Settings):
+class _ErrorAlone:
     """What evaluates no other prompt."""
 
     detach_reference: ClassVar[bool] = False

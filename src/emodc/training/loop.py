@@ -20,7 +20,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate, report_text
 from emodc.method.loss import Batch, sample_loss
@@ -28,10 +27,10 @@ from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import SETTINGS, load_model
 from emodc.publishing.export import write_card
+from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
-from emodc.support.memory import naming_the_remedy
 from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, Chooser
 from emodc.training.log import STATE, Meter, RunLog
@@ -100,7 +99,7 @@ def train(
             indices = world.share(range(state.samples, state.samples + recipe.batch_size))
             batch = sampler.batch(indices).to(accelerator.device)
             phase = phase_at(recipe, state.samples)
-            with naming_the_remedy(_LESS_MEMORY):
+            with when_memory_is_full(_LESS_MEMORY):
                 metrics = add_gradients(
                     accelerator, learner, schedule, batch, recipe, phase, classes
                 )
