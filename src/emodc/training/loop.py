@@ -90,6 +90,7 @@ def train(
 
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
+    frequency = sampler.frequency.to(accelerator.device)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, chooser.listed())
@@ -103,7 +104,7 @@ def train(
             phase = phase_at(recipe, state.samples)
             with naming_the_remedy(_LESS_MEMORY):
                 metrics = add_gradients(
-                    accelerator, learner, schedule, batch, recipe, phase, classes
+                    accelerator, learner, schedule, batch, recipe, phase, classes, frequency
                 )
             norm = whole(accelerator.clip_grad_norm_(backbone.parameters(), clip))
             if fp16 and not norm.isfinite():
@@ -194,6 +195,7 @@ def add_gradients(
     recipe: Recipe,
     phase: Phase,
     num_classes: int,
+    frequency: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Add up the gradients of a batch, by parts that fit into memory; return what to report."""
     device, dtype = accelerator.device.type, DTYPES[recipe.precision]
@@ -215,6 +217,7 @@ def add_gradients(
                     num_classes,
                     phase.trunk_weight,
                     phase.level_weight,
+                    frequency,
                 )
             accelerator.backward(loss * (len(part.x0) * scale))
         sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}
