@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emodc.backbones.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from emodc.method.schedule import Schedule, ShiftedCosine, add_noise
-from emodc.model.store import pack_tensors
+from emodc.support.tensors import pack_tensors
 
 SCHEDULE = ShiftedCosine().build()
 SIZES = ConditionalUNetConfig(widths=(8, 16, 16), depths=(1, 1, 1), embedding=16)

@@ -181,7 +181,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
         replace(data, reader=counting),
         steps=STEPS,
         output=tmp_path,
-        progress=lambda done, total: progress.append((done, total)),
+        progress=lambda done, total, note="": progress.append((done, total)),
     )
     assert reads == list(range(32, 40))
     assert progress == [(0, 40), (16, 40), (32, 40), (40, 40)]
@@ -229,7 +229,7 @@ def test_a_folder_of_another_evaluation_is_refused(
     }
     evaluate(**same)
     before = (tmp_path / "report.json").read_bytes()
-    with pytest.raises(ValueError, match=f"evaluation with {what}; choose another output folder"):
+    with pytest.raises(ValueError, match=f"with {what}; choose another output folder"):
         evaluate(**(same | changes))
     assert (tmp_path / "report.json").read_bytes() == before
 

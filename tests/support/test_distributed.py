@@ -169,14 +169,16 @@ def test_training_is_the_same_on_two_processes_and_may_change_their_number(tmp_p
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(RunState, "__post_init__", spied)
-            run(recipe(), tmp_path / "two", progress=lambda samples, metrics: seen.append(samples))
+            run(
+                recipe(), tmp_path / "two", on_metrics=lambda samples, metrics: seen.append(samples)
+            )
         return seen, [state_hash(m.state_dict()) for m in (states[0].backbone, states[0].average)]
 
     def keep(samples: int, metrics: dict[str, float]) -> None:
         if samples == 18:  # the state of a run that will be killed later
             (tmp_path / "kept").write_bytes((tmp_path / "one" / STATE).read_bytes())
 
-    run(recipe(), tmp_path / "one", progress=keep)
+    run(recipe(), tmp_path / "one", on_metrics=keep)
     (told, weights), (nothing, same_weights) = in_processes(both)
     assert (told, nothing) == ([18, 36, 54], [])
     assert weights == same_weights  # bit for bit
@@ -195,7 +197,7 @@ def test_an_interruption_of_one_process_stops_all_and_the_run_goes_on(tmp_path: 
 
     def both(world: World) -> str:
         with pytest.raises(KeyboardInterrupt):
-            run(recipe(), tmp_path / "two", progress=interrupt)
+            run(recipe(), tmp_path / "two", on_metrics=interrupt)
         return "stopped"
 
     assert in_processes(both) == ["stopped", "stopped"]
@@ -252,7 +254,7 @@ def test_evaluation_is_the_same_on_two_processes(tiny_model: Model, tmp_path: Pa
             data,
             steps=3,
             output=tmp_path / "two",
-            progress=lambda done, total: seen.append((done, total)),
+            progress=lambda done, total, note="": seen.append((done, total)),
             world=world,
         )
         return report, seen

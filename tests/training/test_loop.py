@@ -12,7 +12,8 @@ from safetensors import safe_open
 from emodc.data import open_data
 from emodc.labels import BASIC7
 from emodc.model.model import build_backbone
-from emodc.model.store import load_model, pack_tensors
+from emodc.model.store import load_model
+from emodc.support.tensors import pack_tensors
 from emodc.training.best_model import VALIDATION
 from emodc.training.log import METRICS, STATE, read_metrics
 from emodc.training.loop import learning_rate, phase_at, train
@@ -58,7 +59,7 @@ class Killed(BaseException):
 
 def test_a_run_leaves_model_metrics_and_config(tmp_path: Path) -> None:
     told = []
-    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    run(recipe(), tmp_path, on_metrics=lambda samples, metrics: told.append(samples))
     assert told == [32, 64, 96]
     lines = read_metrics(tmp_path)
     assert [line["samples"] for line in lines] == [32, 64, 96]
@@ -83,7 +84,7 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        run(recipe(), broken, progress=kill)
+        run(recipe(), broken, on_metrics=kill)
     (broken / METRICS).open("a").write('{"samples": 72, "loss"')
     run(recipe(), broken)
     assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
@@ -100,7 +101,7 @@ def test_state_of_a_run_that_dies_before_its_checkpoint_is_the_one_before(tmp_pa
     def keep(samples: int, metrics: dict[str, float]) -> None:
         state[str(samples)] = (broken / STATE).read_bytes()
 
-    run(recipe(), broken, progress=keep)
+    run(recipe(), broken, on_metrics=keep)
     (broken / STATE).write_bytes(state["32"])
     run(recipe(), broken)
     assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
@@ -113,7 +114,7 @@ def test_ctrl_c_saves_between_checkpoints(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(chosen, tmp_path, progress=interrupt)
+        run(chosen, tmp_path, on_metrics=interrupt)
     assert (tmp_path / STATE).exists()
     assert read_metrics(tmp_path)[-1]["samples"] == 400
 
@@ -127,7 +128,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(recipe(precision="bf16"), broken, progress=interrupt)
+        run(recipe(precision="bf16"), broken, on_metrics=interrupt)
     run(recipe(precision="bf16"), broken)
     first, second = load_model(whole / "last"), load_model(broken / "last")
     for name, weight in first.backbone.state_dict().items():
@@ -175,7 +176,7 @@ def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
     about["identity"]["recipe"] = about["identity"]["recipe"].replace("cache: false\n", "")
     (tmp_path / STATE).write_bytes(pack_tensors(tensors, {"emodc": json.dumps(about)}))
     told: list[int] = []
-    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    run(recipe(), tmp_path, on_metrics=lambda samples, metrics: told.append(samples))
     assert told == []  # known for the finished run that it is
 
 
@@ -208,7 +209,7 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     run(recipe(), tmp_path)
     before = (tmp_path / METRICS).read_text()
     told: list[int] = []
-    run(recipe(), tmp_path, progress=lambda samples, metrics: told.append(samples))
+    run(recipe(), tmp_path, on_metrics=lambda samples, metrics: told.append(samples))
     assert told == []
     assert (tmp_path / METRICS).read_text() == before
 

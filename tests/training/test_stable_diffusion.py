@@ -79,7 +79,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(sd_folder: Path, tmp_p
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(chosen, _TRAINING, _VALIDATION, whole, device="cpu")
     with pytest.raises(RuntimeError, match="killed"):
-        train(chosen, _TRAINING, _VALIDATION, broken, device="cpu", progress=die)
+        train(chosen, _TRAINING, _VALIDATION, broken, device="cpu", on_metrics=die)
     assert [line["samples"] for line in read_metrics(broken)] == [8]
     train(chosen, _TRAINING, _VALIDATION, broken, device="cpu")
     for name in ("metrics.jsonl", f"last/{LORA}", "last/model.safetensors", "state.safetensors"):

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from emodc.method.draws import Shown
 from emodc.method.errors import noise_errors
 from emodc.method.schedule import Schedule
+from emodc.support.tensors import pack_tensors
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """A number format, of weights or of arithmetic."""
@@ -155,7 +156,7 @@ class Network(nn.Module, ABC):
 
     def files(self, dtype: torch.dtype) -> dict[str, bytes]:
         """Return the files that hold the weights, by name, stored in ``dtype``."""
-        return {WEIGHTS: packed(self.weights(), dtype)}
+        return {WEIGHTS: pack_tensors(self.weights(), dtype=dtype)}
 
 
 class Backbone(Network):
@@ -249,10 +250,3 @@ def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
         network.load_state_dict({k: v.float() for k, v in load(files[WEIGHTS]).items()})
     except RuntimeError:
         raise ValueError("the weights do not fit the backbone that is described") from None
-
-
-def packed(
-    tensors: Mapping[str, Tensor], dtype: torch.dtype, metadata: dict[str, str] | None = None
-) -> bytes:
-    """Serialize tensors in one dtype as safetensors, whatever their memory layout."""
-    return save({k: v.to(dtype).contiguous().cpu() for k, v in tensors.items()}, metadata)

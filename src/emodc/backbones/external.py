@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from emodc.backbones.base import Classifier, NetworkSettings
 from emodc.labels import BASIC8, LabelSet, canonical_name, label_set_of
 from emodc.method.schedule import Schedule
+from emodc.support.files import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +166,3 @@ def match_labels(config: External, count: int, names: Sequence[str] | None) -> l
 
 def _listed(count: int, names: Sequence[str]) -> str:
     return ", ".join(f"{n} {name}" for n, name in enumerate(names)) or f"0 to {count - 1}"
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of foreign code's error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -25,12 +25,13 @@ from emodc.calibration.posterior import (
 from emodc.calibration.stopping import Half, figures_of, fit_adaptive
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
-from emodc.inference.dataset_scores import Progress, score_errors, score_images
+from emodc.inference.dataset_scores import score_errors, score_images
 from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import mean_errors
 from emodc.model.decision import Decision, FewSteps
 from emodc.model.model import Model
 from emodc.support.distributed import ALONE, World
+from emodc.support.timing import Progress, unheard
 
 FEW = (1, 2, 4, 8, 16)
 """Numbers of draws for which the best timesteps are sought."""
@@ -49,7 +50,7 @@ def calibrate(
     confidence: float = 0.95,
     coverage: float = 0.9,
     folder: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
     world: World = ALONE,
 ) -> Model:
     """Fit a model's decision on validation data.

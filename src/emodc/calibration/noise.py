@@ -22,13 +22,14 @@ from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.evaluation.metrics import accuracy
 from emodc.faces.geometry import FER2013_GEOMETRY
-from emodc.inference.dataset_scores import Progress, Scores, score_errors, score_images
+from emodc.inference.dataset_scores import Scores, score_errors, score_images
 from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import class_logits, mean_errors
 from emodc.method.noise_level import diagonal_detail, error_gain
 from emodc.model.decision import NoiseFloor
 from emodc.model.model import Model
 from emodc.support.distributed import ALONE, World
+from emodc.support.timing import Progress, unheard
 
 NOISE = "gaussian_noise"
 """The corruption that accounting for noise is tried on."""
@@ -46,7 +47,7 @@ def account_for_noise(
     *,
     seed: int = 0,
     folder: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
     world: World = ALONE,
 ) -> tuple[Model, dict[str, Any]]:
     """Fit how clean images look, and let the model account for noise where that helps it.

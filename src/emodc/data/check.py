@@ -33,9 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.data.duplicates import Prints, Progress, near_pairs, take_prints
+from emodc.data.duplicates import Prints, near_pairs, take_prints
 from emodc.data.face_data import SPLITS, OnDemand
 from emodc.data.release import Release
+from emodc.support.timing import Progress, unheard
 
 _EXAMPLES = 10
 _COMMONEST = 5
@@ -48,7 +49,7 @@ _Rows = NDArray[np.int64]
 
 
 def check(
-    release: Release, *, official: bool = False, progress: Progress | None = None
+    release: Release, *, official: bool = False, progress: Progress = unheard
 ) -> dict[str, Any]:
     """Decode every image of a dataset and report what is in it and what is wrong with it.
 

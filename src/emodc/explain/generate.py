@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from emodc.method.ddim import Denoiser, Progress, ddim
+from emodc.method.ddim import Denoiser, ddim
 from emodc.method.prompts import null_prompt
 from emodc.method.randomness import standard_normal
 from emodc.model.model import Model
+from emodc.support.timing import Progress, unheard
 
 DEFAULT_STEPS = 50
 """Steps of DDIM, if the number is not chosen."""
@@ -53,7 +54,7 @@ def generate(
     steps: int = DEFAULT_STEPS,
     guidance: float = 1.0,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
 ) -> Tensor:
     """Draw images under each of several prompts.
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from emodc.explain.generate import generate
-from emodc.method.ddim import Progress
 from emodc.model.identity import weights_hash
 from emodc.model.model import Model
+from emodc.support.timing import Progress, unheard
 
 SAMPLES = "samples.png"
 """The page beside a model's card."""
@@ -34,7 +34,7 @@ def sample_sheet(
     guidance: float = 1.0,
     seed: int = 0,
     tile: int | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
 ) -> bytes:
     """Draw images of some classes.
 

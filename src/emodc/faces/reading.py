@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from emodc.support.files import one_line
+
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
@@ -221,7 +223,7 @@ def _explained(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise _Refused(f"{name}: no permission to read it; change its access rights") from error
     except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise _Refused(
             f"{name}: damaged or incomplete image ({reason}); copy or export it again"
         ) from error

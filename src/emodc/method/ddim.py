@@ -14,9 +14,6 @@ from emodc.method.schedule import Schedule
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """``denoiser(xt (B,C,H,W), t (B,)) -> eps (B,C,H,W)``: noise prediction under fixed prompts."""
 
-Progress = Callable[[int, int], None]
-"""Called with the number of network calls made and that of all."""
-
 
 def descending_timesteps(timesteps: int, steps: int) -> Tensor:
     """Return the timesteps that DDIM visits, from T-1 down: (S,) int64.
@@ -41,7 +38,7 @@ def ddim(
     schedule: Schedule,
     noise: Tensor,
     steps: int,
-    progress: Progress = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """Turn noise into images without drawing any more of it.
 

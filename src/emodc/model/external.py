@@ -22,6 +22,7 @@ from emodc.backbones.external_kinds import ExternalConfig
 from emodc.model.decision import Decision
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import parse_model
+from emodc.support.files import one_line
 
 
 def load_external(path: Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Model:
@@ -42,7 +43,7 @@ def load_external(path: Path, device: torch.device | str = "cpu", precision: str
     try:
         described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: cannot be read: {one_line(error)}") from None
     if not isinstance(described, dict):
         raise ValueError(f"{path}: not a description of a classifier: name, codec and backbone")
     name = str(described.pop("name", path.stem))

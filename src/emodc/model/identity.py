@@ -8,7 +8,7 @@ from importlib.metadata import version
 from torch import Tensor
 
 from emodc.model.model import Model
-from emodc.model.store import pack_tensors
+from emodc.support.tensors import pack_tensors
 
 
 def model_identity(model: Model) -> dict[str, str]:

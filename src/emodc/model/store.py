@@ -18,8 +18,6 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import save
-from torch import Tensor
 
 from emodc.backbones.base import DTYPES, WEIGHTS
 from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
@@ -29,7 +27,7 @@ from emodc.model.decision import Decision
 from emodc.model.external import load_external
 from emodc.model.model import Model
 from emodc.model.settings import ModelSettings
-from emodc.support.files import write_atomically
+from emodc.support.files import one_line, write_atomically
 
 FORMAT = 1
 SETTINGS = "emodc.json"
@@ -118,14 +116,14 @@ def load_model(
         reason = (
             f"{error.error_count()} settings are wrong"
             if isinstance(error, ValidationError)
-            else " ".join(str(error).split())
+            else one_line(error)
         )
         raise ValueError(f"{folder / SETTINGS}: not a usable model description: {reason}") from None
     schedule = parsed.schedule.build()
     try:
         backbone = parsed.backbone.restore(files, texts, schedule)
     except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(
             f"{folder}: not what {SETTINGS} describes ({reason}); copy all files from the same run"
         ) from None
@@ -228,8 +226,3 @@ def read_file(path: Path, expected_sha256: object) -> bytes:
             "another run); copy all files again"
         )
     return content
-
-
-def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Serialize tensors as safetensors, whatever their memory layout."""
-    return save({key: value.contiguous().cpu() for key, value in tensors.items()}, metadata)

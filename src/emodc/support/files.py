@@ -52,6 +52,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def one_line(error: Exception | str) -> str:
+    """Return what an error says, as one line; its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Make an OSError name the file and tell what to do about a full disk."""

@@ -1,6 +1,5 @@
 """What a recipe would cost: parameters, network evaluations, memory, and time from a probe step."""
 
-import time
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +11,7 @@ from emodc.method.loss import Batch, sample_loss, training_prompts
 from emodc.method.schedule import Schedule
 from emodc.model.model import build_backbone
 from emodc.support.memory import naming_the_remedy
+from emodc.support.timing import seconds_of
 from emodc.training.loop import phase_at
 from emodc.training.recipe import Recipe
 
@@ -83,26 +83,25 @@ def probe_step(
     batch = _noise(recipe, num_classes).to(device)
     phase = phase_at(recipe, recipe.samples)
     dtype = DTYPES[recipe.precision]
-    seconds = []
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss, _ = sample_loss(
+                network,
+                schedule,
+                batch,
+                phase.objective,
+                num_classes,
+                phase.trunk_weight,
+                phase.level_weight,
+                torch.full((num_classes,), 1 / num_classes, device=device),
+            )
+        torch.autograd.backward(loss)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # steps are queued
+
     with naming_the_remedy("lower micro_batch, or set backbone.gradient_checkpointing=true"):
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss, _ = sample_loss(
-                    network,
-                    schedule,
-                    batch,
-                    phase.objective,
-                    num_classes,
-                    phase.trunk_weight,
-                    phase.level_weight,
-                    torch.full((num_classes,), 1 / num_classes, device=device),
-                )
-            torch.autograd.backward(loss)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)  # steps are queued
-            seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+        return seconds_of(step, repeats)
 
 
 def prompts_a_sample(recipe: Recipe, num_classes: int) -> int:

@@ -45,7 +45,7 @@ _LOG_EVERY = 50  # optimizer steps between lines of metrics.jsonl
 _LESS_MEMORY = "lower micro_batch, or set backbone.gradient_checkpointing=true"
 _LOSS_SCALE = 2.0**14  # of float16: gradients of the order of 1e-6 become normal numbers
 
-Progress = Callable[[int, dict[str, float]], None]
+OnMetrics = Callable[[int, dict[str, float]], None]
 """Called with the samples seen so far and the latest metrics."""
 
 
@@ -56,7 +56,7 @@ def train(
     output: Path,
     *,
     device: str = "auto",
-    progress: Progress = lambda samples, metrics: None,
+    on_metrics: OnMetrics = lambda samples, metrics: None,
 ) -> Model:
     """Train a model, or go on training it.
 
@@ -67,7 +67,7 @@ def train(
             stratified subset of it is used.
         output: the run's folder.
         device: ``auto`` (accelerate's choice) or ``cpu``.
-        progress: is told how the run goes, in the main process.
+        on_metrics: is told how the run goes, in the main process.
 
     Returns:
         The best model by validation accuracy; it computes in the recipe's precision.
@@ -124,7 +124,7 @@ def train(
             if validate:
                 state.save(output / STATE, write=world.is_main)
             if log is not None:
-                progress(state.samples, line)
+                on_metrics(state.samples, line)
         if stopped():
             if meter.steps:
                 _settled(meter, state.samples)  # a diverged state must not replace a good one

@@ -17,6 +17,7 @@ from emodc.corruptions import CORRUPTIONS
 from emodc.method.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
 from emodc.method.schedule import EvenLevels, LevelWeight, LogNormalLevels, ShiftedCosine
 from emodc.model.settings import MODEL_KINDS, ModelSettings
+from emodc.support.files import one_line
 from emodc.support.settings import Settings, checked, kinds
 
 ObjectiveConfig = Annotated[
@@ -241,7 +242,7 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{name_or_path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{name_or_path}: not YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{name_or_path}: a recipe is a mapping of settings")
     for override in overrides:

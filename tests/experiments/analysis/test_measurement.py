@@ -94,17 +94,17 @@ def test_the_answers_are_the_models_own(tiny_model: Model, faces: FaceData, tmp_
 def test_what_is_measured_is_kept(tiny_model: Model, faces: FaceData, tmp_path: Path) -> None:
     first = Measurement({"tiny": tiny_model}, faces, tmp_path, steps=2)
     cost = first.cost()[0]
-    assert (cost.images, cost.passes) == (28, 56)
+    assert cost.work == {"images to measure": 28, "network evaluations": 56}
     (found,) = first.run()
     assert isinstance(tiny_model.backbone, Backbone)
     asleep = replace(tiny_model, backbone=Asleep(tiny_model.backbone))
     again = Measurement({"another name": asleep}, faces, tmp_path, steps=2)
-    assert again.cost()[0].images == 0
+    assert again.cost()[0].work["images to measure"] == 0
     (kept,) = again.run()
     assert kept.name == "another name"
     assert torch.equal(kept.errors, found.errors)
     next(first.folder.rglob("0000016.safetensors")).unlink()
-    assert first.cost()[0].images == 12
+    assert first.cost()[0].work["images to measure"] == 12
     with pytest.raises(AssertionError, match="measured again"):
         again.run()
     for changed in ({"steps": 3}, {"steps": 2, "seed": 1}, {"steps": 2, "limit": 14}):

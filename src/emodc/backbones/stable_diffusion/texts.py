@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from emodc.backbones.stable_diffusion.checkpoint import SDCheckpoint
+from emodc.support.files import one_line
 from emodc.support.optional import importing
 
 
@@ -35,7 +36,7 @@ def encode_texts(checkpoint: SDCheckpoint, texts: Sequence[str]) -> Tensor:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder)
     except Exception as error:  # the library raises bare ones for files that it cannot parse
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(f"{folder}: cannot be read ({reason}); download it again") from None
     words, longest = (checkpoint.text_encoder[k] for k in ("vocab_size", "max_position_embeddings"))
     length = tokenizer.model_max_length

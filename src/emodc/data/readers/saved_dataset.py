@@ -17,6 +17,7 @@ from emodc.data.readers.class_names import ClassNames, known_subjects
 from emodc.data.readers.listing import ATTRIBUTE
 from emodc.data.release import Release
 from emodc.faces.reading import decode_image, read_image
+from emodc.support.files import one_line
 
 LABEL_FIELDS = ("label", "expression", "emotion", "text-label")
 """The names under which a class may stand."""
@@ -90,7 +91,7 @@ def read_saved(root: Path) -> Release:
     try:
         loaded = datasets.load_from_disk(str(root))
     except (OSError, ValueError, LookupError, TypeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(
             f"{root}: not readable as a saved dataset ({reason}); write it again with save_to_disk"
         ) from error

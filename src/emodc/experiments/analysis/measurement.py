@@ -4,8 +4,7 @@ Faces are shown to each model as its decision says: mirrored in every other draw
 carry noise. So the answers are those that the model gives anywhere else.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +19,13 @@ from emodc.method.draws import spaced_timesteps
 from emodc.method.prompts import non_class_prompt, null_prompt, other_classes
 from emodc.model.identity import model_identity
 from emodc.model.model import Model
+from emodc.support.timing import Cost, Progress, seconds_of, unheard
 
 ERRORS = "errors"
 """The folder of measured errors, within that of the figures."""
 
 _LEAST = 8  # faces: quartiles and correlations of fewer say nothing
 _PROBED = 8  # draws that the speed is measured on
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of images done, that of all, and whose they are."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +67,6 @@ class Measured:
         """(N, K'-1, S) float64: errors under the other classes, in label order."""
         others = other_classes(self.labels, len(self.classes))  # (N, K'-1)
         return self.errors[torch.arange(len(others)).unsqueeze(1), others].double()
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What is still to be measured of one model.
-
-    Attributes:
-        name: the model's.
-        images: not yet measured.
-        passes: of the network: draws, times prompts where each takes a pass of its own.
-        seconds: that they take, by a measurement of one image.
-    """
-
-    name: str
-    images: int
-    passes: int
-    seconds: float
 
 
 class Measurement:
@@ -143,7 +123,7 @@ class Measurement:
         """Measure the models' speed and return what is still to be done for each."""
         return [self._cost_of(name, model) for name, model in self.models.items()]
 
-    def run(self, progress: Progress = lambda done, total, note: None) -> list[Measured]:
+    def run(self, progress: Progress = unheard) -> list[Measured]:
         """Measure what is missing and return everything, in the order of the models.
 
         Raises:
@@ -153,17 +133,13 @@ class Measurement:
         faces = len(self.sample.labels)
         total, found = faces * len(self.models), []
         for number, (name, model) in enumerate(self.models.items()):
-
-            def advance(done: int, _: int, number: int = number, name: str = name) -> None:
-                progress(number * faces + done, total, name)
-
             scores = score_images(
                 model,
                 self.sample.data,
                 self._score(model),
                 self._settings,
                 folder=self._folder_of(model),
-                progress=advance,
+                progress=_within(progress, number * faces, total, name),
             )
             if not bool(scores.values["errors"].isfinite().all()):
                 raise ValueError(
@@ -212,15 +188,18 @@ class Measurement:
         pairs = images * len(self.t)
         passes = pairs if model.backbone.shares_trunk else pairs * prompts
         seconds = self._seconds_per_pair(model) * pairs if images else 0.0
-        return Cost(name, images, passes, seconds)
+        amounts = {"images to measure": images, "network evaluations": passes}
+        return Cost(name, amounts, seconds)
 
     def _seconds_per_pair(self, model: Model) -> float:
         x0 = model.settings.codec.encode([self.sample.data.image(0)], model.device)
         bank, prompts = model.draws(_PROBED), len(model.label_set) + 2
-        model.class_errors(x0, bank, prompts=prompts)  # the first call sets things up
-        started = time.perf_counter()
-        model.class_errors(x0, bank, prompts=prompts)
-        return (time.perf_counter() - started) / len(bank)
+        return seconds_of(lambda: model.class_errors(x0, bank, prompts=prompts)) / len(bank)
+
+
+def _within(progress: Progress, before: int, whole: int, name: str) -> Progress:
+    """Return what tells how far one model is as how far they all are."""
+    return lambda done, total, note="": progress(before + done, whole, name)
 
 
 def require_comparable(models: Mapping[str, Model]) -> None:

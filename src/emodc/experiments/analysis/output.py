@@ -14,7 +14,7 @@ from emodc.experiments.analysis.correlation import correlation
 from emodc.experiments.analysis.denoising import denoising, linear_errors
 from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.gaps import gaps
-from emodc.experiments.analysis.measurement import Measurement, Progress
+from emodc.experiments.analysis.measurement import Measurement
 from emodc.experiments.analysis.profiles import profiles
 from emodc.experiments.analysis.steps import steps as accuracy_by_steps
 from emodc.model.identity import model_identity
@@ -22,6 +22,7 @@ from emodc.model.model import Model
 from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import require_matplotlib, save_figure
 from emodc.support.files import write_atomically
+from emodc.support.timing import Progress, unheard
 
 REPORT, README = "analysis.json", "README.md"
 """The two files that every analysis leaves beside its figures."""
@@ -36,7 +37,7 @@ def analyze(
     steps: int = 100,
     limit: int | None = 300,
     seed: int = 0,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = unheard,
 ) -> dict[str, Any]:
     """Show what training made of the errors of diffusion classifiers.
 
@@ -72,7 +73,7 @@ def write_analysis(
     output: Path,
     *,
     training: FaceData | None = None,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = unheard,
 ) -> dict[str, Any]:
     """Measure what is missing, and write figures, data and report; see `analyze`."""
     measured = measurement.run(progress)
