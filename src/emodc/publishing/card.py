@@ -61,8 +61,8 @@ def model_card(
     """Write a model's card from its facts; every number comes from the arguments.
 
     Args:
-        model: the model. Of its facts, ``training_data``, ``samples``, ``calibration`` and
-            ``validation`` are used where they are present.
+        model: the model. Of its facts, ``training_data``, ``samples``, ``initial_model``,
+            ``calibration`` and ``validation`` are used where they are present.
         recipe: how it was trained, if that is known.
         evaluation: a report of :func:`emodc.evaluation.evaluate.evaluate`, if there is one.
         samples: how the images beside the card were drawn
@@ -115,13 +115,33 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     data = dict(facts["training_data"])
     notes = data.pop("notes", {})
     lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
+    lines += _earlier_data(facts.get("initial_model", {}))
     return [*lines, "", "The license of code and weights does not extend to these images."]
+
+
+def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
+    """Return a line for every model that training began with, the latest first."""
+    if not initial:
+        return []
+    data = initial.get("training_data", {})
+    terms = f" ({data['terms']})" if data.get("terms") else ""
+    line = f"- before, as {initial['name']}: {data.get('name', 'not recorded')}{terms}"
+    return [line, *_earlier_data(initial.get("initial_model", {}))]
 
 
 def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
     lines = []
     if "samples" in facts:
         lines = [f"These are the weights after {facts['samples']:,} samples.", ""]
+    if initial := facts.get("initial_model"):
+        after = f" after {initial['samples']:,} samples" if "samples" in initial else ""
+        lines += [
+            f"They began as the weights of {initial['name']}{after} (SHA-256 "
+            f"{initial['weights_sha256']}). Classes it knew: "
+            f"{', '.join(initial['kept']) or 'none'}; new to it: "
+            f"{', '.join(initial['fresh']) or 'none'}.",
+            "",
+        ]
     if recipe is None:
         return lines or ["Not recorded."]
     rows = []

@@ -35,6 +35,7 @@ from emodc.support.fsdp import whole
 from emodc.support.memory import naming_the_remedy
 from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, Chooser
+from emodc.training.initial import take_weights
 from emodc.training.log import STATE, Meter, RunLog
 from emodc.training.recipe import Phase, Recipe, dump_recipe
 from emodc.training.state import RunState, TrainingDiverged
@@ -56,6 +57,7 @@ def train(
     output: Path,
     *,
     device: str = "auto",
+    initial: Model | None = None,
     on_metrics: OnMetrics = lambda samples, metrics: None,
 ) -> Model:
     """Train a model, or go on training it.
@@ -67,13 +69,16 @@ def train(
             stratified subset of it is used.
         output: the run's folder.
         device: ``auto`` (accelerate's choice) or ``cpu``.
+        initial: a model whose weights to begin with (`emodc.training.initial`); a run that goes on
+            must be given the same.
         on_metrics: is told how the run goes, in the main process.
 
     Returns:
         The best model by validation accuracy; it computes in the recipe's precision.
 
     Raises:
-        ValueError: the data do not suit the recipe, or the folder holds another run.
+        ValueError: the data or the initial model do not suit the recipe, or the folder holds
+            another run.
         TrainingDiverged: the loss became NaN or infinite.
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
@@ -84,12 +89,15 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
-    identity = run_identity(recipe, training, validation)
+    identity, begun = run_identity(recipe, training, validation), None
+    if initial is not None:
+        begun = take_weights(backbone, recipe.model, training.label_set, initial)
+        identity["initial model"] = begun["weights_sha256"]
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
 
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
-    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
+    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world, begun)
     frequency = sampler.frequency.to(accelerator.device)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
