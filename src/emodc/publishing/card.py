@@ -17,6 +17,7 @@ from emodc.reports.evaluation import (
 from emodc.training.recipe import Recipe, dump_recipe
 
 _TIMESTEPS_SHOWN = 10
+_SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++(2M)"}
 
 _HEADER = """\
 ---
@@ -242,10 +243,11 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: 
 
 
 def _samples(facts: Mapping[str, Any]) -> list[str]:
+    sampler = _SAMPLERS[facts.get("sampler", "ddim")]
     return [
         "![Faces drawn by the model, a row for each class](samples.png)",
         "",
-        f"Drawn by these weights from noise (DDIM, {facts['steps']} steps, guidance "
+        f"Drawn by these weights from noise ({sampler}, {facts['steps']} steps, guidance "
         f"{facts['guidance']:g}, seed {facts['seed']}), none of them chosen. Rows from top: "
         f"{', '.join(facts['classes'])}; the images of a column begin with the same noise.",
     ]
