@@ -63,10 +63,26 @@ def test_faces_are_drawn(tiny_folder: Path, tmp_path: Path) -> None:
     assert (facts["steps"], facts["guidance"], facts["seed"]) == (2, 2.0, 0)
 
 
+def test_the_way_between_two_classes_is_drawn(tiny_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "way.png"
+    answer = Answer(
+        *("sample", "--model", tiny_folder, "--interpolate", "sad", "happy"),
+        *("--output", output, "--count", "2", "--steps", "2", "--sampler", "dpm-solver"),
+    )
+    assert (answer.code, answer.out) == (0, "")
+    page = Image.open(io.BytesIO(output.read_bytes()))
+    facts = json.loads(page.info["emodc"])
+    assert (facts["interpolate"], facts["sampler"]) == (["sadness", "happiness"], "dpm-solver")
+    assert page.height > 3 * page.width / 2  # seven rows of two faces
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--class", "bored"], "unknown class 'bored'"),
+        (["--class", "happy", "--interpolate", "sad", "fear"], "not both"),
+        (["--interpolate", "sad", "bored"], "unknown class 'bored'"),
+        (["--sampler", "euler"], "sampler is one of ddim, dpm-solver"),
         (["--count", "0"], "count must be at least 1"),
         (["--steps", "1001"], "between 1 and 1000"),
         (["--guidance", "nan"], "finite"),

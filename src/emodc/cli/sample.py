@@ -1,5 +1,6 @@
 """The command ``emodc sample``: faces drawn by the weights that classify."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,17 @@ def sample(
         list[str] | None,
         typer.Option("--class", help="A class to draw; several may be given. [default: all]"),
     ] = None,
+    interpolate: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="FROM TO", help="Draw the way from one class to another, from the same noise."
+        ),
+    ] = None,
     count: Annotated[int, typer.Option(help="Faces of each class.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps of DDIM for each face.")] = 50,
+    steps: Annotated[int, typer.Option(help="Steps of the sampler for each face.")] = 50,
+    sampler: Annotated[
+        str, typer.Option(help="ddim, or dpm-solver: DPM-Solver++(2M), good in fewer steps.")
+    ] = "ddim",
     guidance: Annotated[
         float, typer.Option(help="1: the class alone; more exaggerates it against no class.")
     ] = 1.0,
@@ -29,7 +39,7 @@ def sample(
 
     The faces of a column begin with the same noise.
     """
-    from emodc.explain.sample_sheet import sample_sheet
+    from emodc.explain.sample_sheet import interpolation_sheet, sample_sheet
     from emodc.model.store import load_model
     from emodc.support.devices import choose_device
     from emodc.support.files import write_atomically
@@ -38,16 +48,16 @@ def sample(
         raise ValueError(f"--output {output}: give a file name that ends with .png")
     if not output.parent.is_dir():
         raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    if classes and interpolate:
+        raise ValueError("give --class or --interpolate, not both")
     loaded = load_model(model, choose_device(device), precision)
+    if interpolate:
+        sheet = partial(interpolation_sheet, loaded, *interpolate)
+    else:
+        sheet = partial(sample_sheet, loaded, classes or loaded.label_set.classes)
     with progress("steps") as advance:
-        page = sample_sheet(
-            loaded,
-            classes or loaded.label_set.classes,
-            count,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            progress=advance,
+        page = sheet(
+            count, steps=steps, guidance=guidance, sampler=sampler, seed=seed, progress=advance
         )
     write_atomically(output, page)
     note(f"the image is {output}")

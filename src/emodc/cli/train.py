@@ -24,6 +24,14 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Begin with the weights of a model: its name, folder or hub id. Its classes may "
+            "be others.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     dry_run: Annotated[
         bool,
@@ -49,9 +57,11 @@ def train(
     import logging
 
     from emodc.data import open_release
+    from emodc.model.store import load_model
     from emodc.training.loop import train as run
     from emodc.training.state import TrainingDiverged
 
+    initial = None if init is None else load_model(init)
     release = open_release(spec)
     training, validation = release.split("train"), release.split("validation")
     folder = output or Path("runs") / settings.name
@@ -66,7 +76,15 @@ def train(
             advance(samples, settings.samples, f"loss {metrics['loss']:.3g}")
 
         try:
-            run(settings, training, validation, folder, device=device, on_metrics=report)
+            run(
+                settings,
+                training,
+                validation,
+                folder,
+                device=device,
+                initial=initial,
+                on_metrics=report,
+            )
         except TrainingDiverged as error:
             complain(str(error))
             raise typer.Exit(1) from None
