@@ -171,7 +171,7 @@ def _draw(
     drawn = []
     for number, (xT, rows) in enumerate(parts):
 
-        def advance(done: int, total: int, before: int = number) -> None:
+        def advance(done: int, total: int, note: str = "", before: int = number) -> None:
             progress(before * total + done, len(parts) * total)
 
         shares = None if weights is None else weights[rows]
