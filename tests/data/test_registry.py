@@ -40,7 +40,7 @@ def test_synthetic_takes_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["12", "count", "count=", "count=x", "count=-1", "color=true", "color=1"]
+    "part", ["12", "count", "count=", "count=x", "count=-1", "colour=true", "color=1"]
 )
 def test_an_option_that_is_none_is_refused(part: str) -> None:
     with pytest.raises(ValueError, match=f"synthetic: '{part}' is no option; accepted are count"):

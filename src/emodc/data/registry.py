@@ -22,6 +22,8 @@ from emodc.data.readers.sfew import read_sfew
 from emodc.data.release import Release
 from emodc.data.synthetic.dataset import read_synthetic
 from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
+from emodc.support.parsing import bounded_int
+from emodc.support.text import one_line, printable
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,21 @@ class DataSetEntry:
     summary: str
     label_set: LabelSet | None
     read: Callable[[str], Release]
+
+    def open(self, argument: str) -> Release:
+        """Read the whole dataset.
+
+        Raises:
+            ValueError: there is none, or it is malformed; one line that can be printed.
+        """
+        try:
+            return self.read(argument)
+        except ValueError as error:
+            raise ValueError(printable(str(error))) from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~ names no user
+            raise ValueError(
+                f"{printable(argument)}: cannot be read ({one_line(error)})"
+            ) from error
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -75,7 +92,7 @@ def open_release(spec: str) -> Release:
             lists what is accepted.
     """
     entry, argument = find_entry(spec)
-    return entry.read(argument)
+    return entry.open(argument)
 
 
 def open_data(spec: str, split: str) -> FaceData:
@@ -111,7 +128,7 @@ def _read_synthetic(argument: str) -> Release:
     for part in filter(None, argument.split(",")):
         key, _, value = part.partition("=")
         if key in ("count", "seed", "size") and value.isascii() and value.isdigit():
-            options[key] = int(value)
+            options[key] = bounded_int(value, 0, 2**64 - 1)
         elif key == "color" and value in ("true", "false"):
             color = value == "true"
         else:

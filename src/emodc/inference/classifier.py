@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
-from emodc.faces.sources import Pixels, Source, SourceImage, read_source, sources
+from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
 from emodc.inference.prediction import Prediction
 from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring
 from emodc.model.model import Model
@@ -196,7 +197,7 @@ class EmotionClassifier:
         self, index: int, source: Source, detector: FaceDetector | None
     ) -> list[tuple[Prediction, Pixels | None]]:
         """Return the rows of an image, not yet scored, each with its crop if there is a face."""
-        file = str(source) if isinstance(source, Path) else None
+        file = source_name(source)
         # At the codec's own size, so that the pixels are resampled only once.
         size = self.model.settings.codec.size
         try:
@@ -210,6 +211,9 @@ class EmotionClassifier:
             crops = [crop_face(image, face, geometry, size) for face in faces]
         except ValueError as error:
             return [(Prediction(index, file, "unreadable", str(error)), None)]
+        except MemoryError:
+            reason = f"{file or 'image'}: takes more memory than there is; make a smaller copy"
+            return [(Prediction(index, file, "unreadable", reason), None)]
         if not faces:
             return [(Prediction(index, file, "no_face", "no face found"), None)]
         return [

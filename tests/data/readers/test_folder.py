@@ -7,6 +7,7 @@ from PIL import Image
 
 from emodc.data import FaceData, open_data
 from emodc.data.readers.folder import read_folder
+from emodc.faces.listing import CLUTTER, HIDDEN, NOT_AN_IMAGE
 from emodc.labels import BASIC7
 
 
@@ -85,7 +86,16 @@ def test_hidden_files_are_skipped_and_others_counted(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no image")
     release = read_folder(tmp_path)
     assert list(release.ids) == ["happy/a.png", "sad/b.png"]
-    assert release.notes["ignored, not images"] == 2
+    assert release.skipped == {
+        ".git": HIDDEN,
+        "README": NOT_AN_IMAGE,
+        "happy/.DS_Store": CLUTTER,
+        "happy/._a.png": CLUTTER,
+        "happy/.hidden": HIDDEN,
+        "happy/notes.txt": NOT_AN_IMAGE,
+        "sad/Thumbs.db": CLUTTER,
+    }
+    assert release.split("test").notes["files skipped"] == 7
     assert release.unlisted == ["loose.png"]
 
 
@@ -124,7 +134,8 @@ def test_a_broken_class_map_is_refused(tmp_path: Path, content: str) -> None:
     put(tmp_path, "happy/a.png", "sad/b.png")
     (tmp_path / "classes.json").write_text(content)
     with pytest.raises(
-        ValueError, match=r"classes\.json: (not readable as JSON|expected an object)"
+        ValueError,
+        match=r"classes\.json: (not readable as JSON|expected an object)|line 1: not UTF-8",
     ):
         open_folder(tmp_path, "test")
 
