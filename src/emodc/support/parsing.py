@@ -119,20 +119,21 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     return text
 
 
-def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
-    """Yield the lines of an open file, with their ends, holding no more than one of them.
+def numbered_lines(file: BinaryIO, longest: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of an open file, counted from 1, with their ends, holding one at a time.
 
     Args:
         file: what is read; of a compressed file, what decompresses it.
-        longest: the longest line, in bytes.
-
-    Raises:
-        ValueError: a line is longer.
+        longest: the longest line, in bytes. A longer one is yielded as an empty one, ``b""``, and
+            ends the iteration: the caller knows its number and refuses it.
     """
+    number = 0
     while line := file.readline(longest + 1):
+        number += 1
         if len(line) > longest:
-            raise ValueError(f"the line has more than {longest:,} characters")
-        yield line
+            yield number, b""
+            return
+        yield number, line
 
 
 def read_json(path: Path, limit: int = MAX_SETTINGS_BYTES) -> Any:

@@ -200,7 +200,7 @@ def test_the_size_of_the_file_is_in_the_fingerprint(tmp_path: Path) -> None:
         (
             3,
             "2.png,sad,later",
-            "unknown split 'later'; accepted are train, training, validation, valid, val",
+            "unknown split 'later'; accepted are train, training, validation",
         ),
         (3, "2.png,sad,", "unknown split ''"),
         (3, "2.png,joyful,test", "'joyful' is no class; accepted are neutral, "),

@@ -426,9 +426,9 @@ def test_folders_of_other_classes_are_no_copy_and_never_advised(tmp_path: Path) 
         (tmp_path / "pets" / name).parent.mkdir(parents=True)
     folder_copy(tmp_path / "copy", "sad/im0.png")
     (tmp_path / "mine").mkdir()
-    for given in (tmp_path / "pets", tmp_path / "mine"):
+    for wrong in (tmp_path / "pets", tmp_path / "mine"):
         with pytest.raises(ValueError, match=r"no fer2013\.csv") as caught:
-            read_fer2013(given)
+            read_fer2013(wrong)
         assert str(tmp_path / "copy") not in str(caught.value)
 
 

@@ -46,7 +46,7 @@ from emodc.data.release import Release, file_stamp
 from emodc.faces.formats import IMAGE_SUFFIXES
 from emodc.faces.reading import MAX_SIDE, read_image
 from emodc.labels import LabelSet
-from emodc.support.parsing import bounded_int, lines_of, open_regular
+from emodc.support.parsing import bounded_int, numbered_lines, open_regular
 from emodc.support.text import printable
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -197,7 +197,9 @@ def _read_lists(root: Path, images: Path, lists: Path) -> _Rows:
         number = 0
         try:
             with open_regular(lists / name) as file:
-                for number, line in enumerate(lines_of(file, _LONGEST), start=1):
+                for number, line in numbered_lines(file, _LONGEST):
+                    if not line:
+                        raise ValueError(f"the line has more than {_LONGEST:,} characters")
                     if number == 1:
                         line = line.removeprefix(b"\xef\xbb\xbf")
                         if _is_header(line):

@@ -19,7 +19,7 @@ from emodc.data.readers.split_names import split_folders
 from emodc.faces.listing import list_folders
 from emodc.labels import canonical_name
 from emodc.support.cache import cache_folder, cached_array
-from emodc.support.parsing import lines_of, open_regular
+from emodc.support.parsing import numbered_lines, open_regular
 from emodc.support.text import printable
 
 _log = logging.getLogger(__name__)
@@ -118,7 +118,9 @@ def _parse(file: Path) -> NDArray[np.void]:
     number, columns = 1, tuple[str, ...]()
     try:
         with _opened(file) as stream:
-            for number, line in enumerate(lines_of(stream, _LONGEST), start=1):
+            for number, line in numbered_lines(stream, _LONGEST):
+                if not line:
+                    raise ValueError(f"the line has more than {_LONGEST:,} characters")
                 if number == 1:
                     columns = _parse_header(line)
                     continue
