@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/emodc predict samples
 
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
-from emodc.experiments.analysis.comparable import require_comparable
+from emodc.experiments.analysis.measurement import require_comparable
 from emodc.method.draws import draw_bank
 from emodc.method.linear_denoiser import wiener_errors
-from emodc.method.schedule import add_noise, noise_error, standard_normal
+from emodc.method.randomness import standard_normal
+from emodc.method.schedule import add_noise, noise_error
 from emodc.model.model import Model
 from emodc.model.store import load_model
 

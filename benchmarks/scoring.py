@@ -45,8 +45,7 @@ from emodc.inference.scorer import (
     sequential_outcome,
 )
 from emodc.method.draws import DrawBank, draw_bank, spaced_timesteps
-from emodc.method.errors import class_errors, measure_errors
-from emodc.method.schedule import add_noise, noise_error
+from emodc.method.errors import class_errors, measure_errors, one_by_one
 from emodc.method.sequential import KeepBest, draw_order, score_sequentially
 from emodc.model.model import Model
 from emodc.model.store import load_model
@@ -84,20 +83,9 @@ class Method:
 
 
 def faithful(model: Model, x0: Tensor, bank: DrawBank) -> Tensor:
-    """Return (B,) labels: image by image, class by class, 32 draws at a time."""
-    labels = []
-    for image in x0:
-        means = []
-        for c in range(len(model.label_set)):
-            total = 0.0
-            for t, eps in zip(torch.split(bank.t, 32), torch.split(bank.eps, 32), strict=True):
-                xt = add_noise(model.schedule, image.expand_as(eps), eps, t)
-                with torch.inference_mode():  # prompts one by one
-                    predicted = model.predict_noise(xt, t, torch.full((len(t), 1), c))
-                total += float(noise_error(predicted, eps).double().sum())
-            means.append(total / len(bank))
-        labels.append(int(np.argmin(means)))
-    return torch.tensor(labels)
+    """Return (B,) labels by the published algorithm, prompts one by one."""
+    classes = len(model.label_set)
+    return one_by_one(model.predict_noise, model.schedule, x0, bank, classes).argmin(dim=1)
 
 
 def fixed_draws(family: str, name: str, positions: Sequence[int], bank: DrawBank) -> Method:
@@ -112,7 +100,7 @@ def fixed_draws(family: str, name: str, positions: Sequence[int], bank: DrawBank
 
     def run(model: Model, x0: Tensor) -> Tensor:
         classes = len(model.label_set)
-        errors = class_errors(model.predict_noise, model.schedule, x0, part, classes)
+        errors = class_errors(model.shown_errors, model.schedule, x0, part, classes)
         return errors.double().mean(dim=2).argmin(dim=1)
 
     return Method(family, name, known, run)
@@ -130,7 +118,7 @@ def keep_k(first: int, bank: DrawBank) -> Method:
         return Found(outcome.label, outcome.draws, torch.full_like(outcome.draws, evaluations))
 
     def run(model: Model, x0: Tensor) -> Tensor:
-        measure = measure_errors(model.predict_noise, model.schedule, x0, bank)
+        measure = measure_errors(model.shown_errors, model.schedule, x0, bank)
         order = draw_order(len(bank))
         return score_sequentially(
             measure, len(x0), len(model.label_set), order, rule, block=BLOCK
@@ -286,7 +274,7 @@ def memory(model: Model, x0: Tensor, shape: tuple[int, ...]) -> dict[str, float]
 
     def score(images: int, steps: int) -> None:
         bank = draw_bank(timesteps, steps, shape)
-        class_errors(model.predict_noise, model.schedule, x0[:images], bank, classes)
+        class_errors(model.shown_errors, model.schedule, x0[:images], bank, classes)
 
     score(8, 24)  # two full calls of the network
     before = peak_mib()
@@ -322,7 +310,7 @@ def timings(
         Seconds an image; seconds a draw by precision, in the methods' order.
     """
     plain, few = models[0], x0[:4]
-    errors = class_errors(plain.predict_noise, plain.schedule, x0, bank, len(plain.label_set))
+    errors = class_errors(plain.shown_errors, plain.schedule, x0, bank, len(plain.label_set))
     draws = [method.simulate(errors).draws for method in known]
 
     def run(method: Method, model: Model) -> Callable[[], object]:
@@ -412,10 +400,10 @@ def one_face(model: Model, data: FaceData, repeats: int) -> float:
     """Return the median milliseconds of `predict` on one crop, model loaded, no detection."""
     classifier = EmotionClassifier(model)
     crops = [data.image(int(i)) for i in stratified_subset(data.labels, 20 * repeats, 1)]
-    list(classifier.iter_predict(crops[:3], detect=False))
+    list(classifier.iter_predict(crops[:3], from_crops=True))
 
     def predict(crop: NDArray[np.uint8]) -> Callable[[], object]:
-        return lambda: list(classifier.iter_predict([crop], detect=False))
+        return lambda: list(classifier.iter_predict([crop], from_crops=True))
 
     return 1000 * median(timed(predict(crop)) for crop in crops)
 

@@ -14,14 +14,13 @@ from statistics import median
 import numpy as np
 import torch
 
-from emodc.backbones.base import Backbone
 from emodc.data import FaceData
 from emodc.labels import BASIC7
 from emodc.method.draws import draw_bank
 from emodc.method.errors import class_errors
+from emodc.method.loss import sample_loss
 from emodc.model.model import build_backbone
 from emodc.training.batches import Sampler
-from emodc.training.loop import sample_loss
 from emodc.training.recipe import Recipe, load_recipe
 from emodc.training.state import RunState
 
@@ -57,12 +56,13 @@ def training_rate(recipe: Recipe, repeats: int) -> float:
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, BASIC7, schedule)
     state = RunState.fresh(backbone, recipe.optimizer, {})
-    sampler = Sampler(noise_images(), recipe, schedule.timesteps)
+    sampler = Sampler(noise_images(), recipe, schedule)
 
     def step() -> None:
         batch = sampler.batch(range(state.samples, state.samples + recipe.batch_size))
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            loss, _ = sample_loss(backbone, schedule, batch, recipe.phases[-1], 7)
+            phase = recipe.phases[-1]
+            loss, _ = sample_loss(backbone, schedule, batch, phase.objective, 7, phase.trunk_weight)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(backbone.parameters(), recipe.optimizer.clip)
         state.step(0.01, recipe.optimizer, recipe.batch_size, recipe.ema)
@@ -74,11 +74,10 @@ def scoring_rate(recipe: Recipe, repeats: int) -> float:
     """Return trunk passes a second when scoring: one pass is one draw of one image, all classes."""
     schedule = recipe.model.schedule.build()
     backbone = build_backbone(recipe.model, BASIC7, schedule).eval()
-    assert isinstance(backbone, Backbone)
     bank = draw_bank(schedule.timesteps, 20, recipe.model.codec.shape)
     x0 = torch.randn(24, *recipe.model.codec.shape)
     return 480 / seconds(
-        lambda: class_errors(backbone.predict_noise, schedule, x0, bank, 7), repeats
+        lambda: class_errors(backbone.class_errors, schedule, x0, bank, 7), repeats
     )
 
 

@@ -23,13 +23,11 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from emodc.backbones.base import Backbone
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
-from emodc.method.draws import draw_bank
-from emodc.method.errors import class_errors
+from emodc.method.draws import Shown, draw_bank
+from emodc.method.errors import class_errors, noise_errors
+from emodc.method.loss import Batch, sample_loss
 from emodc.model.model import build_backbone
-from emodc.training.batches import Batch
-from emodc.training.loop import sample_loss
 from emodc.training.recipe import Recipe, parse_recipe
 from emodc.training.state import RunState
 
@@ -115,8 +113,9 @@ def step(settings: Recipe) -> Callable[[], None]:
             eps=torch.randn_like(x0),
             replaced=torch.full((_BATCH,), -1),
             u=torch.rand(_BATCH),
+            augmentation=torch.zeros(_BATCH, 6),
         )
-        loss, _ = sample_loss(backbone, schedule, batch, settings.phases[0], 7)
+        loss, _ = sample_loss(backbone, schedule, batch, settings.phases[0].objective, 7)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(backbone.parameters(), 1.0)
         state.step(1.0, settings.optimizer, _BATCH, ema=0)
@@ -153,7 +152,6 @@ def scoring(
     settings = recipe(folder, {"kind": "base"})
     schedule, classes = settings.model.schedule.build(), len(label_set)
     backbone = build_backbone(settings.model, label_set, schedule).eval()
-    assert isinstance(backbone, Backbone)
     bank = draw_bank(schedule.timesteps, steps, settings.model.codec.shape)
     x0 = torch.randn(_IMAGES, *settings.model.codec.shape)
 
@@ -169,7 +167,11 @@ def scoring(
         )
 
     predict = backbone.predict_noise if together else one_by_one
-    return lambda: void(class_errors(predict, schedule, x0, bank, classes))
+
+    def errors(shown: Shown, asked: Tensor) -> Tensor:
+        return noise_errors(predict, shown, asked)
+
+    return lambda: void(class_errors(errors, schedule, x0, bank, classes))
 
 
 def void(_: Tensor) -> None:

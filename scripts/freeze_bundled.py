@@ -11,8 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from emodc.data import open_data
-from emodc.model.files import BUNDLED
-from emodc.model.store import load_model
+from emodc.model.store import bundled_models, load_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "frozen"
 DATA, STEPS = "synthetic:count=7,size=48", 10
@@ -27,7 +26,7 @@ def mean_errors(name: str, faces: str, steps: int) -> Tensor:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for bundled in BUNDLED:
+    for bundled in bundled_models():
         errors = mean_errors(bundled, DATA, STEPS).tolist()
         rounded = [[round(value, 6) for value in row] for row in errors]
         frozen = {"data": DATA, "steps": STEPS, "errors": rounded}

@@ -35,7 +35,7 @@ def network() -> nn.Module:
             nn.Flatten(),
             nn.Linear(12 * (SIDE // 2) ** 2, CLASSES),
         ).double()
-    x, y = images(150, seed=1)
+    x, y = noisy_images(150, seed=1)
     weights = list(network.parameters())
     speed = [torch.zeros_like(weight) for weight in weights]
     for _ in range(120):  # by hand: importing torch's optimizers takes longer than this

@@ -7,7 +7,7 @@ from emodc.attacks.search import FixedDraws, FreshDraws
 from emodc.attacks.square import Square, _bump, _move_mass, _tiles
 from emodc.attacks.threat_model import NORMS, Images, Norm, distances
 from emodc.attacks.victims import Victim
-from emodc.method.schedule import counter_rng
+from emodc.method.randomness import counter_rng
 from tests.attacks.conftest import noisy
 
 EPS: dict[Norm, float] = {"linf": 0.3, "l2": 2.5}

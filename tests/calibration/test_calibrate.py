@@ -143,12 +143,12 @@ def test_scoring_modes(calibrated: Model, tiny_model: Model) -> None:
 def test_probabilities_as_scikit_learn_gives_them(calibrated: Model) -> None:
     classifier = EmotionClassifier(calibrated)
     crops = [np.random.default_rng(i).integers(0, 255, (16, 16), dtype=np.uint8) for i in range(5)]
-    p = classifier.predict_proba(crops)
+    p = classifier.predict_proba(crops, from_crops=True)
     assert p.shape == (5, len(classifier.classes_))
     assert p.sum(axis=1) == pytest.approx(1.0)
-    rows = classifier.predict([np.asarray(crop) for crop in crops], detect=False)
+    rows = classifier.predict([np.asarray(crop) for crop in crops], from_crops=True)
     assert [row.label for row in rows] == [classifier.classes_[k] for k in p.argmax(axis=1)]
-    assert classifier.predict_proba([]).shape == (0, 7)
+    assert classifier.predict_proba([], from_crops=True).shape == (0, 7)
     for row in rows:
         assert row.probabilities is not None
         assert row.prediction_set is not None

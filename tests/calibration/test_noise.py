@@ -70,7 +70,7 @@ def test_a_trial_goes_on_where_it_stopped(tiny_model: Model, tmp_path: Path) -> 
     first = account_for_noise(tiny_model, DATA, folder=tmp_path)
     told: list[int] = []
     again = account_for_noise(
-        tiny_model, DATA, folder=tmp_path, progress=lambda done, total: told.append(done)
+        tiny_model, DATA, folder=tmp_path, progress=lambda done, total, note="": told.append(done)
     )
     assert again[1] == first[1]
     other = replace(tiny_model, precision="bf16")

@@ -16,13 +16,13 @@ def test_an_analysis_tells_its_cost_first(tiny_folder: Path, tmp_path: Path) -> 
     common += ["--output", str(output)]
     planned = Answer(*common, "--dry-run")
     assert (planned.code, planned.out) == (0, "")
-    assert "tiny: 14 images to measure, 28 passes of the network, about" in planned.err
+    assert "tiny: 14 images to measure, 28 network evaluations, about" in planned.err
     assert not output.exists()
     answer = Answer(*common, "--json")
     assert answer.code == 0
     assert json.loads(answer.out) == json.loads((output / "analysis.json").read_text())
     again = Answer(*common)
-    assert "tiny: measured already" in again.err
+    assert "tiny: finished" in again.err
     assert again.out.startswith("| model | accuracy |")
 
 

@@ -259,7 +259,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tiny_folder:
     def bug(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr("emodc.model.external.load_any", bug)
+    monkeypatch.setattr("emodc.model.store.load_model", bug)
     with pytest.raises(TypeError, match="a bug"):
         Answer("evaluate", "--data", "synthetic:count=7", "--model", tiny_folder)
 

@@ -25,7 +25,7 @@ def test_two_models_are_compared(tiny_folder: Path, tmp_path: Path) -> None:
     common += ["--eot", "2", "--checked", "0"]
     planned = Answer(*common, "--dry-run")
     assert (planned.code, planned.out) == (0, "")
-    assert planned.err.count("passes of the network, about") == 2
+    assert planned.err.count("network evaluations at most, about") == 2
     assert not output.exists()
 
     answer = Answer(*common, "--json")

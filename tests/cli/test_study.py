@@ -25,7 +25,7 @@ def test_a_quick_study_from_nothing(common: list[str], tmp_path: Path) -> None:
     common += ["--quick", "--limit", "7", "--output", str(output)]
     planned = Answer(*common, "--dry-run")
     assert (planned.code, planned.out) == (0, ""), planned.err
-    assert planned.err.count("3 runs with 63 samples to go, 1 evaluations, about") == 3
+    assert planned.err.count("3 trainings, 63 samples, 1 evaluations, about") == 3
     assert "synthetic has no annotators' votes: soft_labels is off" in planned.err
     assert "in all about" in planned.err
     assert not output.exists()

@@ -92,6 +92,6 @@ def test_the_geometry_of_crops_is_measured() -> None:
 def test_a_model_without_a_geometry_takes_crops_only(tiny_model: Model) -> None:
     classifier = EmotionClassifier(replace(tiny_model, geometry=None))
     crop = np.full((48, 48), 9, np.uint8)
-    assert classifier.predict(crop, detect=False, steps=1)[0].label
+    assert classifier.predict(crop, from_crops=True, steps=1)[0].label
     with pytest.raises(ValueError, match=r"cannot be shown photographs.*--no-detect"):
         classifier.predict(crop, steps=1)

@@ -65,7 +65,7 @@ def test_an_interrupted_preparation_ends_with_the_same_bytes(tmp_path: Path) -> 
     prepare(release(), whole, size=32, geometry=None)
     reads: list[int] = []
 
-    def failing(done: int, total: int) -> None:
+    def failing(done: int, total: int, note: str = "") -> None:
         reads.append(done)
         if total == 90 and len(reads) > 40:  # some way into the writing
             raise KeyboardInterrupt

@@ -106,7 +106,7 @@ def test_a_report_says_what_the_errors_say(tmp_path: Path) -> None:
 
     x0 = model.settings.codec.encode([data.image(i) for i in range(21)])
     bank = draw_bank(1000, STEPS, (1, 16, 16), seed=4)
-    errors = class_errors(model.predict_noise, model.schedule, x0, bank, 7)
+    errors = class_errors(model.backbone.class_errors, model.schedule, x0, bank, 7)
     labels = torch.from_numpy(data.labels)
     p = posterior(errors, 50.0)
     assert report["accuracy"] == pytest.approx(float((p.argmax(1) == labels).double().mean()))
@@ -181,7 +181,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
         replace(data, reader=counting),
         steps=STEPS,
         output=tmp_path,
-        progress=lambda done, total: progress.append((done, total)),
+        progress=lambda done, total, note="": progress.append((done, total)),
     )
     assert reads == list(range(32, 40))
     assert progress == [(0, 40), (16, 40), (32, 40), (40, 40)]
@@ -229,7 +229,7 @@ def test_a_folder_of_another_evaluation_is_refused(
     }
     evaluate(**same)
     before = (tmp_path / "report.json").read_bytes()
-    with pytest.raises(ValueError, match=f"evaluation with {what}; choose another output folder"):
+    with pytest.raises(ValueError, match=f"with {what}; choose another output folder"):
         evaluate(**(same | changes))
     assert (tmp_path / "report.json").read_bytes() == before
 

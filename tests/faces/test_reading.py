@@ -262,6 +262,7 @@ def test_heic_is_read_or_its_remedy_named(tmp_path: Path) -> None:
     ("width", "height", "says"),
     [(100_000_000, 1, "65,535"), (1, 70_000, "65,535"), (20_000, 10_000, "megapixels")],
 )
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_extreme_shapes_are_refused_before_they_are_decoded(
     tmp_path: Path, width: int, height: int, says: str
 ) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import emodc
 from emodc.faces.geometry import LANDMARKS
+from emodc.faces.sources import SourceImage
 from emodc.inference.classifier import EmotionClassifier, choose_device
 from emodc.inference.prediction import Prediction
 from emodc.labels import BASIC7
@@ -63,7 +64,7 @@ def test_every_face_gets_a_row(classifier: EmotionClassifier, two_faces: NDArray
 def test_probabilities_are_by_name_in_label_order(
     classifier: EmotionClassifier, tiny_model: Model
 ) -> None:
-    (row,) = classifier.predict(crop(0), detect=False, steps=5)
+    (row,) = classifier.predict(crop(0), from_crops=True, steps=5)
     assert row.probabilities is not None
     assert tuple(row.probabilities) == tiny_model.label_set.classes
     assert sum(row.probabilities.values()) == pytest.approx(1)
@@ -77,7 +78,7 @@ def test_a_crop_is_scored_as_the_classifier_scores_it(
     errors = classifier.class_errors(crops, steps=6, seed=1)
     assert errors.shape == (3, 7, 6)
     assert errors.dtype == torch.float32
-    rows = classifier.predict(crops, detect=False, steps=6, seed=1)
+    rows = classifier.predict(crops, from_crops=True, steps=6, seed=1)
     expected = posterior(errors, tiny_model.decision.scale).numpy()
     np.testing.assert_allclose(probabilities(rows), expected, rtol=1e-4)
     assert [row.box for row in rows] == [(0, 0, 16, 16)] * 3
@@ -86,8 +87,8 @@ def test_a_crop_is_scored_as_the_classifier_scores_it(
 
 def test_company_does_not_change_an_answer(classifier: EmotionClassifier) -> None:
     crops = [crop(seed) for seed in range(20)]  # more than are scored together
-    together = classifier.predict(crops, detect=False, steps=3)
-    alone = [classifier.predict(one, detect=False, steps=3)[0] for one in crops]
+    together = classifier.predict(crops, from_crops=True, steps=3)
+    alone = [classifier.predict(one, from_crops=True, steps=3)[0] for one in crops]
     assert [row.image for row in together] == list(range(20))
     assert [row.label for row in together] == [row.label for row in alone]
     np.testing.assert_allclose(probabilities(together), probabilities(alone), rtol=1e-4)
@@ -95,7 +96,7 @@ def test_company_does_not_change_an_answer(classifier: EmotionClassifier) -> Non
 
 def test_the_seed_decides(classifier: EmotionClassifier) -> None:
     def answer(seed: int) -> list[Prediction]:
-        return classifier.predict(crop(0), detect=False, steps=3, seed=seed)
+        return classifier.predict(crop(0), from_crops=True, steps=3, seed=seed)
 
     assert answer(3) == answer(3)
     assert answer(3) != answer(4)
@@ -105,7 +106,7 @@ def test_file_pil_and_array_agree(classifier: EmotionClassifier, tmp_path: Path)
     path = tmp_path / "a.png"
     Image.fromarray(crop(0)).save(path)
     with Image.open(path) as image:
-        rows = classifier.predict([path, str(path), image, crop(0)], detect=False, steps=2)
+        rows = classifier.predict([path, str(path), image, crop(0)], from_crops=True, steps=2)
     assert [row.file for row in rows] == [str(path), str(path), None, None]
     assert len({row.label for row in rows}) == 1
     np.testing.assert_allclose(probabilities(rows), probabilities(rows[:1] * 4))
@@ -133,6 +134,32 @@ def test_what_has_no_face_or_cannot_be_read_gets_a_row_and_the_rest_go_on(
         assert (row.face, row.box, row.label, row.probabilities) == (None, None, None, None)
 
 
+def test_probabilities_are_those_of_the_rows(
+    classifier: EmotionClassifier, two_faces: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    Image.fromarray(two_faces).save(tmp_path / "1.png")
+    with Image.open(SAMPLES / "happiness.jpg") as image:
+        images: list[SourceImage] = [tmp_path, str(tmp_path / "*.png"), image, two_faces]
+        found = classifier.predict_proba(images, steps=1)
+        rows = classifier.predict(images, steps=1)
+    assert found.shape == (7, 7)
+    np.testing.assert_array_equal(found, probabilities(rows))
+    crops = np.stack([np.stack([crop(seed)] * 3, axis=2) for seed in range(3)])
+    rows = classifier.predict(crops, from_crops=True, steps=2)
+    found = classifier.predict_proba(crops, from_crops=True, steps=2)
+    np.testing.assert_array_equal(found, probabilities(rows))
+
+
+def test_what_has_no_probabilities_is_refused(
+    classifier: EmotionClassifier, two_faces: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    empty = np.zeros((64, 64), np.uint8)
+    with pytest.raises(ValueError, match=r"image 1: no face found: .*leave it out"):
+        classifier.predict_proba([two_faces, empty], steps=1)
+    with pytest.raises(ValueError, match=r"gone\.jpg"):
+        classifier.predict_proba(tmp_path / "gone.jpg", from_crops=True, steps=1)
+
+
 def test_a_row_is_ready_for_json(
     classifier: EmotionClassifier, two_faces: NDArray[np.uint8]
 ) -> None:
@@ -151,7 +178,7 @@ def test_rows_come_while_images_are_read(classifier: EmotionClassifier) -> None:
             read += 1
             yield crop(seed)
 
-    rows = classifier.iter_predict(camera(), detect=False, steps=1)
+    rows = classifier.iter_predict(camera(), from_crops=True, steps=1)
     assert [row.image for row in itertools.islice(rows, 20)] == list(range(20))
     assert read <= 40
 
@@ -159,7 +186,7 @@ def test_rows_come_while_images_are_read(classifier: EmotionClassifier) -> None:
 def test_progress_counts_images(classifier: EmotionClassifier) -> None:
     told: list[tuple[int, int]] = []
     classifier.predict(
-        [crop(0), crop(1)], detect=False, steps=1, progress=lambda *done: told.append(done)
+        [crop(0), crop(1)], from_crops=True, steps=1, progress=lambda *done: told.append(done)
     )
     assert told == [(1, 2), (2, 2)]
 
@@ -167,13 +194,13 @@ def test_progress_counts_images(classifier: EmotionClassifier) -> None:
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_impossible_steps_are_refused_at_once(classifier: EmotionClassifier, steps: int) -> None:
     with pytest.raises(ValueError, match="steps must be between 1 and 1000"):
-        classifier.iter_predict(crop(0), detect=False, steps=steps)
+        classifier.iter_predict(crop(0), from_crops=True, steps=steps)
 
 
 def test_a_classifier_comes_from_a_folder(tiny_folder: Path) -> None:
     classifier = EmotionClassifier.from_pretrained(tiny_folder, device="cpu")
     assert classifier.model.name == "tiny"
-    assert classifier.predict(crop(0), detect=False, steps=1)[0].status == "ok"
+    assert classifier.predict(crop(0), from_crops=True, steps=1)[0].status == "ok"
 
 
 def test_a_classifier_is_saved_and_comes_back(
@@ -182,8 +209,8 @@ def test_a_classifier_is_saved_and_comes_back(
     classifier.save_pretrained(tmp_path / "saved")
     again = EmotionClassifier.from_pretrained(tmp_path / "saved", device="cpu")
     assert again.classes_ == classifier.classes_ == BASIC7.classes
-    assert again.predict(crop(0), detect=False, steps=1) == classifier.predict(
-        crop(0), detect=False, steps=1
+    assert again.predict(crop(0), from_crops=True, steps=1) == classifier.predict(
+        crop(0), from_crops=True, steps=1
     )
 
 

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emodc.backbones.face_unet import FaceUNet, FaceUNetConfig
-from emodc.method.draws import DrawBank, draw_bank, noisier_timesteps
-from emodc.method.errors import class_errors, posterior
+from emodc.method.draws import DrawBank, Shown, draw_bank, noisier_timesteps
+from emodc.method.errors import NoisePredictor, class_errors, noise_errors, one_by_one, posterior
 from emodc.method.schedule import Schedule, ShiftedCosine
 
 SHAPE = (1, 2, 2)
@@ -74,10 +75,14 @@ class Recorder:
         return torch.full((*prompts.shape, *xt.shape[1:]), self.value)
 
 
+def errors_of(predict_noise: NoisePredictor) -> Callable[[Shown, Tensor], Tensor]:
+    return lambda shown, prompts: noise_errors(predict_noise, shown, prompts)
+
+
 def test_noisy_images_get_only_the_noise_that_is_missing() -> None:
     recorder, bank = Recorder(value=0.5), draw_bank(1000, 8, SHAPE, seed=1)
     x0, sigma = torch.zeros(2, *SHAPE), torch.tensor([0.0, 0.7])
-    errors = class_errors(recorder.predict_noise, SCHEDULE, x0, bank, 1, sigma=sigma)
+    errors = class_errors(errors_of(recorder.predict_noise), SCHEDULE, x0, bank, 1, sigma=sigma)
     xt, t, _ = recorder.calls[0]
     clean, noisy = t.view(2, 8)
     assert torch.equal(clean, bank.t)
@@ -100,8 +105,8 @@ def test_clean_images_beside_noisy_ones_are_scored_as_ever() -> None:
     network, schedule, x0 = face_unet()
     bank = draw_bank(1000, 6, (1, 16, 16))
     sigma = torch.tensor([0.0, 0.3, 0.0, 1.0, 0.0])
-    plain = class_errors(network.predict_noise, schedule, x0, bank, 7)
-    aware = class_errors(network.predict_noise, schedule, x0, bank, 7, sigma=sigma)
+    plain = class_errors(network.class_errors, schedule, x0, bank, 7)
+    aware = class_errors(network.class_errors, schedule, x0, bank, 7, sigma=sigma)
     assert torch.equal(plain[sigma == 0], aware[sigma == 0])
     assert not bool((plain[sigma > 0] == aware[sigma > 0]).any())
 
@@ -114,7 +119,7 @@ def test_every_other_draw_shows_the_mirror_image_if_asked_for() -> None:
     assert torch.equal(bank.eps, unmirrored.eps)
 
     def errors(x: Tensor, draws: DrawBank) -> Tensor:
-        return class_errors(network.predict_noise, schedule, x, draws, 7)
+        return class_errors(network.class_errors, schedule, x, draws, 7)
 
     found = errors(x0, bank)
     torch.testing.assert_close(found[..., ::2], errors(x0, unmirrored)[..., ::2])
@@ -135,7 +140,9 @@ def face_unet() -> tuple[FaceUNet, Schedule, Tensor]:
 def test_every_class_and_image_sees_the_same_draws_and_one_pass_answers_all_classes() -> None:
     recorder, bank = Recorder(), draw_bank(1000, 6, SHAPE, seed=1)
     x0 = torch.zeros(4, *SHAPE)  # so that xt is the noise alone
-    errors = class_errors(recorder.predict_noise, SCHEDULE, x0, bank, num_classes=3, pairs=5)
+    errors = class_errors(
+        errors_of(recorder.predict_noise), SCHEDULE, x0, bank, num_classes=3, pairs=5
+    )
     assert errors.shape == (4, 3, 6)
     assert errors.dtype == torch.float32
     expected = bank.eps.square().mean(dim=(1, 2, 3))
@@ -153,7 +160,7 @@ def test_every_class_and_image_sees_the_same_draws_and_one_pass_answers_all_clas
 def test_memory_is_bounded_whatever_the_sizes(images: int, steps: int, pairs: int) -> None:
     recorder, bank = Recorder(), draw_bank(50, steps, SHAPE)
     x0 = torch.zeros(images, *SHAPE)
-    class_errors(recorder.predict_noise, SCHEDULE, x0, bank, num_classes=2, pairs=pairs)
+    class_errors(errors_of(recorder.predict_noise), SCHEDULE, x0, bank, num_classes=2, pairs=pairs)
     sizes = [len(xt) for xt, _, _ in recorder.calls]
     assert max(sizes) <= pairs
     assert sum(sizes) == images * steps
@@ -164,7 +171,7 @@ def test_batch_size_and_order_change_nothing() -> None:
     bank = draw_bank(1000, 7, (1, 16, 16), seed=2)
 
     def score(images: Tensor, pairs: int) -> Tensor:
-        return class_errors(network.predict_noise, schedule, images, bank, 7, pairs)
+        return class_errors(network.class_errors, schedule, images, bank, 7, pairs)
 
     whole = score(x0, 96)
     order = torch.tensor([3, 0, 4, 1, 2])
@@ -175,6 +182,15 @@ def test_batch_size_and_order_change_nothing() -> None:
     assert float(whole.std(dim=1).min()) > 1e-4
 
 
+def test_the_errors_are_those_of_the_published_algorithm() -> None:
+    network, schedule, x0 = face_unet()
+    bank = draw_bank(1000, 7, (1, 16, 16), seed=2)
+    expected = one_by_one(network.predict_noise, schedule, x0[:2], bank, 7, batch=3)
+    found = class_errors(network.class_errors, schedule, x0[:2], bank, 7)
+    torch.testing.assert_close(found.double().mean(dim=2), expected, rtol=1e-5, atol=0)
+    assert float(expected.std(dim=1).min()) > 1e-4
+
+
 def test_errors_follow_a_permutation_of_the_classes() -> None:
     network, schedule, x0 = face_unet()
     bank = draw_bank(1000, 3, (1, 16, 16))
@@ -183,9 +199,12 @@ def test_errors_follow_a_permutation_of_the_classes() -> None:
     def renamed(xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
         return network.predict_noise(xt, t, permutation[prompts])
 
-    errors = class_errors(network.predict_noise, schedule, x0, bank, 7)
+    errors = class_errors(network.class_errors, schedule, x0, bank, 7)
     torch.testing.assert_close(
-        class_errors(renamed, schedule, x0, bank, 7), errors[:, permutation], rtol=1e-5, atol=0
+        class_errors(errors_of(renamed), schedule, x0, bank, 7),
+        errors[:, permutation],
+        rtol=1e-5,
+        atol=0,
     )
 
 
@@ -260,7 +279,7 @@ class GaussianWorld:
     def errors(self, x0: Tensor, steps: int, seed: int = 0, sigma: float = 0.0) -> Tensor:
         bank = draw_bank(SCHEDULE.timesteps, steps, SHAPE, seed)
         return class_errors(
-            self.predict_noise,
+            errors_of(self.predict_noise),
             SCHEDULE,
             x0,
             bank,

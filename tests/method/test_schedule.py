@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emodc.method.schedule import (
+    EvenLevels,
+    LogNormalLevels,
     Schedule,
     ShiftedCosine,
     add_noise,
-    counter_rng,
+    level_weights,
     noise_error,
-    standard_normal,
 )
-
-uint64 = st.integers(0, 2**64 - 1)
 
 
 @settings(deadline=None)
@@ -87,36 +86,57 @@ def test_the_error_is_taken_in_float32_whatever_the_network_says(dtype: torch.dt
     assert float((in_half.double() / exact - 1).abs().max()) > 1e-4
 
 
-@settings(deadline=None)
-@given(uint64, uint64, uint64)
-def test_a_draw_depends_on_seed_stream_and_index_alone(seed: int, stream: int, index: int) -> None:
-    first = counter_rng(seed, stream, index).integers(2**63, size=4).tolist()
-    counter_rng(seed, stream, (index + 1) % 2**64).random(1000)
-    assert counter_rng(seed, stream, index).integers(2**63, size=4).tolist() == first
-    for other in (
-        ((seed + 1) % 2**64, stream, index),
-        (seed, (stream + 1) % 2**64, index),
-        (seed, stream, (index + 1) % 2**64),
-        (seed, index, stream) if index != stream else (seed, stream, index ^ 1),
-    ):
-        assert counter_rng(*other).integers(2**63, size=4).tolist() != first
+def test_even_levels_cover_the_schedule_evenly() -> None:
+    schedule = ShiftedCosine(timesteps=10).build()
+    u = (torch.arange(40, dtype=torch.float64) + 0.5) / 40
+    t = EvenLevels().timesteps(schedule, u, torch.zeros_like(u))
+    assert t.bincount().tolist() == [4] * 10
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=6))
-def test_noise_is_the_same_alone_and_in_any_batch(indices: list[int]) -> None:
-    together = standard_normal(7, 3, indices, (1, 2, 2))
-    assert together.dtype == torch.float32
-    for row, index in zip(together, indices, strict=True):
-        assert torch.equal(row, standard_normal(7, 3, [index], (1, 2, 2))[0])
+def test_log_normal_levels_have_their_median_and_spread() -> None:
+    schedule = ShiftedCosine(timesteps=100_000).build()
+    u = (torch.arange(9999, dtype=torch.float64) + 1) / 10_000
+    t = LogNormalLevels(median=0.8, spread=0.9).timesteps(schedule, u, torch.ones_like(u))
+    log_sigma = schedule.sigma(t).double().log()
+    assert math.exp(float(log_sigma.median())) == pytest.approx(0.8, rel=1e-3)
+    assert float(log_sigma.std()) == pytest.approx(0.9, rel=1e-2)
 
 
-def test_noise_is_standard_normal_and_neighbors_are_independent() -> None:
-    noise = standard_normal(0, 0, list(range(400)), (100,))
-    assert abs(float(noise.mean())) < 0.02
-    assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
-    assert float((noise.abs() > 1.959964).float().mean()) == pytest.approx(0.05, abs=0.005)
-    neighbors = (noise[1:] * noise[:-1]).mean()
-    seeds = (noise * standard_normal(1, 0, list(range(400)), (100,))).mean()
-    streams = (noise * standard_normal(0, 1, list(range(400)), (100,))).mean()
-    assert max(abs(float(c)) for c in (neighbors, seeds, streams)) < 0.02
+def test_a_share_of_log_normal_levels_stays_even() -> None:
+    schedule = ShiftedCosine(timesteps=1000).build()
+    u = torch.full((4,), 0.25, dtype=torch.float64)
+    which = torch.tensor([0.0, 0.39, 0.4, 0.9], dtype=torch.float64)
+    t = LogNormalLevels(even=0.4).timesteps(schedule, u, which)
+    assert t[:2].tolist() == [250, 250]
+    assert (t[2:] > 500).all()
+
+
+def test_levels_beyond_the_schedule_are_its_last() -> None:
+    schedule = ShiftedCosine(timesteps=50, median_sigma=0.01).build()
+    u = torch.tensor([0.0, 1 - 1e-12], dtype=torch.float64)
+    t = LogNormalLevels(median=100).timesteps(schedule, u, torch.ones(2, dtype=torch.float64))
+    assert int(t[1]) == 49
+    assert t.min() >= 0
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"median": 0.0}, {"spread": -1.0}, {"even": 1.5}, {"median": math.inf}]
+)
+def test_impossible_levels_are_refused(numbers: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="median and spread"):
+        LogNormalLevels(**numbers)  # type: ignore[arg-type]
+
+
+def test_weighted_by_v_the_error_of_eps_is_the_error_of_v() -> None:
+    """``v = sqrt(abar) eps - sqrt(1 - abar) x0`` and xt fix each other's errors."""
+    schedule = ShiftedCosine().build()
+    t = torch.arange(0, 900, 50)
+    g = torch.Generator().manual_seed(0)
+    xt, v, other = (torch.randn(len(t), 1, 4, 4, generator=g) for _ in range(3))
+    signal, noise = (x.view(-1, 1, 1, 1) for x in schedule.signal_and_noise(t))
+    eps, predicted = noise * xt + signal * v, noise * xt + signal * other
+    d = noise_error(predicted.unsqueeze(1), eps)[:, 0] * level_weights(schedule, t, "v")
+    torch.testing.assert_close(d, (other - v).square().mean(dim=(1, 2, 3)), rtol=1e-3, atol=1e-3)
+    assert (level_weights(schedule, t, "eps") == 1).all()
+    last = torch.tensor([schedule.timesteps - 1])
+    assert float(level_weights(schedule, last, "v")) == 400

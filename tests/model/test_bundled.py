@@ -10,14 +10,14 @@ from safetensors import safe_open
 from emodc import EmotionClassifier
 from emodc.backbones.base import WEIGHTS
 from emodc.labels import BASIC7
-from emodc.model.files import BUNDLED, bundled_folder
+from emodc.model.store import bundled_folder, bundled_models
 from emodc.training.recipe import load_recipe, parse_recipe
 from freeze_bundled import mean_errors
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", bundled_models())
 def test_they_are_small_and_half_precision(name: str) -> None:
     weights = bundled_folder(name) / WEIGHTS
     assert weights.stat().st_size < 20_000_000
@@ -25,7 +25,7 @@ def test_they_are_small_and_half_precision(name: str) -> None:
         assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"F16"}  # noqa: SIM118
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", bundled_models())
 def test_they_say_what_they_are(name: str) -> None:
     model = EmotionClassifier.from_pretrained(name).model
     assert model.name == name
@@ -34,7 +34,7 @@ def test_they_say_what_they_are(name: str) -> None:
     assert "fer2013plus test" in (bundled_folder(name) / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", bundled_models())
 @pytest.mark.parametrize(
     ("file", "label"),
     [("astronaut", "happiness"), ("surprise", "surprise"), ("neutral", "neutral")],
@@ -46,7 +46,7 @@ def test_they_name_clear_expressions(file: str, label: str, name: str) -> None:
     assert row.probabilities[label] > 0.8
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", bundled_models())
 def test_they_answer_as_when_they_were_shipped(name: str) -> None:
     frozen = json.loads((Path(__file__).parents[1] / "frozen" / f"{name}.json").read_text())
     found = mean_errors(name, frozen["data"], frozen["steps"])

@@ -14,19 +14,19 @@ import yaml
 from torch import Tensor
 from typer.testing import CliRunner
 
-from emodc.attacks.victims import diffusion_victim
 from emodc.backbones.base import Classifier
 from emodc.calibration.calibrate import calibrate
 from emodc.cli.app import app
 from emodc.data import FaceData, open_data
 from emodc.evaluation.evaluate import evaluate
+from emodc.experiments.robustness.subjects import diffusion_victim
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.inference.classifier import EmotionClassifier
 from emodc.labels import BASIC7
-from emodc.method.draws import Shown, draw_bank
+from emodc.method.draws import DrawBank, draw_bank, show
 from emodc.method.errors import posterior
+from emodc.method.schedule import ShiftedCosine, add_noise
 from emodc.model.decision import Decision
-from emodc.model.external import load_any
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import parse_model
 from emodc.model.store import load_model, save_model
@@ -36,6 +36,8 @@ from emodc.training.batches import Sampler
 from emodc.training.log import METRICS, read_metrics
 from emodc.training.loop import train
 from emodc.training.recipe import CorruptSettings, Recipe, load_recipe, parse_recipe
+
+SCHEDULE = ShiftedCosine().build()
 
 # The geometry is said to be known, so that nobody looks for faces in the images.
 _TRAINING = replace(open_data("synthetic:count=280,size=16", "train"), geometry=FER2013_GEOMETRY)
@@ -144,7 +146,7 @@ def test_a_baseline_comes_back_from_disk(network: str, tmp_path: Path) -> None:
         pytest.importorskip("transformers", reason="needs the extra baselines")
     model = baseline(network)
     save_model(model, tmp_path)
-    loaded = load_any(tmp_path)
+    loaded = load_model(tmp_path)
     bank = draw_bank(1000, 3, (1, 16, 16))
     x0 = x0_of(model)
     assert loaded.settings == model.settings
@@ -158,7 +160,7 @@ def test_a_baseline_of_another_shape_is_refused(tmp_path: Path) -> None:
     described = replace(model, settings=other)
     save_model(described, tmp_path)
     with pytest.raises(ValueError, match="do not fit"):
-        load_any(tmp_path)
+        load_model(tmp_path)
 
 
 def test_the_control_averages_log_probabilities_over_the_draws() -> None:
@@ -166,10 +168,13 @@ def test_the_control_averages_log_probabilities_over_the_draws() -> None:
     x0, bank = x0_of(model), draw_bank(1000, 4, (1, 16, 16), seed=3)
     errors = model.class_errors(x0, bank, pairs=3)
     assert errors.shape == (5, 7, 4)
-    assert isinstance(model.backbone, Classifier)
+
+    def noised(eps: Tensor, t: Tensor) -> Tensor:
+        return add_noise(model.schedule, x0, eps.expand_as(x0), t.expand(5))
+
     by_hand = torch.stack(
         [
-            torch.log_softmax(model.backbone(x0, t.expand(5), eps.expand_as(x0)), dim=1).detach()
+            torch.log_softmax(model.backbone(x0, noised(eps, t), t.expand(5)), dim=1).detach()
             for t, eps in zip(bank.t, bank.eps, strict=True)
         ],
         dim=2,
@@ -187,10 +192,12 @@ def test_the_control_is_shown_the_draws_of_the_diffusion_classifier() -> None:
     """With noise far above the image it sees the noise alone, whichever the image is."""
     model = baseline("control")
     x0 = x0_of(model, 2)
-    eps = torch.randn(1, 1, 16, 16).expand(2, -1, -1, -1)
+    eps = torch.randn(1, 1, 16, 16)
 
     def errors(t: int) -> Tensor:
-        return model.shown_errors(Shown(x0, torch.tensor([t, t]), eps, torch.ones(2)))
+        bank = DrawBank(torch.tensor([t]), eps, torch.tensor([False]))
+        both, first = torch.arange(2), torch.zeros(2, dtype=torch.int64)
+        return model.shown_errors(show(model.schedule, x0, torch.zeros(2), bank, both, first))
 
     first, second = errors(999)
     torch.testing.assert_close(first, second, rtol=1e-2, atol=1e-2)
@@ -222,7 +229,7 @@ def test_evaluate_and_predict_agree_with_the_network(network: str, tmp_path: Pat
     labels = torch.from_numpy(data.labels)
     assert report["accuracy"] == pytest.approx(float((p.argmax(dim=1) == labels).double().mean()))
     crops = [data.image(i) for i in range(14)]
-    found = EmotionClassifier(model).predict_proba(crops, steps=5)
+    found = EmotionClassifier(model).predict_proba(crops, from_crops=True, steps=5)
     np.testing.assert_allclose(found, p.numpy(), atol=1e-6)
 
 
@@ -320,8 +327,8 @@ def test_the_asked_share_of_samples_is_corrupted_and_the_rest_left_alone() -> No
 
 def test_corruption_changes_half_of_the_samples_and_nothing_else_of_them() -> None:
     noise = {"share": 0.5, "names": ["gaussian_noise"]}
-    plain = Sampler(_TRAINING, recipe("cnn"), 1000).batch(range(40))
-    noisy = Sampler(_TRAINING, recipe("cnn", corrupt=noise), 1000).batch(range(40))
+    plain = Sampler(_TRAINING, recipe("cnn"), SCHEDULE).batch(range(40))
+    noisy = Sampler(_TRAINING, recipe("cnn", corrupt=noise), SCHEDULE).batch(range(40))
     changed = (plain.x0 - noisy.x0).abs().amax(dim=(1, 2, 3)) > 0.05
     assert 10 <= int(changed.sum()) <= 30
     for name in ("c_p", "t", "eps", "u"):
@@ -364,14 +371,14 @@ def errors_of(model: Model, x0: Tensor) -> Tensor:
 
 
 def test_outputs_are_named_merged_and_left_out(tmp_path: Path) -> None:
-    model = load_any(describe(tmp_path))
+    model = load_model(describe(tmp_path))
     assert model.name == "elsewhere"
     assert model.label_set.classes == ("happiness", "sadness", "anger")
     x0 = torch.randn(3, 1, 16, 16)
     expected = torch.log_softmax(fixed(x0)[:, :3], dim=1)
     torch.testing.assert_close(errors_of(model, x0), -expected)
     merged = {0: "happiness", 1: "anger", 2: "anger", 3: None}
-    model = load_any(describe(tmp_path, backbone={"labels": merged}))
+    model = load_model(describe(tmp_path, backbone={"labels": merged}))
     p = torch.softmax(fixed(x0)[:, :3], dim=1)
     both = torch.stack([p[:, 0], p[:, 1] + p[:, 2]], dim=1)
     torch.testing.assert_close((-errors_of(model, x0)).exp(), both)
@@ -421,21 +428,21 @@ def test_a_wrong_description_is_an_error_of_one_line(
 ) -> None:
     file = describe(tmp_path, **changes)
     with pytest.raises(ValueError, match=message) as caught:
-        load_any(file)
+        load_model(file)
     assert "\n" not in str(caught.value)
     assert str(file) in str(caught.value)
 
 
 def test_a_file_that_is_not_there_or_no_description_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.yaml"):
-        load_any(tmp_path / "none.yaml")
+        load_model(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match=r"list\.yaml.*not a description"):
-        load_any(tmp_path / "list.yaml")
+        load_model(tmp_path / "list.yaml")
 
 
 def test_what_was_trained_elsewhere_is_not_saved(tmp_path: Path) -> None:
-    model = load_any(describe(tmp_path))
+    model = load_model(describe(tmp_path))
     with pytest.raises(ValueError, match="not trained here"):
         save_model(model, tmp_path / "copy")
 
@@ -464,7 +471,7 @@ def onnx_file(path: Path, shape: list[Any], outputs: int = 4) -> None:
 @pytest.mark.parametrize("rows", ["batch", 1])
 def test_an_onnx_file_answers_as_its_graph_says(rows: str | int, tmp_path: Path) -> None:
     onnx_file(tmp_path / "linear.onnx", [rows, 1, 16, 16])
-    model = load_any(describe(tmp_path, backbone={"kind": "onnx", "path": "linear.onnx"}))
+    model = load_model(describe(tmp_path, backbone={"kind": "onnx", "path": "linear.onnx"}))
     x0 = torch.randn(3, 1, 16, 16)
     weights = np.random.default_rng(0).standard_normal((256, 4)).astype(np.float32)
     logits = x0.flatten(1) @ torch.from_numpy(weights)
@@ -478,12 +485,12 @@ def test_an_onnx_file_answers_as_its_graph_says(rows: str | int, tmp_path: Path)
 def test_an_onnx_file_with_another_input_is_refused(tmp_path: Path) -> None:
     onnx_file(tmp_path / "linear.onnx", ["batch", 3, 16, 16])
     with pytest.raises(ValueError, match=r"cannot be shown images of 1x16x16") as caught:
-        load_any(describe(tmp_path, backbone={"kind": "onnx", "path": "linear.onnx"}))
+        load_model(describe(tmp_path, backbone={"kind": "onnx", "path": "linear.onnx"}))
     assert "\n" not in str(caught.value)
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     for path in ("broken.onnx", "none.onnx"):
         with pytest.raises(ValueError, match=path) as caught:
-            load_any(describe(tmp_path, backbone={"kind": "onnx", "path": path}))
+            load_model(describe(tmp_path, backbone={"kind": "onnx", "path": path}))
         assert "\n" not in str(caught.value)
 
 
@@ -513,7 +520,7 @@ _RGB = {"size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 def test_a_transformers_checkpoint_is_named_by_its_labels(vit: Path, tmp_path: Path) -> None:
     backbone = {"kind": "transformers", "path": str(vit), "labels": LABELS}
-    model = load_any(describe(tmp_path, codec=_RGB, backbone=backbone))
+    model = load_model(describe(tmp_path, codec=_RGB, backbone=backbone))
     assert model.label_set.classes == ("happiness", "sadness", "anger")
     victim = diffusion_victim(model, steps=1)
     pixels = torch.rand(2, 3, 16, 16, requires_grad=True)
@@ -523,7 +530,7 @@ def test_a_transformers_checkpoint_is_named_by_its_labels(vit: Path, tmp_path: P
     assert evaluate(model, faces(7))["labels"] == ["happiness", "sadness", "anger"]
     missing = {key: LABELS[key] for key in ("happy", "sad", "angry")}
     with pytest.raises(ValueError, match="does not say what other is"):
-        load_any(describe(tmp_path, codec=_RGB, backbone=backbone | {"labels": missing}))
+        load_model(describe(tmp_path, codec=_RGB, backbone=backbone | {"labels": missing}))
 
 
 @pytest.mark.parametrize(
@@ -545,7 +552,7 @@ def test_a_checkpoint_of_another_task_is_refused(
     (folder / "config.json").write_text(json.dumps(config))
     backbone = {"kind": "transformers", "path": "other", "labels": LABELS}
     with pytest.raises(ValueError, match=message) as caught:
-        load_any(describe(tmp_path, codec=_RGB, backbone=backbone))
+        load_model(describe(tmp_path, codec=_RGB, backbone=backbone))
     assert "\n" not in str(caught.value)
 
 
@@ -553,5 +560,5 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="needs the extra baselines")
     backbone = {"kind": "transformers", "path": str(tmp_path / "none"), "labels": LABELS}
     with pytest.raises(ValueError, match="none") as caught:
-        load_any(describe(tmp_path, codec=_RGB, backbone=backbone))
+        load_model(describe(tmp_path, codec=_RGB, backbone=backbone))
     assert "\n" not in str(caught.value)

@@ -16,11 +16,11 @@ from torch import Tensor
 from emodc.backbones.base import Backbone
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet
-from emodc.model import files as model_files
+from emodc.model import store as model_store
 from emodc.model.decision import Decision
-from emodc.model.files import description_hash
 from emodc.model.model import Model
-from emodc.model.store import load_model, pack_tensors, save_model
+from emodc.model.store import description_hash, load_model, save_model
+from emodc.support.tensors import pack_tensors
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_a_hub_id_is_downloaded_at_its_revision(
         asked.extend([repository, revision, sorted(allow_patterns)])
         return str(tiny_folder)
 
-    monkeypatch.setattr(model_files, "snapshot_download", download)
+    monkeypatch.setattr(model_store, "snapshot_download", download)
     assert load_model("someone/model@v1").name == "tiny"
     assert asked[:2] == ["someone/model", "v1"]
     files = asked[2]
@@ -231,5 +231,5 @@ def test_an_unreachable_hub_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPa
     def download(*_: object, **__: object) -> str:
         raise LocalEntryNotFoundError("cannot reach the hub\nand more")
 
-    monkeypatch.setattr(model_files, "snapshot_download", download)
+    monkeypatch.setattr(model_store, "snapshot_download", download)
     assert "cannot reach the hub" in refusal("someone/model")

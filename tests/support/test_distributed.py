@@ -25,7 +25,8 @@ from safetensors import safe_open
 from emodc.data import open_data
 from emodc.evaluation.evaluate import evaluate
 from emodc.faces.geometry import FER2013_GEOMETRY
-from emodc.inference.dataset_scores import state_hash
+from emodc.method.schedule import ShiftedCosine
+from emodc.model.identity import state_hash
 from emodc.model.model import Model
 from emodc.support.distributed import SPLIT, World, join
 from emodc.training import encoded_cache as x0_cache
@@ -34,6 +35,8 @@ from emodc.training.log import STATE, read_metrics
 from emodc.training.loop import train
 from emodc.training.recipe import Recipe, dump_recipe, parse_recipe
 from emodc.training.state import RunState
+
+SCHEDULE = ShiftedCosine().build()
 
 # That the geometry is known saves measuring it.
 _TRAINING = replace(open_data("synthetic:count=42,size=16", "train"), geometry=FER2013_GEOMETRY)
@@ -135,10 +138,10 @@ def test_shares_make_up_the_whole(size: int) -> None:
 
 def test_draws_are_the_same_bit_for_bit() -> None:
     chosen = recipe()
-    alone = Sampler(_TRAINING, chosen, 1000).batch(range(18, 27))
+    alone = Sampler(_TRAINING, chosen, SCHEDULE).batch(range(18, 27))
 
     def draw(world: World) -> Any:
-        batch = Sampler(_TRAINING, chosen, 1000).batch(world.share(range(18, 27)))
+        batch = Sampler(_TRAINING, chosen, SCHEDULE).batch(world.share(range(18, 27)))
         return {name: values.numpy() for name, values in vars(batch).items()}
 
     shares = in_processes(draw)
@@ -166,14 +169,16 @@ def test_training_is_the_same_on_two_processes_and_may_change_their_number(tmp_p
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(RunState, "__post_init__", spied)
-            run(recipe(), tmp_path / "two", progress=lambda samples, metrics: seen.append(samples))
+            run(
+                recipe(), tmp_path / "two", on_metrics=lambda samples, metrics: seen.append(samples)
+            )
         return seen, [state_hash(m.state_dict()) for m in (states[0].backbone, states[0].average)]
 
     def keep(samples: int, metrics: dict[str, float]) -> None:
         if samples == 18:  # the state of a run that will be killed later
             (tmp_path / "kept").write_bytes((tmp_path / "one" / STATE).read_bytes())
 
-    run(recipe(), tmp_path / "one", progress=keep)
+    run(recipe(), tmp_path / "one", on_metrics=keep)
     (told, weights), (nothing, same_weights) = in_processes(both)
     assert (told, nothing) == ([18, 36, 54], [])
     assert weights == same_weights  # bit for bit
@@ -192,7 +197,7 @@ def test_an_interruption_of_one_process_stops_all_and_the_run_goes_on(tmp_path: 
 
     def both(world: World) -> str:
         with pytest.raises(KeyboardInterrupt):
-            run(recipe(), tmp_path / "two", progress=interrupt)
+            run(recipe(), tmp_path / "two", on_metrics=interrupt)
         return "stopped"
 
     assert in_processes(both) == ["stopped", "stopped"]
@@ -208,7 +213,7 @@ def test_processes_fill_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(x0_cache, "SHARD", 4)
     still = {"flip": 0.5, "rotate": 0, "zoom": 0, "shift": 0}
     chosen = recipe(cache=True, augment=still)
-    alone = Sampler(_TRAINING, recipe(augment=still), 1000).batch(range(20)).x0
+    alone = Sampler(_TRAINING, recipe(augment=still), SCHEDULE).batch(range(20)).x0
 
     def draw(world: World) -> Any:
         reads: list[int] = []
@@ -218,7 +223,7 @@ def test_processes_fill_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             return _TRAINING.image(index)
 
         counted = replace(_TRAINING, reader=reader)
-        sampler = Sampler(counted, chosen, 1000, torch.device("cpu"), world)
+        sampler = Sampler(counted, chosen, SCHEDULE, torch.device("cpu"), world)
         return reads, sampler.batch(range(20)).x0.numpy()
 
     (first, x0), (second, same_x0) = in_processes(draw)
@@ -249,7 +254,7 @@ def test_evaluation_is_the_same_on_two_processes(tiny_model: Model, tmp_path: Pa
             data,
             steps=3,
             output=tmp_path / "two",
-            progress=lambda done, total: seen.append((done, total)),
+            progress=lambda done, total, note="": seen.append((done, total)),
             world=world,
         )
         return report, seen

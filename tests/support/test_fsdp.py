@@ -87,7 +87,7 @@ def test_a_split_model_is_trained_as_a_whole_one_and_goes_on_as_one(
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(RunState, "step", spied)
-            run(chosen, tmp_path / "two", progress=keep)
+            run(chosen, tmp_path / "two", on_metrics=keep)
         return held[-1]
 
     held = in_processes(both)

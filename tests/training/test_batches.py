@@ -4,10 +4,12 @@ import torch
 
 from emodc.data import FaceData, open_data
 from emodc.labels import BASIC7
-from emodc.method.objectives import AMDiT, Base
+from emodc.method.schedule import ShiftedCosine
 from emodc.training.augment import augment
-from emodc.training.batches import Batch, Sampler, training_prompts
+from emodc.training.batches import Sampler
 from emodc.training.recipe import AugmentSettings, Recipe, parse_recipe
+
+SCHEDULE = ShiftedCosine().build()
 
 _AMDIT = {"objective": {"kind": "amdit"}}
 
@@ -35,7 +37,7 @@ def uneven_data(votes: bool = False) -> FaceData:
 
 
 def test_a_sample_depends_on_its_index_alone() -> None:
-    sampler = Sampler(open_data("synthetic:count=14", "train"), recipe(), 1000)
+    sampler = Sampler(open_data("synthetic:count=14", "train"), recipe(), SCHEDULE)
     together = sampler.batch(range(6))
     for n in (5, 0, 3):
         alone = sampler.batch([n])
@@ -45,29 +47,29 @@ def test_a_sample_depends_on_its_index_alone() -> None:
 
 def test_another_seed_draws_other_samples() -> None:
     data = open_data("synthetic:count=14", "train")
-    first = Sampler(data, recipe(), 1000).batch(range(4))
-    second = Sampler(data, recipe(seed=1), 1000).batch(range(4))
+    first = Sampler(data, recipe(), SCHEDULE).batch(range(4))
+    second = Sampler(data, recipe(seed=1), SCHEDULE).batch(range(4))
     assert not torch.equal(first.eps, second.eps)
 
 
 @pytest.mark.parametrize(("balance", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5)])
 def test_balance_sets_the_class_frequencies(balance: float, share: float) -> None:
-    labels = Sampler(uneven_data(), recipe(balance=balance), 1000).batch(range(3000)).c_p
+    labels = Sampler(uneven_data(), recipe(balance=balance), SCHEDULE).batch(range(3000)).c_p
     assert float((labels == 1).double().mean()) == pytest.approx(share, abs=0.03)
 
 
 def test_soft_labels_follow_the_votes() -> None:
-    batch = Sampler(uneven_data(votes=True), recipe(soft_labels=True), 1000).batch(range(50))
+    batch = Sampler(uneven_data(votes=True), recipe(soft_labels=True), SCHEDULE).batch(range(50))
     assert (batch.c_p == 2).all()
 
 
 def test_soft_labels_without_votes_are_refused() -> None:
     with pytest.raises(ValueError, match="votes"):
-        Sampler(uneven_data(), recipe(soft_labels=True), 1000)
+        Sampler(uneven_data(), recipe(soft_labels=True), SCHEDULE)
 
 
 def test_timesteps_and_images_are_in_range() -> None:
-    batch = Sampler(open_data("synthetic:count=14", "train"), recipe(), 1000).batch(range(500))
+    batch = Sampler(open_data("synthetic:count=14", "train"), recipe(), SCHEDULE).batch(range(500))
     assert batch.t.min() >= 0
     assert batch.t.max() <= 999
     assert batch.t.float().mean() == pytest.approx(499.5, abs=50)
@@ -77,46 +79,52 @@ def test_timesteps_and_images_are_in_range() -> None:
 
 def test_null_and_non_class_prompts_take_their_shares() -> None:
     chosen = recipe(p_null=0.2, p_non_class=0.1)
-    replaced = Sampler(uneven_data(), chosen, 1000).batch(range(3000)).replaced
+    replaced = Sampler(uneven_data(), chosen, SCHEDULE).batch(range(3000)).replaced
     assert float((replaced == 7).double().mean()) == pytest.approx(0.2, abs=0.03)
     assert float((replaced == 8).double().mean()) == pytest.approx(0.1, abs=0.03)
-
-
-def a_batch(c_p: list[int], replaced: list[int]) -> Batch:
-    size = len(c_p)
-    return Batch(
-        x0=torch.zeros(size, 1, 2, 2),
-        c_p=torch.tensor(c_p),
-        t=torch.zeros(size, dtype=torch.int64),
-        eps=torch.zeros(size, 1, 2, 2),
-        replaced=torch.tensor(replaced),
-        u=torch.linspace(0, 0.999, size),
-    )
-
-
-def test_prompts_of_each_objective() -> None:
-    batch = a_batch([1, 0], [-1, 3])
-    assert training_prompts(batch, Base(), 3).tolist() == [[1], [3]]
-    assert training_prompts(batch, AMDiT(negatives="all"), 3).tolist() == [[1, 0, 2], [3, 1, 2]]
-    null = AMDiT(negatives="all", reference="null")
-    assert training_prompts(batch, null, 3).tolist() == [[1, 0, 2, 3], [3, 1, 2, 3]]
-    one = training_prompts(batch, AMDiT(reference="non_class"), 3)
-    assert one.shape == (2, 3)
-    assert one[:, 2].tolist() == [4, 4]
-    assert (one[:, 1] != batch.c_p).all()
 
 
 def test_augmentation_off_changes_nothing() -> None:
     pixels = torch.rand(3, 1, 8, 8)
     off = AugmentSettings(flip=0, rotate=0, zoom=0, shift=0)
-    changed = augment(pixels, np.random.default_rng(0).random((3, 7)), off)
+    everyone = np.ones(3, bool)
+    changed, done = augment(pixels, np.random.default_rng(0).random((3, 7)), everyone, off)
     assert torch.allclose(changed, pixels, atol=1e-5)
+    assert not done.any()
+
+
+def test_the_share_that_is_not_chosen_is_mirrored_at_most() -> None:
+    pixels = torch.rand(40, 1, 8, 8)
+    chosen = np.arange(40) % 2 == 0
+    u = np.random.default_rng(0).random((40, 7))
+    changed, done = augment(pixels, u, chosen, AugmentSettings(stretch=0.2))
+    mirror = torch.from_numpy(u[:, 0] < 0.5).view(-1, 1, 1, 1)
+    still = torch.where(mirror, pixels.flip(3), pixels)
+    assert torch.allclose(changed[1::2], still[1::2], atol=1e-5)
+    assert not torch.allclose(changed[::2], still[::2], atol=1e-2)
+    assert torch.equal(done[:, 0], torch.from_numpy(chosen).float())
+    assert (done[1::2] == 0).all()
+    assert (done[::2, 1:] != 0).all()
+
+
+def test_stretch_changes_width_against_height_and_keeps_the_area() -> None:
+    line = torch.linspace(-1, 1, 64)
+    ramps = torch.stack([line.expand(64, 64), line.view(-1, 1).expand(64, 64)])  # x, y
+    pixels = ramps.expand(500, 2, 64, 64).contiguous()
+    settings = AugmentSettings(flip=0, rotate=0, zoom=0, shift=0, stretch=0.1)
+    u = np.random.default_rng(0).random((500, 7))
+    changed, _ = augment(pixels, u, np.ones(500, bool), settings)
+    # The slope of a ramp is how many old pixels a new one takes.
+    wide = changed[:, 0, 32, 34] - changed[:, 0, 32, 29]
+    high = changed[:, 1, 34, 32] - changed[:, 1, 29, 32]
+    assert float((wide / high).log().std()) == pytest.approx(0.1, rel=0.1)
+    assert torch.allclose((wide * high).sqrt(), torch.tensor(5 * 2 / 63), rtol=1e-2)
 
 
 def test_mirror() -> None:
     pixels = torch.rand(2, 1, 8, 8)
     settings = AugmentSettings(flip=1, rotate=0, zoom=0, shift=0)
-    changed = augment(pixels, np.full((2, 7), 0.5), settings)
+    changed, _ = augment(pixels, np.full((2, 7), 0.5), np.ones(2, bool), settings)
     assert torch.allclose(changed, pixels.flip(3), atol=1e-5)
 
 
@@ -124,6 +132,8 @@ def test_shift_has_the_stated_spread() -> None:
     # A horizontal ramp moved by s of the side changes its center by s of the range.
     ramp = torch.linspace(0, 1, 64).expand(2000, 1, 64, 64).contiguous()
     settings = AugmentSettings(flip=0, rotate=0, zoom=0, shift=0.05)
-    changed = augment(ramp, np.random.default_rng(0).random((2000, 7)), settings)
+    changed, _ = augment(
+        ramp, np.random.default_rng(0).random((2000, 7)), np.ones(2000, bool), settings
+    )
     center = changed[:, 0, 31:33, 31:33].mean(dim=(1, 2)) - 0.5
     assert float(center.std()) == pytest.approx(0.05, rel=0.1)

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.data import FaceData, open_data
+from emodc.method.schedule import ShiftedCosine
 from emodc.support.distributed import World
 from emodc.training import encoded_cache as x0_cache
 from emodc.training.batches import Sampler
 from emodc.training.encoded_cache import X0Cache
 from emodc.training.recipe import AugmentSettings, Recipe, parse_recipe
+
+SCHEDULE = ShiftedCosine().build()
 
 CPU = torch.device("cpu")
 SIZE = 16
@@ -138,14 +141,14 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def test_a_sampler_with_a_cache_draws_the_same_samples() -> None:
-    direct = Sampler(faces(), recipe(), 1000).batch(range(40))
-    cached = Sampler(faces(), recipe(cache=True), 1000).batch(range(40))
+    direct = Sampler(faces(), recipe(), SCHEDULE).batch(range(40))
+    cached = Sampler(faces(), recipe(cache=True), SCHEDULE).batch(range(40))
     for name, values in vars(direct).items():
         assert torch.allclose(values.float(), getattr(cached, name).float(), atol=1e-5), name
 
 
 def test_images_too_many_for_memory_are_read_when_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Sampler(faces(), recipe(), 1000).batch(range(9)).x0
+    held = Sampler(faces(), recipe(), SCHEDULE).batch(range(9)).x0
     monkeypatch.setattr("emodc.training.batches._MOST_BYTES", 14 * SIZE * SIZE - 1)
     reads: list[int] = []
     data = faces()
@@ -154,7 +157,7 @@ def test_images_too_many_for_memory_are_read_when_drawn(monkeypatch: pytest.Monk
         reads.append(index)
         return data.image(index)
 
-    sampler = Sampler(replace(data, reader=counting), recipe(), 1000)
+    sampler = Sampler(replace(data, reader=counting), recipe(), SCHEDULE)
     assert torch.equal(sampler.batch(range(9)).x0, held)
     assert len(reads) == 1 + 9
 

@@ -79,7 +79,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(sd_folder: Path, tmp_p
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(chosen, _TRAINING, _VALIDATION, whole, device="cpu")
     with pytest.raises(RuntimeError, match="killed"):
-        train(chosen, _TRAINING, _VALIDATION, broken, device="cpu", progress=die)
+        train(chosen, _TRAINING, _VALIDATION, broken, device="cpu", on_metrics=die)
     assert [line["samples"] for line in read_metrics(broken)] == [8]
     train(chosen, _TRAINING, _VALIDATION, broken, device="cpu")
     for name in ("metrics.jsonl", f"last/{LORA}", "last/model.safetensors", "state.safetensors"):
@@ -106,7 +106,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(sd_folder: Path, size: int) -> 
         chosen = recipe(sd_folder, {"tune": "prompts"}, micro_batch=micro_batch)
         schedule = chosen.model.schedule.build()
         backbone = build_backbone(chosen.model, BASIC7, schedule)
-        batch = Sampler(_TRAINING, chosen, schedule.timesteps).batch(range(8))
+        batch = Sampler(_TRAINING, chosen, schedule).batch(range(8))
         metrics = add_gradients(
             Accelerator(cpu=True), backbone, schedule, batch, chosen, chosen.phases[0], len(BASIC7)
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 from emodc.attacks.losses import LossName, attack_loss, margin
 from emodc.attacks.threat_model import Images, Norm
 from emodc.attacks.victims import Victim
-from emodc.method.schedule import counter_rng
+from emodc.method.randomness import counter_rng
 
 # Streams of `counter_rng`.
 _ATTACKER, _DEFENDER = 0xA77AC, 0xDEFE2D

@@ -16,7 +16,7 @@ from emodc.attacks.gradient import ball_around
 from emodc.attacks.search import Draws, Found, FreshDraws, Hunt
 from emodc.attacks.threat_model import Images, Norm
 from emodc.attacks.victims import Victim
-from emodc.method.schedule import counter_rng
+from emodc.method.randomness import counter_rng
 
 _STREAM = 0x5C0A2E  # of `counter_rng`
 _MOST_QUERIES = 2**24

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emodc.method.schedule import counter_rng
+from emodc.method.randomness import counter_rng
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -94,7 +94,7 @@ class Ball:
         """Return a random allowed image for each image, (B, C, H, W).
 
         Args:
-            seed: of :func:`emodc.method.schedule.counter_rng`.
+            seed: of :func:`emodc.method.randomness.counter_rng`.
             stream: as there.
             counters: B numbers, as there.
         """

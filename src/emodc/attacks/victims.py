@@ -1,9 +1,8 @@
 """What is attacked: a decision rule from pixels to class logits, with the draws it used.
 
-Attacks see every model as a function of pixels and of the seed of its draws. For a diffusion
-classifier the logits are those of the deployed rule, ``-scale * mean_s w_s d_c,s``, and the
-gradient goes through every (class, t, eps) term of it. Nothing is approximated: a gradient of
-fewer terms, or of other ones, makes a classifier look robust that is not.
+Attacks treat every model as a function of pixels and of the seed of its draws, which must be the
+deployed rule itself: a gradient of fewer terms, or of other ones, makes a classifier look robust
+that is not. The victims made of diffusion classifiers are in `emodc.experiments.robustness`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-
-from emodc.method.draws import show
-from emodc.method.errors import DEFAULT_PAIRS
-from emodc.model.model import Model
 
 Rule = Callable[[Tensor, int], Tensor]
 """Pixels (B, C, H, W) in [0, 1] and the seed of the draws -> logits (B, K)."""
@@ -55,50 +49,6 @@ def network_victim(network: Callable[[Tensor], Tensor], batch: int = 64) -> Vict
         batch: most images shown at once.
     """
     return Victim(lambda pixels, seed: network(pixels), batch)
-
-
-def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Victim:
-    """Return a diffusion classifier as a victim.
-
-    Its pixels are those that the codec standardizes, so x0 is a differentiable function of them.
-    The logits order the classes as :func:`emodc.method.errors.posterior` does; its power, which
-    changes no order, is left out because its gradient is infinite at the leading class.
-
-    Memory is that of one call of the network, forward and backward, whatever the number of
-    images, classes and draws: as many images are shown at once as fit in one call. When the draws
-    of one image do not fit, their activations are forgotten and computed once more on the way
-    back, call by call, which takes half as long again.
-
-    Args:
-        model: what is attacked; left as it is.
-        steps: draws of the deployed rule, as asked for.
-        pairs: most (image, draw) pairs in one call of the network.
-    """
-    draws, classes = model.draws_taken(steps), len(model.label_set)
-
-    def answer(pixels: Tensor, seed: int) -> Tensor:
-        bank = model.draws(steps, seed).to(pixels.device)
-
-        def terms(x: Tensor, sigma: Tensor, pair: Tensor) -> Tensor:
-            shown = show(model.schedule, x, sigma, bank, pair // draws, pair % draws)
-            return model.shown_errors(shown)  # (pairs, K)
-
-        x, sigma = model.observe(model.settings.codec.to_x0(255 * pixels))
-        parts = torch.split(torch.arange(len(pixels) * draws, device=pixels.device), pairs)
-        recompute = len(parts) > 1 and torch.is_grad_enabled() and x.requires_grad
-        errors = torch.cat(
-            [
-                checkpoint(terms, x, sigma, pair, use_reentrant=False, preserve_rng_state=False)
-                if recompute
-                else terms(x, sigma, pair)
-                for pair in parts
-            ]
-        ).view(len(pixels), draws, classes)
-        weights = model.decision.weights_at(bank.t, model.schedule.timesteps).to(pixels.device)
-        means = (errors.double() * weights.view(1, -1, 1)).mean(dim=1)  # (B, K)
-        return -model.decision.scale * model.noise_gain(sigma).unsqueeze(1) * means
-
-    return Victim(answer, batch=max(pairs // draws, 1))
 
 
 @torch.no_grad()

@@ -1,16 +1,22 @@
 """The one interface between the method and a network.
 
 A `Backbone` predicts noise, as the method asks. A `Classifier` answers directly: the baselines that
-the method is compared with are trained, saved and evaluated by the same code.
+the method is compared with are trained, saved and evaluated by the same code. Both say by
+`Network.class_errors` what each class is charged for a draw.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
+
+from emodc.method.draws import Shown
+from emodc.method.errors import noise_errors
+from emodc.method.schedule import Schedule
+from emodc.support.tensors import pack_tensors
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """A number format, of weights or of arithmetic."""
@@ -25,18 +31,105 @@ WEIGHTS = "model.safetensors"
 """The file of weights that every saved model has."""
 
 
-class Network(nn.Module, ABC):
-    """A network that can be trained and saved.
+class NetworkSettings(ABC):
+    """What the settings of every network have in common; they are dataclasses with a ``kind``.
 
     Attributes:
+        generative: see `Network`.
+        trainable: whether it can be trained here.
+        auxiliary_head: whether training can use an auxiliary classification head beside it.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    generative: ClassVar[bool] = False
+    trainable: ClassVar[bool] = True
+    auxiliary_head: ClassVar[bool] = False
+
+    @property
+    def multiple(self) -> int:
+        """What the size of x0 must be a multiple of."""
+        return 1
+
+    @abstractmethod
+    def build(self, texts: Sequence[str], schedule: Schedule) -> "Network":
+        """Return the network with fresh weights, drawn from torch's global generator.
+
+        Args:
+            texts: of the K + 2 prompts; where prompts are learned, only their number matters.
+            schedule: gives every timestep its noise level.
+
+        Raises:
+            ValueError: what it starts from cannot be used.
+            ImportError: the extra that it needs is not installed.
+        """
+
+    def restore(
+        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
+    ) -> "Network":
+        """Return the network with the weights that `Network.files` gave.
+
+        Raises:
+            ValueError: they do not fit, or as for `build`.
+            ImportError: as for `build`.
+        """
+        network = self.build(texts, schedule)
+        load_weights(network, files)
+        return network
+
+
+class Network(nn.Module, ABC):
+    """A network that can be trained, saved and asked for classes.
+
+    Attributes:
+        generative: whether it predicts noise under prompts; otherwise it is a discriminative
+            classifier.
+        sees_noise: whether it is shown noised images and their noise level, one for each draw;
+            otherwise the clean image, whatever the draw.
+        differentiable: whether gradients reach the image.
         shares_trunk: whether further prompts for an image cost little; if each costs a pass of
             its own, scoring drops classes that cannot win.
         base: the checkpoint that the network was made from, by ``path``, ``revision`` and
             ``sha256``; empty if it was trained from scratch.
     """
 
+    generative: ClassVar[bool]
     shares_trunk: ClassVar[bool]
+    sees_noise: bool
+    differentiable: bool = True
     base: Mapping[str, str] = {}
+
+    @abstractmethod
+    def class_errors(self, shown: Shown, prompts: Tensor) -> Tensor:
+        """Return what each prompt is charged for each (image, draw) pair; the least wins.
+
+        Args:
+            shown: M pairs.
+            prompts: (M, P) int64 prompt ids.
+
+        Returns:
+            (M, P) float32, with gradients to what is shown.
+        """
+
+    @abstractmethod
+    def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        """Predict the noise in ``xt`` under each prompt.
+
+        Args:
+            xt: (B, C, H, W) float32 noised images.
+            t: (B,) int64 timesteps in 0..T-1.
+            prompts: (B, P) int64 prompt ids.
+
+        Returns:
+            (B, P, C, H, W) float.
+
+        Raises:
+            ValueError: the network is not `generative`.
+        """
+
+    def evaluations(self, num_classes: int) -> int:
+        """Return how many (draw, prompt) pairs a draw costs when it is scored under K classes."""
+        return num_classes
 
     @abstractmethod
     def hidden_weights(self) -> list[nn.Parameter]:
@@ -63,7 +156,7 @@ class Network(nn.Module, ABC):
 
     def files(self, dtype: torch.dtype) -> dict[str, bytes]:
         """Return the files that hold the weights, by name, stored in ``dtype``."""
-        return {WEIGHTS: packed(self.weights(), dtype)}
+        return {WEIGHTS: pack_tensors(self.weights(), dtype=dtype)}
 
 
 class Backbone(Network):
@@ -74,22 +167,21 @@ class Backbone(Network):
     inside.
     """
 
-    @abstractmethod
-    def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        """Predict the noise in ``xt`` under each prompt.
+    generative = True
+    sees_noise = True
 
-        Args:
-            xt: (B, C, H, W) float32 noised images.
-            t: (B,) int64 timesteps in 0..T-1.
-            prompts: (B, P) int64 prompt ids.
-
-        Returns:
-            (B, P, C, H, W) float.
-        """
+    def class_errors(self, shown: Shown, prompts: Tensor) -> Tensor:
+        """Return the noise-prediction errors; see `emodc.method.errors.noise_errors`."""
+        return noise_errors(self.predict_noise, shown, prompts)
 
     @abstractmethod
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Predict the noise in training.
 
@@ -98,35 +190,54 @@ class Backbone(Network):
             t: as for `predict_noise`.
             prompts: as for `predict_noise`.
             constant: so many of the last prompts need no gradient.
+            augmentation: (B, 6) float32, how the images were changed, see
+                `emodc.training.augment.augment`; ignored by a network that is not told.
 
         Returns:
-            The predictions (B, P, C, H, W) and, where the network has one, a linear reading of
-            the classes (B, K) that can warm it up; the classifier never looks at it.
+            The predictions (B, P, C, H, W) and, where the network has one, the logits (B, K) of
+            its auxiliary classification head; scoring never uses them.
         """
 
 
 class Classifier(Network):
     """A network that tells the classes apart directly, without prompts.
 
-    Attributes:
-        sees_noise: whether it is shown noised images and their noise level, one for each draw,
-            or the clean image, whatever the draw.
-        differentiable: whether gradients reach the image.
+    Where the diffusion classifier charges class c the noise-prediction error for a draw, this one
+    charges ``-log p(c | x)``. Means over draws, temperature, posterior, attacks and reports are
+    then the same code for both, and a classifier that is shown the very draws, the control,
+    differs from the diffusion classifier in nothing but what it predicts.
     """
 
+    generative = False
     shares_trunk = True
-    sees_noise: bool = False
-    differentiable: bool = True
+    sees_noise = False
 
     @abstractmethod
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
         """Return logits (B, K) float32.
 
         Args:
             x0: (B, C, H, W) clean images.
-            t: (B,) int64 timesteps in 0..T-1; counts only if the network sees noise.
-            eps: (B, C, H, W) standard normal noise; likewise.
+            xt: (B, C, H, W) the same, noised; counts only if the network `sees_noise`.
+            t: (B,) int64 timesteps in 0..T-1; likewise.
         """
+
+    def class_errors(self, shown: Shown, prompts: Tensor) -> Tensor:
+        """Return ``-log p(c | x)`` of the classes asked for."""
+        losses = -torch.log_softmax(self(shown.x, shown.xt, shown.t), dim=1)  # (M, K)
+        return losses.gather(1, prompts)
+
+    def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        """Refuse.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a discriminative classifier predicts no noise: give a diffusion model")
+
+    def evaluations(self, num_classes: int) -> int:
+        """Return 1: one answer names all classes."""
+        return 1
 
 
 def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
@@ -139,10 +250,3 @@ def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
         network.load_state_dict({k: v.float() for k, v in load(files[WEIGHTS]).items()})
     except RuntimeError:
         raise ValueError("the weights do not fit the backbone that is described") from None
-
-
-def packed(
-    tensors: Mapping[str, Tensor], dtype: torch.dtype, metadata: dict[str, str] | None = None
-) -> bytes:
-    """Serialize tensors in one dtype as safetensors, whatever their memory layout."""
-    return save({k: v.to(dtype).contiguous().cpu() for k, v in tensors.items()}, metadata)

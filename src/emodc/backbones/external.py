@@ -12,13 +12,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier
+from emodc.backbones.base import Classifier, NetworkSettings
 from emodc.labels import BASIC8, LabelSet, canonical_name, label_set_of
 from emodc.method.schedule import Schedule
+from emodc.support.files import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
-class External:
+class External(NetworkSettings):
     """What all of them need.
 
     Attributes:
@@ -30,7 +31,7 @@ class External:
         ValueError: `labels` names fewer than two classes.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+    trainable = False
 
     path: str
     labels: dict[int | str, str | None]
@@ -65,7 +66,7 @@ class External:
 
 
 class ExternalClassifier(Classifier):
-    """A classifier with outputs of its own, seen as one with our classes.
+    """A classifier with outputs of its own, mapped to our classes.
 
     Args:
         config: says what the outputs mean.
@@ -77,13 +78,13 @@ class ExternalClassifier(Classifier):
     def __init__(self, config: External, names: Sequence[str] | None = None) -> None:
         super().__init__()
         self._config, self._names = config, names
-        self.register_buffer("place", torch.empty(0), persistent=False)  # tells the device
+        self.register_buffer("place", torch.empty(0), persistent=False)  # for the device
 
     @abstractmethod
     def outputs(self, x0: Tensor) -> Tensor:
         """Return what it answers: (B, C, H, W) -> (B, number of labels)."""
 
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
         """Return logits, here log-probabilities up to a constant: (B, C, H, W) -> (B, K).
 
         Raises:
@@ -165,8 +166,3 @@ def match_labels(config: External, count: int, names: Sequence[str] | None) -> l
 
 def _listed(count: int, names: Sequence[str]) -> str:
     return ", ".join(f"{n} {name}" for n, name in enumerate(names)) or f"0 to {count - 1}"
-
-
-def one_line(error: Exception) -> str:
-    """Return what foreign code complains of, in a line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.external import External, ExternalClassifier, one_line
+from emodc.backbones.external import External, ExternalClassifier
+from emodc.support.files import one_line
 from emodc.support.optional import importing
 
 

@@ -4,16 +4,16 @@ The trunk is shown the clean image at the least noise level, or, as the control 
 diffusion, the very draws (t, eps) that a diffusion classifier is shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier, load_weights
+from emodc.backbones.base import Classifier
 from emodc.backbones.face_trunk import FaceTrunk, TrunkSizes
-from emodc.method.schedule import Schedule, add_noise
+from emodc.method.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,6 @@ class FaceClassifierConfig(TrunkSizes):
         ValueError: a size is not positive, or a width is not a multiple of 8.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     kind: Literal["face_classifier"] = "face_classifier"
     patch: int = 2
     widths: tuple[int, int, int] = (64, 128, 256)
@@ -46,21 +44,9 @@ class FaceClassifierConfig(TrunkSizes):
 
         Args:
             texts: of the K + 2 prompts; only their number matters.
-            schedule: the noise that the draws add.
+            schedule: gives every timestep its noise level.
         """
         return FaceClassifier(self, len(texts) - 2, schedule)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "FaceClassifier":
-        """Return the network with the weights that `FaceClassifier.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class FaceClassifier(FaceTrunk, Classifier):
@@ -69,18 +55,16 @@ class FaceClassifier(FaceTrunk, Classifier):
     Args:
         config: sizes.
         num_classes: K.
-        schedule: of the noise that is added.
+        schedule: gives every timestep its noise level.
     """
 
     def __init__(self, config: FaceClassifierConfig, num_classes: int, schedule: Schedule) -> None:
         super().__init__(config.patch, config.widths, config.depths, config.embedding, schedule)
         self.sees_noise = config.sees_noise
-        self._schedule = schedule
         self.trunk_classes = nn.Linear(config.embedding, num_classes)
 
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return logits: (B, 1, H, W), (B,), (B, 1, H, W) -> (B, K)."""
+    def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+        """Return logits: (B, 1, H, W) twice, (B,) -> (B, K)."""
         if not self.sees_noise:
             return self.read_classes(self.look(x0, self.sigma[torch.zeros_like(t)]).context)
-        xt = add_noise(self._schedule, x0, eps, t)
         return self.read_classes(self.look(xt, self.sigma[t]).context)

@@ -1,4 +1,4 @@
-"""The trunk of FaceUNet: what it sees of a noised image before any prompt has a say.
+"""The trunk of FaceUNet: what it computes from a noised image before the prompt enters.
 
 Shapes below: B images, E the embedding width, (h, w) the size of the image after the stem has
 folded its pixels into channels.
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Network
+from emodc.backbones.base import Network, NetworkSettings
 from emodc.method.schedule import Schedule
 
 GROUPS = 8
@@ -18,8 +18,11 @@ GROUPS = 8
 
 _FREQUENCIES = 32
 
+AUGMENTATIONS = 6
+"""A: the numbers that tell a network how an image was changed, see `emodc.training.augment`."""
 
-class TrunkSizes:
+
+class TrunkSizes(NetworkSettings):
     """What the settings of networks with this trunk share; they are dataclasses with its sizes.
 
     Raises:
@@ -74,6 +77,7 @@ class FaceTrunk(Network):
     """
 
     shares_trunk = True
+    knows_augmentation = False
     sigma: Tensor
     trunk_classes: nn.Linear  # of those that read classes from the context
 
@@ -98,6 +102,9 @@ class FaceTrunk(Network):
             nn.SiLU(),
         )
 
+        if self.knows_augmentation:
+            self.augmentation = nn.Linear(AUGMENTATIONS, embedding, bias=False)
+
         def blocks(width: int, depth: int) -> nn.ModuleList:
             return nn.ModuleList(ResBlock(width, width, embedding) for _ in range(depth))
 
@@ -111,9 +118,18 @@ class FaceTrunk(Network):
         self.pooled = nn.GroupNorm(GROUPS, width2)
         self.context = nn.Linear(width2 + embedding, embedding)
 
-    def look(self, xt: Tensor, sigma: Tensor) -> Seen:
-        """Look at noised images (B, 1, H, W) of noise levels (B,)."""
+    def look(self, xt: Tensor, sigma: Tensor, augmentation: Tensor | None = None) -> Seen:
+        """Encode noised images.
+
+        Args:
+            xt: (B, 1, H, W).
+            sigma: (B,) noise levels.
+            augmentation: (B, A) how they were changed, for a network that is told; zeros, which
+                add nothing, if not given.
+        """
         level = self.noise_level(_fourier(sigma.log()))  # (B, E)
+        if augmentation is not None:
+            level = level + self.augmentation(augmentation)
 
         h = F.pixel_unshuffle(xt, self.patch)  # (B, patch^2, h, w)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))  # (B, width0, h, w)
@@ -133,17 +149,36 @@ class FaceTrunk(Network):
         return Seen(h0, h1, h, level, context)
 
     def read_classes(self, context: Tensor) -> Tensor:
-        """Return the linear reading of the classes: (B, E) -> logits (B, K) float32."""
+        """Return the linear classification head's logits: (B, E) -> (B, K) float32."""
         with torch.autocast(context.device.type, enabled=False):  # last layers in float32
             logits: Tensor = self.trunk_classes(F.silu(context.to(self.trunk_classes.weight.dtype)))
         return logits
+
+    def noise_of(self, v: Tensor, xt: Tensor, sigma: Tensor) -> Tensor:
+        """Return the noise that a prediction of v means.
+
+        ``v = sqrt(abar) eps - sqrt(1 - abar) x0`` (Salimans & Ho, ICLR 2022) stays of unit size at
+        every noise level; ``eps = sqrt(1 - abar) xt + sqrt(abar) v``.
+
+        Args:
+            v: (B, P, C, H, W) float32.
+            xt: (B, C, H, W).
+            sigma: (B,) noise levels.
+
+        Returns:
+            (B, P, C, H, W) float32.
+        """
+        sigma = sigma.view(-1, 1, 1, 1, 1)
+        signal = torch.rsqrt(1 + sigma**2)
+        eps_theta: Tensor = signal * (sigma * xt.unsqueeze(1) + v)
+        return eps_theta
 
     def hidden_weights(self) -> list[nn.Parameter]:
         """Return the matrices and filters between layers, which Muon is made for.
 
         Input and output layers, embeddings, and vectors are left to AdamW.
         """
-        ends = ("stem.", "out.", "prompt.", "noise_level.0.", "trunk_classes.")
+        ends = ("stem.", "out.", "prompt.", "noise_level.0.", "augmentation.", "trunk_classes.")
         return [
             p for name, p in self.named_parameters() if p.ndim > 1 and not name.startswith(ends)
         ]

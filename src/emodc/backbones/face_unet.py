@@ -1,6 +1,6 @@
 """FaceUNet: a small U-Net that answers for all prompts at the price of little more than one.
 
-The trunk sees the noised image and its noise level and runs once. The prompt enters late: it
+The trunk takes the noised image and its noise level and runs once. The prompt enters late: it
 meets a globally pooled summary of the image in a small network whose output scales and
 shifts the trunk's last features (FiLM; Perez et al., AAAI 2018), which a convolution turns
 into one prediction per prompt.
@@ -10,7 +10,7 @@ the stem has folded its pixels into channels.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Backbone, load_weights
+from emodc.backbones.base import Backbone
 from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
 from emodc.method.schedule import Schedule
 
@@ -41,7 +41,8 @@ class FaceUNetConfig(TrunkSizes):
         ValueError: a size is not positive, or a width is not a multiple of 8.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+    generative = True
+    auxiliary_head = True
 
     kind: Literal["face_unet"] = "face_unet"
     patch: int = 2
@@ -58,18 +59,6 @@ class FaceUNetConfig(TrunkSizes):
             schedule: gives every timestep its noise level.
         """
         return FaceUNet(self, len(texts) - 2, schedule)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "FaceUNet":
-        """Return the network with the weights that `FaceUNet.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class FaceUNet(FaceTrunk, Backbone):
@@ -105,12 +94,16 @@ class FaceUNet(FaceTrunk, Backbone):
         return self._under_prompts(xt, prompts, *self._trunk(xt, t))
 
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the noise (B, P, 1, H, W) and a linear reading of the classes (B, K).
+        """Return the noise (B, P, 1, H, W) and the auxiliary classification head's logits (B, K).
 
-        The reading is logits of the context. All prompts share the trunk, so nothing is saved
-        on those that need no gradient.
+        All prompts share the trunk, so nothing is saved on those that need no gradient.
         """
         features, context, sigma = self._trunk(xt, t)
         logits = self.read_classes(context)  # (B, K)
@@ -126,12 +119,7 @@ class FaceUNet(FaceTrunk, Backbone):
         with torch.autocast(xt.device.type, enabled=False):  # last layers in float32
             v = F.pixel_shuffle(self.out(y.float()), 2 * self.patch)  # (B*P, 1, H, W)
         v = v.view(*prompts.shape, *v.shape[1:])  # (B, P, 1, H, W)
-        # The network predicts v = sqrt(abar) eps - sqrt(1-abar) x0 (Salimans & Ho, ICLR 2022),
-        # which stays of unit size at every noise level; eps = noise * xt + signal * v.
-        sigma = sigma.view(-1, 1, 1, 1, 1)
-        signal = torch.rsqrt(1 + sigma**2)
-        eps_theta: Tensor = signal * (sigma * xt.unsqueeze(1) + v)
-        return eps_theta
+        return self.noise_of(v, xt, sigma)
 
     def _trunk(self, xt: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return features (B, head, h/2, w/2), context (B, E) and noise levels (B,)."""

@@ -6,14 +6,14 @@ normalization (Wu & He, ECCV 2018) stands for batch normalization: averaged weig
 statistics of their own, and an answer must not depend on the images beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier, load_weights
+from emodc.backbones.base import Classifier, NetworkSettings
 from emodc.method.schedule import Schedule
 from emodc.support.optional import importing
 
@@ -21,7 +21,7 @@ _GROUPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetConfig:
+class ResNetConfig(NetworkSettings):
     """Size of a :class:`ResNet`; the default is about as large as FaceUNet's trunk.
 
     Attributes:
@@ -33,8 +33,6 @@ class ResNetConfig:
         ValueError: there are no stages, or as many depths as widths, or a size is wrong.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     kind: Literal["resnet"] = "resnet"
     widths: tuple[int, ...] = (64, 128, 256)
     depths: tuple[int, ...] = (2, 2, 4)
@@ -44,11 +42,6 @@ class ResNetConfig:
             raise ValueError("widths and depths must name the same number of stages, at least one")
         if any(width < 1 or width % _GROUPS for width in self.widths) or min(self.depths) < 1:
             raise ValueError(f"widths must be multiples of {_GROUPS}, depths positive")
-
-    @property
-    def multiple(self) -> int:
-        """What the size of x0 must be a multiple of."""
-        return 1
 
     def build(self, texts: Sequence[str], schedule: Schedule) -> "ResNet":
         """Return the network with fresh weights, drawn from torch's global generator.
@@ -61,19 +54,6 @@ class ResNetConfig:
             ImportError: the extra `baselines` is not installed.
         """
         return ResNet(self, len(texts) - 2)
-
-    def restore(
-        self, files: Mapping[str, bytes], texts: Sequence[str], schedule: Schedule
-    ) -> "ResNet":
-        """Return the network with the weights that `ResNet.files` gave.
-
-        Raises:
-            ValueError: they do not fit.
-            ImportError: as for `build`.
-        """
-        network = self.build(texts, schedule)
-        load_weights(network, files)
-        return network
 
 
 class ResNet(Classifier):
@@ -104,8 +84,8 @@ class ResNet(Classifier):
         _normalize_groups(network)
         self.network = network
 
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return logits: (B, 1, H, W), (B,), (B, 1, H, W) -> (B, K)."""
+    def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+        """Return logits: (B, 1, H, W) twice, (B,) -> (B, K)."""
         x0 = x0.contiguous(memory_format=torch.channels_last)
         pooled = self.network.resnet(pixel_values=x0).pooler_output  # (B, width, 1, 1)
         head = self.network.classifier

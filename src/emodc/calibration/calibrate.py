@@ -1,4 +1,4 @@
-"""Calibrating a model: everything of its `Decision` that validation data can tell.
+"""Calibrating a model: fitting its `Decision` on validation data.
 
 Half of the images fits the weights of the timesteps and the temperatures. The other half, which
 these have not seen, gives the stopping thresholds and prediction sets their guarantees, and the
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import Classifier
 from emodc.calibration.noise import account_for_noise
 from emodc.calibration.posterior import (
     best_steps,
@@ -26,13 +25,13 @@ from emodc.calibration.posterior import (
 from emodc.calibration.stopping import Half, figures_of, fit_adaptive
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
-from emodc.inference.dataset_scores import Progress, score_errors, score_images
-from emodc.inference.scorer import plain_answers
+from emodc.inference.dataset_scores import score_errors, score_images
 from emodc.method.draws import spaced_timesteps
-from emodc.method.errors import posterior
+from emodc.method.errors import mean_errors
 from emodc.model.decision import Decision, FewSteps
 from emodc.model.model import Model
 from emodc.support.distributed import ALONE, World
+from emodc.support.timing import Progress, unheard
 
 FEW = (1, 2, 4, 8, 16)
 """Numbers of draws for which the best timesteps are sought."""
@@ -51,7 +50,7 @@ def calibrate(
     confidence: float = 0.95,
     coverage: float = 0.9,
     folder: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
     world: World = ALONE,
 ) -> Model:
     """Fit a model's decision on validation data.
@@ -72,12 +71,12 @@ def calibrate(
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
         date, whether noise is accounted for, and figures on the half that fitted nothing. A
-        baseline that sees noise only learns to account for it; its temperature was fitted in
+        baseline that is shown noise only learns to account for it; its temperature was fitted in
         training.
 
     Raises:
-        ValueError: the model is a baseline that sees no noise, the dataset has other classes than
-            the model, or fewer than 50 readable images; ``folder`` holds other errors.
+        ValueError: the model is a baseline that is shown no noise, the dataset has other classes
+            than the model, or fewer than 50 readable images; ``folder`` holds other errors.
         OSError: ``folder`` cannot be written.
     """
     if not model.sees_noise:
@@ -103,7 +102,7 @@ def calibrate(
         "date": date.today().isoformat(),
         "noise": noise,
     }
-    if isinstance(model.backbone, Classifier):
+    if not model.backbone.generative:
         return replace(model, facts={**model.facts, "calibration": facts})
     score = score_errors(model, steps=steps, seed=seed)
     settings = {"steps": steps, "seed": seed}
@@ -115,22 +114,57 @@ def calibrate(
             f"{data.name}: {len(scores.index)} images can be read; "
             f"calibration takes at least {_LEAST_IMAGES}"
         )
-    errors = scores.values["errors"]
     labels = torch.from_numpy(data.labels)[scores.index]
-    fit, hold = _halves(errors, labels, seed)
+    fit, hold = _halves(scores.values["errors"], labels, seed)
+    decision, stop_figures = fit_decision(
+        model.decision, fit, hold, model.schedule.timesteps, block, confidence, coverage
+    )
+    calibrated = replace(model, decision=decision)
+    before, after = (_held_out(each, hold) for each in (model, calibrated))
+    facts |= {
+        "images": len(labels),
+        "steps": steps,
+        "held_out": {
+            "images": len(hold.labels),
+            "before": before,
+            "after": after,
+            "stops": stop_figures,
+        },
+    }
+    return replace(calibrated, facts={**model.facts, "calibration": facts})
 
-    timesteps = model.schedule.timesteps
+
+def fit_decision(
+    decision: Decision,
+    fit: Half,
+    hold: Half,
+    timesteps: int,
+    block: int,
+    confidence: float,
+    coverage: float,
+) -> tuple[Decision, list[dict[str, float]]]:
+    """Return the decision, and for every stop its work and answers on the held-out half.
+
+    Args:
+        decision: how images are shown stays as it says.
+        fit: the images that fit.
+        hold: the images that certify.
+        timesteps: T.
+        block: see `calibrate`.
+        confidence: see `calibrate`.
+        coverage: see `calibrate`.
+    """
+    steps = fit.errors.shape[2]
     t = spaced_timesteps(timesteps, steps)
     weights = fit_weights(fit.errors, fit.labels)
-    scale, power = fit_posterior((fit.errors.double() * weights).mean(dim=2), fit.labels)
-    probabilities = posterior(hold.errors, scale, weights, power)
+    scale, power = fit_posterior(mean_errors(fit.errors, weights), fit.labels)
     adaptive, stop_figures = fit_adaptive(
         fit, hold, weights, timesteps, block, confidence, coverage
     )
     few = best_steps(fit.errors, fit.labels, [m for m in FEW if m < steps])
-    decision = Decision(
-        mirror=model.decision.mirror,
-        noise_floor=model.decision.noise_floor,
+    fitted = Decision(
+        mirror=decision.mirror,
+        noise_floor=decision.noise_floor,
         scale=scale,
         power=power,
         weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
@@ -143,19 +177,17 @@ def calibrate(
             for chosen in few.values()
         ),
         coverage=coverage,
-        least_probability=least_probability(probabilities, hold.labels, coverage),
     )
-    facts |= {
-        "images": len(labels),
-        "steps": steps,
-        "held_out": {
-            "images": len(hold.labels),
-            "before": figures_of(plain_answers(model, hold.errors, t).probabilities, hold.labels),
-            "after": figures_of(probabilities, hold.labels),
-            "stops": stop_figures,
-        },
-    }
-    return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
+    probabilities = fitted.probabilities(hold.errors, t, timesteps)
+    least = least_probability(probabilities, hold.labels, coverage)
+    return fitted.model_copy(update={"least_probability": least}), stop_figures
+
+
+def _held_out(model: Model, hold: Half) -> dict[str, Any]:
+    """Return how good the model's probabilities are on the half that fitted nothing."""
+    timesteps = model.schedule.timesteps
+    t = spaced_timesteps(timesteps, hold.errors.shape[2])
+    return figures_of(model.decision.probabilities(hold.errors, t, timesteps), hold.labels)
 
 
 def _halves(errors: Tensor, labels: Tensor, seed: int) -> tuple[Half, Half]:

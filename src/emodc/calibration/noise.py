@@ -1,9 +1,9 @@
-"""Whether a model should account for the noise that images carry, told on validation data.
+"""Whether a model should account for the noise that images carry, decided on validation data.
 
 Accounting for noise (`emodc.method.noise_level`, `emodc.method.errors`) should help on noisy
 images and cost nothing on clean ones. Whether it does is measured on images with Gaussian noise
-added, and it is kept only if it does. The same images tell how much their errors must count for
-the temperature of clean images to suit them.
+added, and it is kept only if it does. The same images show by which gain their errors must
+be multiplied for the temperature of clean images to suit them.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,14 @@ from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.evaluation.metrics import accuracy
 from emodc.faces.geometry import FER2013_GEOMETRY
-from emodc.inference.dataset_scores import Progress, Scores, score_errors, score_images
-from emodc.inference.scorer import plain_answers
+from emodc.inference.dataset_scores import Scores, score_errors, score_images
 from emodc.method.draws import spaced_timesteps
+from emodc.method.errors import class_logits, mean_errors
 from emodc.method.noise_level import diagonal_detail, error_gain
 from emodc.model.decision import NoiseFloor
 from emodc.model.model import Model
 from emodc.support.distributed import ALONE, World
+from emodc.support.timing import Progress, unheard
 
 NOISE = "gaussian_noise"
 """The corruption that accounting for noise is tried on."""
@@ -46,7 +47,7 @@ def account_for_noise(
     *,
     seed: int = 0,
     folder: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
     world: World = ALONE,
 ) -> tuple[Model, dict[str, Any]]:
     """Fit how clean images look, and let the model account for noise where that helps it.
@@ -63,7 +64,7 @@ def account_for_noise(
         The model, with a noise floor or without, and the figures that decided: accuracies on clean
         and on noisy images (by severity), with and without accounting for noise; and the loss on
         the noisy ones (nats) without the gain of the floor and with it. Without a floor
-        and figures where noise cannot be told from pixels: a model that sees no noise, or x0 that
+        and figures where noise cannot be estimated: a model that is shown no noise, or x0 that
         are latents.
 
     Raises:
@@ -110,16 +111,17 @@ def _losses(clean: tuple[Scores, Tensor], *noisy: tuple[Scores, Tensor]) -> dict
     """Return by gain the loss on noisy images under the posterior that clean ones fit."""
     scale, power = fit_posterior(_means([clean]), clean[1])
     means, labels = _means(noisy), torch.cat([labels for _, labels in noisy])
-    gaps = means - means.min(dim=1, keepdim=True).values
     sigma = torch.cat([scores.values["sigma"] for scores, _ in noisy]).double().unsqueeze(1)
     return {
-        gain: float(F.cross_entropy(-scale * (error_gain(gain, sigma) * gaps) ** power, labels))
+        gain: float(
+            F.cross_entropy(class_logits(error_gain(gain, sigma) * means, scale, power), labels)
+        )
         for gain in _GAINS
     }
 
 
 def _means(trials: Sequence[tuple[Scores, Tensor]]) -> Tensor:
-    return torch.cat([scores.values["errors"].double().mean(dim=2) for scores, _ in trials])
+    return torch.cat([mean_errors(scores.values["errors"]) for scores, _ in trials])
 
 
 def _noise_floor(model: Model, data: FaceData) -> NoiseFloor:
@@ -143,5 +145,6 @@ def _noisy(data: FaceData, severity: int, seed: int) -> FaceData:
 
 
 def _accuracy(model: Model, errors: Tensor, labels: Tensor) -> float:
-    t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
-    return accuracy(plain_answers(model, errors, t).probabilities.argmax(dim=1), labels)
+    timesteps = model.schedule.timesteps
+    t = spaced_timesteps(timesteps, errors.shape[2])
+    return accuracy(model.decision.logits(errors, t, timesteps).argmax(dim=1), labels)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emodc.method.errors import class_logits, mean_errors
 from emodc.method.forecast import FREEDOM, gap_covariance
 
 LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
@@ -83,11 +84,10 @@ def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
         ValueError: a mean is not finite.
     """
     d = means.double()
-    gaps = d - d.min(dim=1, keepdim=True).values  # (N, K)
-    fits = [(fit_scale(gaps**power, labels), power) for power in _POWERS]
+    fits = [(fit_scale(-class_logits(d, 1.0, power), labels), power) for power in _POWERS]
 
     def loss(fit: tuple[float, float]) -> float:
-        return float(F.cross_entropy(-fit[0] * gaps ** fit[1], labels))
+        return float(F.cross_entropy(class_logits(d, *fit), labels))
 
     return min(fits, key=loss)
 
@@ -95,7 +95,7 @@ def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
 def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
     """Return weights of the draws that make the posterior most likely on unseen images.
 
-    Timesteps differ in how much they tell. The weights minimize the cross-entropy of
+    Timesteps differ in how informative they are. The weights minimize the cross-entropy of
     ``softmax(-scale * mean_s w_s d_s)`` plus a penalty on ``log w``, which shrinks them towards
     equal ones; how much is chosen by cross-validation, which may also leave them equal.
 
@@ -115,7 +115,7 @@ def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
         for number in range(_FOLDS):
             seen, unseen = fold != number, fold == number
             w = equal if shrinkage is None else _fit(d[seen], labels[seen], shrinkage)
-            logits = -fit_scale(d[seen] * w, labels[seen]) * (d[unseen] * w).mean(dim=2)
+            logits = -fit_scale(d[seen] * w, labels[seen]) * mean_errors(d[unseen], w)
             losses[unseen] = F.cross_entropy(logits, labels[unseen], reduction="none")
         return losses
 
@@ -235,7 +235,7 @@ def least_probability(probabilities: Tensor, labels: Tensor, coverage: float) ->
         coverage: wanted, in (0, 1).
 
     Returns:
-        The threshold; 0, which admits every class, if N images are too few to tell.
+        The threshold; 0, which admits every class, if N images are too few.
     """
     p_true = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1).sort().values  # (N,) rising
     allowed = math.floor((1 - coverage) * (len(labels) + 1))  # images that may be left out

@@ -19,7 +19,7 @@ from emodc.evaluation.metrics import (
     negative_log_likelihood,
 )
 from emodc.method.draws import spaced_timesteps
-from emodc.method.errors import posterior
+from emodc.method.errors import mean_errors
 from emodc.method.forecast import Forecast, gap_covariance
 from emodc.method.sequential import Outcome, Rule, Settled, draw_order, score_sequentially
 from emodc.model.decision import Adaptive, Stop
@@ -95,7 +95,7 @@ def stopping_thresholds(
         block: draws in a block.
         confidence: in (0, 1).
     """
-    final = (hold.double() * weights).mean(dim=2).argmin(dim=1)
+    final = mean_errors(hold, weights).argmin(dim=1)
     found: dict[float, float] = {}
     open_deltas = set(DELTAS)
     for threshold in _THRESHOLDS:
@@ -137,19 +137,18 @@ def fit_adaptive(
     between, within = fit_gap_model(close_gaps(fit.errors, weights), t, timesteps)
     forecast = Forecast(gap_covariance(between, within, t[order], timesteps))
     thresholds = stopping_thresholds(hold.errors, weights, forecast, block, confidence)
-    final = (hold.errors.double() * weights).mean(dim=2).argmin(dim=1)
+    final = mean_errors(hold.errors, weights).argmin(dim=1)
     stops, figures = [], []
     for delta, threshold in thresholds.items():
         rule = Settled(threshold=threshold, forecast=forecast)
         scale, power = fit_posterior(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
         outcome = simulate(hold.errors, weights, rule, block)
-        probabilities = posterior(outcome.gaps.unsqueeze(2), scale, power=power)
-        least = least_probability(probabilities, hold.labels, coverage)
-        stops.append(
-            Stop(
-                delta=delta, threshold=threshold, scale=scale, power=power, least_probability=least
-            )
+        stop = Stop(
+            delta=delta, threshold=threshold, scale=scale, power=power, least_probability=0.0
         )
+        probabilities = stop.probabilities(outcome.gaps)
+        least = least_probability(probabilities, hold.labels, coverage)
+        stops.append(stop.model_copy(update={"least_probability": least}))
         figures.append(
             {
                 "delta": delta,

@@ -1,15 +1,12 @@
 """The commands that look into a model: ``emodc analyze | sample``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from emodc.cli.console import complain, duration, note, print_json, progress
+from emodc.cli.console import complain, note, print_json, progress
 from emodc.cli.options import Device, ModelName, Precision, Seed, names_to_show
-
-if TYPE_CHECKING:
-    from emodc.experiments.analysis.measurement import Cost
 
 
 def analyze(
@@ -44,14 +41,14 @@ def analyze(
     from emodc.experiments.analysis import Measurement, write_analysis
     from emodc.experiments.analysis.output import README, summary_table
     from emodc.inference.classifier import choose_device
-    from emodc.model.external import load_any
+    from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
 
     if not dry_run:
         require_matplotlib()
     faces = open_data(data, split)
     chosen = choose_device(device)
-    loaded = [load_any(name, chosen, precision) for name in model]
+    loaded = [load_model(name, chosen, precision) for name in model]
     names = names_to_show([each.name for each in loaded], model)
     measurement = Measurement(
         dict(zip(names, loaded, strict=True)),
@@ -62,7 +59,7 @@ def analyze(
         seed=seed,
     )
     for cost in measurement.cost():
-        note(_told(cost))
+        note(str(cost))
     if dry_run:
         return
     try:
@@ -124,12 +121,3 @@ def sample(
         )
     write_atomically(output, page)
     note(f"the image is {output}")
-
-
-def _told(cost: "Cost") -> str:
-    if not cost.images:
-        return f"{cost.name}: measured already"
-    return (
-        f"{cost.name}: {cost.images:,} images to measure, {cost.passes:,} passes of the network, "
-        f"about {duration(cost.seconds)}"
-    )

@@ -137,9 +137,3 @@ def progress(unit: str, show: bool = True) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, rate=rate, note=note)
 
         yield advance
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people would say it: ``2.5 minutes``, ``40 seconds``."""
-    minutes = seconds / 60
-    return f"{minutes:.1f} minutes" if minutes >= 1 else f"{seconds:.0f} seconds"

@@ -75,7 +75,12 @@ def predict(
     classifier = EmotionClassifier.from_pretrained(model, device, precision)
     rows: list[Prediction] = []
     stream = classifier.iter_predict(
-        files, steps=steps, delta=chosen_delta(adaptive), budget=budget, seed=seed, detect=detect
+        files,
+        steps=steps,
+        delta=chosen_delta(adaptive),
+        budget=budget,
+        seed=seed,
+        from_crops=not detect,
     )
     keep = csv_writer(classifier.classes_) if as_csv else rows.append
     found: Counter[str] = Counter()
@@ -136,13 +141,13 @@ def evaluate(
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
     from emodc.inference.classifier import choose_device
-    from emodc.model.external import load_any
+    from emodc.model.store import load_model
     from emodc.reports.evaluation import evaluation_table
     from emodc.support.distributed import join
 
     images = open_data(data, split)
     world = join(device)
-    loaded = load_any(model, world.device or choose_device(device), precision)
+    loaded = load_model(model, world.device or choose_device(device), precision)
     with progress("images") as advance:
         report = run(
             loaded.ignoring_noise() if ignore_noise else loaded,

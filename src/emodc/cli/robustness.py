@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from emodc.cli.console import complain, duration, note, print_json, progress
+from emodc.cli.console import complain, note, print_json, progress
 from emodc.cli.options import Device, Limit, Precision, chosen_delta, names_to_show
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from emodc.attacks.losses import LossName
     from emodc.attacks.threat_model import Norm
-    from emodc.experiments.robustness import AttackPlan, Comparison, Subject
+    from emodc.experiments.robustness import AttackPlan, Subject
     from emodc.experiments.robustness.attack_tasks import Method
 
 
@@ -137,13 +137,13 @@ def robustness(
         frames=frames,
         attack=plan,
     )
-    for line in _costs(comparison):
-        note(line)
+    for cost in comparison.cost():
+        note(str(cost))
     if dry_run:
         return
     with progress("answers") as advance:
         comparison.run(advance)
-    report = write_report(comparison, folder, baseline=baseline, figures=figures)
+    report = write_report(comparison.results, folder, baseline=baseline, figures=figures)
     if as_json:
         print_json(report)
     else:
@@ -170,10 +170,10 @@ def _subjects(
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.experiments.robustness import ModelSubject, SequentialSubject
     from emodc.inference.classifier import choose_device
-    from emodc.model.external import load_any
+    from emodc.model.store import load_model
 
     chosen = choose_device(device)
-    models = [load_any(name, chosen, precision) for name in names]
+    models = [load_model(name, chosen, precision) for name in names]
     if delta is not None and all(model.decision.adaptive is None for model in models):
         raise ValueError("--adaptive takes a calibrated model: run emodc calibrate on one")
     shown = names_to_show([model.name for model in models], names)
@@ -252,17 +252,3 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--severities {text}: give numbers such as 1,3,5") from None
-
-
-def _costs(comparison: "Comparison") -> list[str]:
-    """Return a line for each model on what is still to be done."""
-    lines = []
-    for cost in comparison.cost():
-        if not cost.cells:
-            lines.append(f"{cost.subject}: finished")
-            continue
-        lines.append(
-            f"{cost.subject}: {cost.cells:,} cells, {cost.images:,} images, at most "
-            f"{cost.passes:,} passes of the network, about {duration(cost.seconds)}"
-        )
-    return lines

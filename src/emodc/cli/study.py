@@ -2,15 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from emodc.cli.console import complain, duration, note, print_json, progress, speaks
+from emodc.cli.console import complain, note, print_json, progress, speaks
 from emodc.cli.options import Limit
-
-if TYPE_CHECKING:
-    from emodc.experiments.study.cost import Cost
 
 _BASE = "study"
 
@@ -59,6 +56,7 @@ def study(
     from emodc.experiments.study.tables import arm_table
     from emodc.reports.figures import require_matplotlib
     from emodc.support.distributed import join
+    from emodc.support.timing import duration
     from emodc.training.recipe import load_recipe
 
     if device not in ("auto", "cpu"):
@@ -88,9 +86,9 @@ def study(
         note(f"{left['arm']} is left out: {left['reason']}")
     seconds = 0.0
     for cost in plan.costs():
-        note(_told(cost))
+        note(str(cost))
         seconds += cost.seconds
-    note(f"in all about {_time(seconds)}, as measured now")
+    note(f"in all about {duration(seconds)}, as measured now")
     if dry_run:
         return
     logging.basicConfig(format="emodc: %(message)s")
@@ -128,18 +126,3 @@ def _command(
     words += ["--steps", str(steps)]
     words += ["--limit", str(limit)] if limit is not None else []
     return shlex.join(words)
-
-
-def _told(cost: "Cost") -> str:
-    """Return a line on what is still to be done for an arm."""
-    if not cost.runs and not cost.evaluations:
-        return f"{cost.arm}: finished"
-    return (
-        f"{cost.arm}: {cost.runs} runs with {cost.samples:,} samples to go, {cost.evaluations} "
-        f"evaluations, about {_time(cost.seconds)}"
-    )
-
-
-def _time(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:.1f} hours" if hours >= 1.5 else duration(seconds)

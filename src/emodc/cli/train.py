@@ -66,7 +66,7 @@ def train(
             advance(samples, settings.samples, f"loss {metrics['loss']:.3g}")
 
         try:
-            run(settings, training, validation, folder, device=device, progress=report)
+            run(settings, training, validation, folder, device=device, on_metrics=report)
         except TrainingDiverged as error:
             complain(str(error))
             raise typer.Exit(1) from None

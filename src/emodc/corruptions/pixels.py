@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emodc.faces.geometry import FER2013_GEOMETRY, CropGeometry
-from emodc.method.schedule import counter_rng
+from emodc.method.randomness import counter_rng
 
 Pixels = NDArray[np.float32]
 """(H, W, C) in [0, 1], C = 1 (gray) or 3 (RGB): what corruptions take and return. What they

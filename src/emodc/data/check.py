@@ -34,9 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodc.data import findings
-from emodc.data.duplicates import Prints, Progress, near_pairs, take_prints
+from emodc.data.duplicates import Prints, near_pairs, take_prints
 from emodc.data.face_data import SPLITS
 from emodc.data.release import Release
+from emodc.support.timing import Progress, unheard
 
 _COMMONEST = 5
 
@@ -48,7 +49,7 @@ _Rows = NDArray[np.int64]
 
 
 def check(
-    release: Release, *, official: bool = False, progress: Progress | None = None
+    release: Release, *, official: bool = False, progress: Progress = unheard
 ) -> dict[str, Any]:
     """Decode every image of a dataset and report what is in it and what is wrong with it.
 

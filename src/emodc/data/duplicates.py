@@ -29,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from emodc.support.timing import Progress, unheard
+
 BLANK_RANGE = 8
 """An image whose brightest and darkest gray level are no further apart than this is blank."""
 
@@ -40,9 +42,6 @@ _BATCH = 128  # images a thread reads at a time
 _THREADS = min(4, os.cpu_count() or 1)
 _TILE = (64, 4096)  # hashes compared at a time: what fits into a core's cache
 _PAIRS = 4096  # thumbnails compared at a time
-
-Progress = Callable[[int, int], None]
-"""Called as ``progress(done, total)``."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Prints:
 def take_prints(
     reader: Callable[[int], NDArray[np.uint8]],
     rows: Sequence[int] | NDArray[np.int64],
-    progress: Progress | None = None,
+    progress: Progress = unheard,
 ) -> Prints:
     """Decode images, several at a time, and keep what it takes to compare them.
 

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.data.duplicates import Progress, group_keys, near_pairs, take_prints
+from emodc.data.duplicates import group_keys, near_pairs, take_prints
 from emodc.data.face_data import SPLITS
 from emodc.data.journal import Journal, digest_of
 from emodc.data.readers.csv_list import MANIFEST
@@ -44,6 +44,7 @@ from emodc.faces.detector import FaceDetector, crop_face, enlarged, whole_image_
 from emodc.faces.geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY, CropGeometry, with_margin
 from emodc.faces.reading import as_rgb
 from emodc.support.files import write_atomically
+from emodc.support.timing import Progress, unheard
 
 GEOMETRIES: Mapping[str, CropGeometry] = {
     "arcface": ARCFACE_GEOMETRY,
@@ -63,7 +64,7 @@ def prepare(
     geometry: str | None = "arcface",
     margin: float = 0.0,
     splits: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unheard,
 ) -> dict[str, Any]:
     """Write the crops of a dataset, or go on writing them.
 
@@ -188,7 +189,7 @@ def _identity(release: Release) -> dict[str, Any]:
 
 
 def _splits(
-    release: Release, rows: NDArray[np.int64], chosen: Sequence[str], progress: Progress | None
+    release: Release, rows: NDArray[np.int64], chosen: Sequence[str], progress: Progress
 ) -> tuple[NDArray[np.int64], int]:
     """Return (N,) the split of each row, -1 for one left out, and how many are left out."""
     splits = release.splits[rows].astype(np.int64)

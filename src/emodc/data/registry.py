@@ -22,8 +22,9 @@ from emodc.data.readers.sfew import read_sfew
 from emodc.data.release import Release
 from emodc.data.synthetic.dataset import read_synthetic
 from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
+from emodc.support.files import one_line
 from emodc.support.parsing import bounded_int
-from emodc.support.text import one_line, printable
+from emodc.support.text import printable
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from emodc.data.alignment import NO_FACE, aligned
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.evaluation.metrics import accuracy_interval, mean_class_accuracy, summarize
-from emodc.inference.dataset_scores import Progress, Score, score_errors, score_images, weights_hash
+from emodc.inference.dataset_scores import Score, score_errors, score_images
 from emodc.inference.scorer import (
     Answers,
     check_scoring,
@@ -29,9 +29,11 @@ from emodc.labels import LabelSet, canonical_name, common_classes
 from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome
+from emodc.model.identity import weights_hash
 from emodc.model.model import Model
 from emodc.support.distributed import ALONE, World
 from emodc.support.files import write_atomically
+from emodc.support.timing import Progress, unheard
 
 REPORT, PREDICTIONS, ERRORS = "report.json", "predictions.csv", "errors"
 """What an evaluation's folder holds: two files, and a folder of saved errors."""
@@ -54,7 +56,7 @@ def evaluate(
     detect: bool = False,
     output: Path | None = None,
     pairs: int = DEFAULT_PAIRS,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
     world: World = ALONE,
 ) -> dict[str, Any]:
     """Evaluate a model on a dataset.

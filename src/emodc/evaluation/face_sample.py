@@ -12,10 +12,11 @@ from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.faces.geometry import FER2013_GEOMETRY, CropGeometry
 from emodc.labels import LabelSet, canonical_name, common_classes
+from emodc.support.files import one_line
 
 
 @dataclass(frozen=True)
-class Sample:
+class FaceSample:
     """Readable face crops with their labels.
 
     Attributes:
@@ -43,7 +44,7 @@ class Sample:
 
 def choose_sample(
     data: FaceData, label_sets: Sequence[LabelSet], limit: int | None, seed: int
-) -> Sample:
+) -> FaceSample:
     """Choose the faces.
 
     Args:
@@ -68,12 +69,12 @@ def choose_sample(
             data.image(i)
             readable.append(i)
         except ValueError as error:
-            skipped.append((data.ids[i], " ".join(str(error).split())))
+            skipped.append((data.ids[i], one_line(error)))
     if not readable:
         raise ValueError(f"{data.name}: no image can be read: {skipped[0][1]}")
     index = np.array(readable, dtype=np.int64)
     labels = torch.from_numpy(label[data.labels[index]])
-    return Sample(data.subset(index), index, classes, labels, tuple(skipped), left_out)
+    return FaceSample(data.subset(index), index, classes, labels, tuple(skipped), left_out)
 
 
 def shared_columns(label_set: LabelSet, classes: Sequence[str]) -> Tensor:

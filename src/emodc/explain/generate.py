@@ -1,89 +1,25 @@
-"""Faces drawn by the weights that classify: DDIM, guided by the null prompt where that is wanted.
+"""Faces drawn by the weights that classify, guided by the null prompt if asked for.
 
-Song et al., "Denoising Diffusion Implicit Models" (ICLR 2021), equation 12 with sigma = 0; Ho and
-Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equation 6.
+Ho and Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equation 6.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from emodc.method.ddim import Denoiser, ddim
 from emodc.method.prompts import null_prompt
-from emodc.method.schedule import Schedule, standard_normal
+from emodc.method.randomness import standard_normal
 from emodc.model.model import Model
+from emodc.support.timing import Progress, unheard
 
 DEFAULT_STEPS = 50
 """Steps of DDIM, if the number is not chosen."""
 
 _STREAM = 0xFACE  # of `counter_rng`
 _AT_ONCE = 64  # images in one call of the network: bounds memory, does not change them
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""``denoiser(xt (B,C,H,W), t (B,)) -> eps (B,C,H,W)``: noise prediction under fixed prompts."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of network calls made and that of all."""
-
-
-def descending_timesteps(timesteps: int, steps: int) -> Tensor:
-    """Return the timesteps that DDIM visits, from T-1 down: (S,) int64.
-
-    They end where noise ends, at T-1, because the first image is nothing but noise (Lin et al.,
-    "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, section 3.3).
-
-    Args:
-        timesteps: T.
-        steps: S.
-
-    Raises:
-        ValueError: S is outside 1..T.
-    """
-    if not 1 <= steps <= timesteps:
-        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
-    s = torch.arange(steps, dtype=torch.int64)
-    return (steps - s) * timesteps // steps - 1  # in integers
-
-
-def ddim(
-    denoiser: Denoiser,
-    schedule: Schedule,
-    noise: Tensor,
-    steps: int,
-    progress: Progress = lambda done, total: None,
-) -> Tensor:
-    """Turn noise into images without drawing any more of it.
-
-    Each step takes the predicted noise for the true one, which tells x0, and gives x0 the lower
-    noise of the next timestep; the last one gives it none.
-
-    Args:
-        denoiser: predicts the noise.
-        schedule: the denoiser's.
-        noise: (B, C, H, W) standard normal.
-        steps: S, calls of the denoiser for each image.
-        progress: is told after every step.
-
-    Returns:
-        (B, C, H, W) float32, x0.
-
-    Raises:
-        ValueError: S is outside 1..T.
-    """
-    visited = descending_timesteps(schedule.timesteps, steps)
-    xt, x0 = noise, noise
-    for number, t in enumerate(visited):
-        signal, level = (value.to(noise.device) for value in schedule.signal_and_noise(t))
-        eps = denoiser(xt, t.to(noise.device).expand(len(xt))).float()
-        x0 = (xt - level * eps) / signal
-        if number + 1 < steps:
-            signal, level = (
-                value.to(noise.device) for value in schedule.signal_and_noise(visited[number + 1])
-            )
-            xt = signal * x0 + level * eps
-        progress(number + 1, steps)
-    return x0
 
 
 def guided(model: Model, prompts: Tensor, guidance: float) -> Denoiser:
@@ -118,7 +54,7 @@ def generate(
     steps: int = DEFAULT_STEPS,
     guidance: float = 1.0,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
 ) -> Tensor:
     """Draw images under each of several prompts.
 
@@ -129,7 +65,7 @@ def generate(
         model: draws them.
         prompts: P prompt ids; see `emodc.method.prompts`.
         count: images N under each.
-        steps: S of `ddim`.
+        steps: S of `emodc.method.ddim.ddim`.
         guidance: see `guided`.
         seed: of the noise.
         progress: is told after every call of the network.
@@ -138,7 +74,7 @@ def generate(
         (P, N, C, H, W) float32, x0 on the model's device; `Codec.decode` makes them viewable.
 
     Raises:
-        ValueError: the model is a baseline, ``count`` is below 1, ``steps`` out of range or
+        ValueError: the model is discriminative, ``count`` is below 1, ``steps`` out of range or
             ``guidance`` not finite, or the model predicts NaN.
     """
     if count < 1:

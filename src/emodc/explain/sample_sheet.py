@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from emodc.explain.generate import Progress, generate
-from emodc.inference.dataset_scores import weights_hash
+from emodc.explain.generate import generate
+from emodc.model.identity import weights_hash
 from emodc.model.model import Model
+from emodc.support.timing import Progress, unheard
 
 SAMPLES = "samples.png"
 """The page beside a model's card."""
@@ -33,7 +34,7 @@ def sample_sheet(
     guidance: float = 1.0,
     seed: int = 0,
     tile: int | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
 ) -> bytes:
     """Draw images of some classes.
 
@@ -49,7 +50,7 @@ def sample_sheet(
 
     Returns:
         A PNG, gray if the images are, else of 256 colors where ``tile`` is given. Its metadata
-        tells how it was made.
+        says how it was made.
 
     Raises:
         ValueError: see `emodc.explain.generate.generate`; or a class is not the model's.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emodc.faces.formats import HEAD, IMAGE_SUFFIXES, image_format
+from emodc.support.files import one_line
 from emodc.support.parsing import open_regular
-from emodc.support.text import one_line, printable
+from emodc.support.text import printable
 
 NOT_AN_IMAGE = "not an image in a supported format"
 CLUTTER = "left by an operating system"

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from emodc.faces.formats import HEAD, image_format
+from emodc.support.files import one_line
 from emodc.support.parsing import open_regular, size_of
-from emodc.support.text import one_line, printable
+from emodc.support.text import printable
 
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""

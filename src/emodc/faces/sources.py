@@ -26,7 +26,8 @@ from emodc.faces.reading import (
     read_image,
     to_rgb,
 )
-from emodc.support.text import one_line, printable
+from emodc.support.files import one_line
+from emodc.support.text import printable
 
 
 class Readable(Protocol):
@@ -203,9 +204,8 @@ def _from_path(
     if text and os.path.isdir(file):  # noqa: PTH112
         yield from _images_in(file, skipped)
     elif not literal and is_pattern(text) and not os.path.lexists(file):
-        yield from matching_files(str(file)) or [
-            _unusable(text, "no file matches this pattern, nor has this name")
-        ]
+        found: list[Source] = [*matching_files(str(file))]
+        yield from found or [_unusable(text, "no file matches this pattern, or has this name")]
     elif not (text and os.path.lexists(file)) and (reason := _no_path(text)):
         yield _unusable(text, reason)
     else:

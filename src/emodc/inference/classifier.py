@@ -9,7 +9,7 @@ An image can hold any number of faces, none, or be damaged; each case gives rows
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
@@ -22,13 +22,26 @@ from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
 from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
 from emodc.inference.prediction import Prediction
-from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring
+from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
 
 DEFAULT_MODEL = "face48"
 
 _BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
+
+
+@dataclass(frozen=True)
+class _Face:
+    """A face that waits to be scored; see `Prediction` for what it says of it."""
+
+    image: int
+    file: str | None
+    number: int
+    crop: Pixels
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    score: float | None = None
 
 
 class EmotionClassifier:
@@ -80,7 +93,7 @@ class EmotionClassifier:
         self,
         images: SourceImage | Iterable[SourceImage],
         *,
-        detect: bool = True,
+        from_crops: bool = False,
         progress: Callable[[int, int], None] | None = None,
         **scoring: Unpack[Scoring],
     ) -> list[Prediction]:
@@ -90,7 +103,8 @@ class EmotionClassifier:
             images: one or several of: path of a file, of a folder (its images, not those in the
                 folders inside), or glob pattern (``**`` for any depth); PIL image; uint8 array,
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N images.
-            detect: find, align and crop the faces; False if every image is a face crop already.
+            from_crops: every image is a face crop already; otherwise the faces are found, aligned
+                and cropped.
             progress: called with the numbers of images done and of all.
             **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
 
@@ -105,7 +119,7 @@ class EmotionClassifier:
         """
         found = list(sources(images))
         rows = []
-        for row in self.iter_predict(found, detect=detect, **scoring):
+        for row in self.iter_predict(found, from_crops=from_crops, **scoring):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(found))
@@ -115,14 +129,14 @@ class EmotionClassifier:
         self,
         images: SourceImage | Iterable[SourceImage],
         *,
-        detect: bool = True,
+        from_crops: bool = False,
         **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
         """Do what `predict` does, row by row: one image at a time is held in memory.
 
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
-            detect: as for `predict`.
+            from_crops: as for `predict`.
             **scoring: as for `predict`.
 
         Raises:
@@ -130,32 +144,44 @@ class EmotionClassifier:
             ImportError: as for `predict`.
         """
         scorer = Scorer(self.model, **scoring)
-        if detect:
-            self.model.require_geometry()  # complains before any image is read
+        if not from_crops:  # refused before any image is read
+            self.model.require_geometry()
             self._detector = self._detector or FaceDetector()
-        return self._stream(sources(images), scorer, self._detector if detect else None)
+        return self._stream(sources(images), scorer, None if from_crops else self._detector)
 
     def predict_proba(
         self,
-        crops: Sequence[Pixels],
+        images: SourceImage | Iterable[SourceImage],
+        *,
+        from_crops: bool = False,
         **scoring: Unpack[Scoring],
     ) -> NDArray[np.float64]:
-        """Return class probabilities of face crops, as scikit-learn's classifiers do.
+        """Return class probabilities, as scikit-learn's classifiers do.
 
         Args:
-            crops: N face crops, uint8, each (H, W) gray or (H, W, 3) RGB.
+            images: as for `predict`.
+            from_crops: as for `predict`.
             **scoring: as for `predict`.
 
         Returns:
-            (N, K), rows sum to 1, columns in the order of `classes_`.
+            (R, K), for the R rows of `predict`: one for each face. Rows sum to 1, columns are in
+            the order of `classes_`.
 
         Raises:
-            ValueError: as for `predict`, or a crop has another dtype or shape.
+            ValueError: as for `predict`, or an image cannot be read or has no face, which leaves
+                nothing to put in its row.
+            ImportError: as for `predict`.
         """
-        scorer = Scorer(self.model, **scoring)
-        if not len(crops):
-            return np.empty((0, len(self.classes_)))
-        return scorer(self._encode(crops)).probabilities.numpy()
+        found = []
+        for row in self.iter_predict(images, from_crops=from_crops, **scoring):
+            if row.probabilities is None:
+                name = f"image {row.image}" if row.file is None else row.file
+                raise ValueError(
+                    f"{name}: {row.error}: it has no probabilities; leave it out, or call "
+                    "predict, whose rows say what is wrong with an image"
+                )
+            found.append(list(row.probabilities.values()))
+        return np.array(found).reshape(len(found), len(self.classes_))
 
     def class_errors(
         self, crops: Sequence[Pixels], *, steps: int = DEFAULT_STEPS, seed: int = 0
@@ -180,12 +206,9 @@ class EmotionClassifier:
         return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
-        self,
-        images: Iterable[Source],
-        scorer: Scorer,
-        detector: FaceDetector | None,
+        self, images: Iterable[Source], scorer: Scorer, detector: FaceDetector | None
     ) -> Iterator[Prediction]:
-        waiting: list[tuple[Prediction, Pixels | None]] = []
+        waiting: list[Prediction | _Face] = []
         for index, source in enumerate(images):
             waiting += self._look(index, source, detector)
             if len(waiting) >= _BATCH:
@@ -195,8 +218,8 @@ class EmotionClassifier:
 
     def _look(
         self, index: int, source: Source, detector: FaceDetector | None
-    ) -> list[tuple[Prediction, Pixels | None]]:
-        """Return the rows of an image, not yet scored, each with its crop if there is a face."""
+    ) -> list[Prediction | _Face]:
+        """Return the faces of an image, or the row that says why it has none."""
         file = source_name(source)
         # At the codec's own size, so that the pixels are resampled only once.
         size = self.model.settings.codec.size
@@ -204,57 +227,60 @@ class EmotionClassifier:
             image = read_source(source)
             if detector is None:
                 height, width = map(float, image.shape[:2])
-                whole = Prediction(index, file, "ok", face=0, box=(0.0, 0.0, width, height))
-                return [(whole, whole_image_crop(image, size))]
+                crop = whole_image_crop(image, size)
+                return [_Face(index, file, 0, crop, (0.0, 0.0, width, height))]
             faces = detector.detect(image)
             geometry = self.model.require_geometry()
             crops = [crop_face(image, face, geometry, size) for face in faces]
         except ValueError as error:
-            return [(Prediction(index, file, "unreadable", str(error)), None)]
+            return [Prediction(index, file, "unreadable", str(error))]
         except MemoryError:
             reason = f"{file or 'image'}: takes more memory than there is; make a smaller copy"
-            return [(Prediction(index, file, "unreadable", reason), None)]
+            return [Prediction(index, file, "unreadable", reason)]
         if not faces:
-            return [(Prediction(index, file, "no_face", "no face found"), None)]
+            return [Prediction(index, file, "no_face", "no face found")]
         return [
-            (
-                Prediction(
-                    image=index,
-                    file=file,
-                    status="ok",
-                    face=number,
-                    box=face.box,
-                    landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
-                    detection_score=face.score,
-                ),
-                crop,
+            _Face(
+                image=index,
+                file=file,
+                number=number,
+                crop=crop,
+                box=face.box,
+                landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
+                score=face.score,
             )
             for number, (face, crop) in enumerate(zip(faces, crops, strict=True))
         ]
 
-    def _scored(
-        self, rows: Sequence[tuple[Prediction, Pixels | None]], scorer: Scorer
-    ) -> Iterator[Prediction]:
-        crops = [crop for _, crop in rows if crop is not None]
-        answers = scorer(self._encode(crops)) if crops else None
-        number = 0
-        for row, crop in rows:
-            if crop is None or answers is None:
-                yield row
-                continue
-            p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
-            least, gap_error = answers.least_probability, float(answers.gap_error[number])
-            likely = None if least is None else tuple(k for k in p if p[k] >= least)
-            yield replace(
-                row,
-                label=max(p, key=p.__getitem__),
-                probabilities=p,
-                prediction_set=likely,
-                trunk_passes=int(answers.draws[number]),
-                prompt_evaluations=int(answers.evaluations[number]),
-                gap_standard_error=None if math.isnan(gap_error) else gap_error,
-            )
-            number += 1
+    def _scored(self, rows: Sequence[Prediction | _Face], scorer: Scorer) -> Iterator[Prediction]:
+        faces = [row for row in rows if isinstance(row, _Face)]
+        answered = iter(self._answered(faces, scorer))
+        yield from (next(answered) if isinstance(row, _Face) else row for row in rows)
+
+    def _answered(self, faces: Sequence[_Face], scorer: Scorer) -> list[Prediction]:
+        if not faces:
+            return []
+        answers = scorer(self._encode([face.crop for face in faces]))
+        return [self._row(face, answers, number) for number, face in enumerate(faces)]
+
+    def _row(self, face: _Face, answers: Answers, number: int) -> Prediction:
+        p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
+        least, gap_error = answers.least_probability, float(answers.gap_error[number])
+        return Prediction(
+            image=face.image,
+            file=face.file,
+            status="ok",
+            face=face.number,
+            box=face.box,
+            landmarks=face.landmarks,
+            detection_score=face.score,
+            label=max(p, key=p.__getitem__),
+            probabilities=p,
+            prediction_set=None if least is None else tuple(k for k in p if p[k] >= least),
+            trunk_passes=int(answers.draws[number]),
+            prompt_evaluations=int(answers.evaluations[number]),
+            gap_standard_error=None if math.isnan(gap_error) else gap_error,
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,28 +1,23 @@
 """Scoring a dataset's images in chunks that survive an interruption."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.data.face_data import FaceData
 from emodc.method.errors import DEFAULT_PAIRS
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
-from emodc.model.store import pack_tensors
 from emodc.support.distributed import ALONE, World
-from emodc.support.files import write_atomically
+from emodc.support.files import one_line
+from emodc.support.results import Result, load_result, save_result
+from emodc.support.timing import Progress, unheard
 
 _CHUNK = 16  # images scored between two saves
-
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all, in this process's share."""
 
 Score = Callable[[Tensor], Mapping[str, Tensor]]
 """``score(x0 (B,C,H,W)) -> {name: (B, ...)}``: what is kept of the images, on the CPU."""
@@ -43,6 +38,13 @@ class Scores:
     values: Mapping[str, Tensor]
     skipped: tuple[tuple[int, str], ...]
     seconds: float
+
+    def result(self) -> Result:
+        """Return them as they are kept in a file."""
+        return Result(
+            {"index": self.index, **self.values},
+            {"skipped": self.skipped, "seconds": self.seconds},
+        )
 
 
 def score_errors(model: Model, *, steps: int, seed: int = 0, pairs: int = DEFAULT_PAIRS) -> Score:
@@ -79,7 +81,7 @@ def score_images(
     *,
     folder: Path | None = None,
     chunk: int = _CHUNK,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unheard,
     world: World = ALONE,
 ) -> Scores:
     """Score every image.
@@ -115,12 +117,11 @@ def score_images(
     progress(done, total)
     for start, indices in images.items():
         file = files.get(start)
-        if file is not None and file.exists():
-            part = _load_chunk(file, identity)
-        else:
+        part = None if file is None else _load_chunk(file, identity)
+        if part is None:
             part = _score_chunk(model, data, indices, score)
             if file is not None:
-                _save_chunk(file, part, identity)
+                save_result(file, part.result(), identity)
         found[start] = part
         done += len(indices)
         progress(done, total)
@@ -172,7 +173,7 @@ def _score_chunk(model: Model, data: FaceData, indices: range, score: Score) -> 
             images.append(model.settings.codec.encode([data.image(i)], model.device))
             index.append(i)
         except ValueError as error:
-            skipped.append((i, " ".join(str(error).split())))
+            skipped.append((i, one_line(error)))
     return Scores(
         index=torch.tensor(index, dtype=torch.int64),
         values=score(torch.cat(images)),
@@ -181,56 +182,14 @@ def _score_chunk(model: Model, data: FaceData, indices: range, score: Score) -> 
     )
 
 
-def _save_chunk(file: Path, part: Scores, identity: dict[str, str]) -> None:
-    more = {"skipped": json.dumps(part.skipped), "seconds": repr(part.seconds)}
-    tensors = {"index": part.index, **part.values}
-    write_atomically(file, pack_tensors(tensors, identity | more))
-
-
-def _load_chunk(file: Path, identity: dict[str, str]) -> Scores:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            found = dict(opened.metadata())
-            values = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        index = values.pop("index")
-        skipped = tuple((int(i), str(reason)) for i, reason in json.loads(found["skipped"]))
-        seconds = float(found["seconds"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        raise ValueError(
-            f"{file}: damaged; delete it and its images will be scored again"
-        ) from None
-    differing = [key for key, value in identity.items() if found.get(key) != value]
-    if differing:
-        raise ValueError(
-            f"{file.parent}: belongs to an evaluation with another {', another '.join(differing)}; "
-            "choose another output folder, or delete this one"
-        )
-    return Scores(index, values, skipped, seconds)
-
-
-def model_identity(model: Model) -> dict[str, str]:
-    """Return what of a model decides its errors, by the name that an error message uses."""
-    settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
-    shown = model.decision.model_dump_json(include={"mirror", "noise_floor"})
-    return {
-        "weights": weights_hash(model),
-        "model settings": hashlib.sha256(settings.encode()).hexdigest(),
-        "way of showing images": shown,
-        "precision": model.precision,
-        "version of emodc": version("emodc"),
-    }
-
-
-def weights_hash(model: Model) -> str:
-    """Return the SHA-256 of a model's weights, and of the checkpoint that they add to."""
-    return state_hash(model.backbone.weights(), model.backbone.base.get("sha256", ""))
-
-
-def state_hash(state: Mapping[str, Tensor], base: str = "") -> str:
-    """Return the SHA-256 of weights as they are used, float32, whatever the file's precision.
-
-    Args:
-        state: `emodc.backbones.base.Backbone.weights`.
-        base: hash of the checkpoint that they add to, if they do.
-    """
-    return hashlib.sha256(pack_tensors(state) + base.encode()).hexdigest()
+def _load_chunk(file: Path, identity: Mapping[str, str]) -> Scores | None:
+    found = load_result(file, identity, ("index",), ("skipped", "seconds"))
+    if found is None:
+        return None
+    values = dict(found.tensors)
+    return Scores(
+        index=values.pop("index"),
+        values=values,
+        skipped=tuple((int(i), str(reason)) for i, reason in found.facts["skipped"]),
+        seconds=float(found.facts["seconds"]),
+    )

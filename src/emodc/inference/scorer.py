@@ -7,9 +7,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import Classifier
 from emodc.method.draws import DrawBank
-from emodc.method.errors import DEFAULT_PAIRS, posterior
+from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome, draw_order, score_sequentially
 from emodc.model.decision import Adaptive
 from emodc.model.model import Model
@@ -27,8 +26,8 @@ class Answers:
 
     Attributes:
         probabilities: (B, K) float64, rows sum to 1; the answer is the largest.
-        gap_error: (B,) float64, standard error of the mean gap between the answer and its closest
-            baseline, in units of the errors.
+        gap_error: (B,) float64, standard error of the mean gap between the answer and the
+            runner-up, in units of the errors.
         draws: (B,) int64, draws taken: passes of a trunk that all prompts share.
         evaluations: (B,) int64, (draw, prompt) pairs evaluated.
         least_probability: the prediction set holds the classes at least this probable; None if
@@ -51,20 +50,19 @@ def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
         t: (S,) int64, the draws' timesteps.
     """
     images, classes, steps = errors.shape
-    prompts = 1 if isinstance(model.backbone, Classifier) else classes
-    weights = model.decision.weights_at(t, model.schedule.timesteps)
-    decision = model.decision
-    probabilities = posterior(errors, decision.scale, weights, decision.power)
+    decision, timesteps = model.decision, model.schedule.timesteps
+    probabilities = decision.probabilities(errors, t, timesteps)
     best = probabilities.topk(2, dim=1).indices  # (B, 2)
     rows = torch.arange(images)
-    gap = (errors[rows, best[:, 1]] - errors[rows, best[:, 0]]).double() * weights  # (B, S)
+    gap = (errors[rows, best[:, 1]] - errors[rows, best[:, 0]]).double()  # (B, S)
+    gap = gap * decision.weights_at(t, timesteps)
     error = gap.std(dim=1) / steps**0.5 if steps > 1 else torch.full((images,), torch.nan)
     return Answers(
         probabilities=probabilities,
         gap_error=error,
         draws=torch.full((images,), steps),
-        evaluations=torch.full((images,), steps * prompts),
-        least_probability=model.decision.least_probability,
+        evaluations=torch.full((images,), steps * model.backbone.evaluations(classes)),
+        least_probability=decision.least_probability,
     )
 
 
@@ -114,7 +112,7 @@ def sequential_answers(model: Model, outcome: Outcome, delta: float) -> Answers:
     """Return the answers from what `sequential_outcome` found with the same ``delta``."""
     stop = require_adaptive(model).stop(delta)
     return Answers(
-        probabilities=posterior(outcome.gaps.unsqueeze(2), stop.scale, power=stop.power),
+        probabilities=stop.probabilities(outcome.gaps),
         gap_error=outcome.gap_error,
         draws=outcome.draws,
         evaluations=outcome.evaluations,
@@ -203,9 +201,8 @@ class Scorer:
         adaptive = model.decision.adaptive
         if steps is None and (adaptive is not None or delta is not None):
             adaptive = require_adaptive(model)
-            least = adaptive.stops[0].delta
-            self._delta = max(DEFAULT_DELTA, least) if delta is None else delta
-            adaptive.stop(self._delta)  # complains if there is none
+            wanted = max(DEFAULT_DELTA, adaptive.stops[0].delta) if delta is None else delta
+            self._delta = adaptive.stop(wanted).delta
             steps = adaptive.steps
         elif steps is None:
             steps = min(DEFAULT_STEPS, budget or DEFAULT_STEPS)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from emodc.method.schedule import Schedule, standard_normal
+from emodc.method.randomness import standard_normal
+from emodc.method.schedule import Schedule, add_noise
 
 # Stream of `counter_rng` that belongs to evaluation draws; training uses others.
 _BANK_STREAM = 0xBA2C
@@ -61,6 +62,20 @@ def draw_bank(
     return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape), mirrored & mirror)
 
 
+def check_steps(steps: int, timesteps: int) -> None:
+    """Refuse a number of steps that a schedule cannot give.
+
+    Args:
+        steps: S.
+        timesteps: T.
+
+    Raises:
+        ValueError: S is outside 1..T.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+
+
 def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
     """Return (S,) int64 ``t_s = floor((s + 0.5) T / S)``.
 
@@ -69,8 +84,7 @@ def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
     Raises:
         ValueError: S is outside 1..T.
     """
-    if not 1 <= steps <= timesteps:
-        raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
+    check_steps(steps, timesteps)
     s = torch.arange(steps, dtype=torch.int64)
     return (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
 
@@ -80,15 +94,19 @@ class Shown(NamedTuple):
 
     Attributes:
         x: (M, C, H, W) images.
+        xt: (M, C, H, W) the same with rho times the noise added.
         t: (M,) int64 timesteps.
-        eps: (M, C, H, W) noise, of which rho times as much is added.
+        eps: (M, C, H, W) noise.
         rho: (M,) float32, see `emodc.method.schedule.Schedule.missing`.
+        sigma: (M,) float32, levels of the noise that the images carry themselves.
     """
 
     x: Tensor
+    xt: Tensor
     t: Tensor
     eps: Tensor
     rho: Tensor
+    sigma: Tensor
 
 
 def show(
@@ -104,15 +122,13 @@ def show(
         image: (M,) int64 in 0..B-1.
         draw: (M,) int64 in 0..S-1.
     """
-    x_m, level = x[image], sigma[image]
+    x_m, sigma_m, eps = x[image], sigma[image], bank.eps[draw]
     mirrored = bank.mirrored[draw].view(-1, 1, 1, 1)
-    t = noisier_timesteps(schedule, bank.t[draw], level)
-    return Shown(
-        torch.where(mirrored, x_m.flip(-1), x_m),
-        t,
-        bank.eps[draw],
-        schedule.missing(t, level),
-    )
+    x_m = torch.where(mirrored, x_m.flip(-1), x_m)  # (M, C, H, W)
+    t = noisier_timesteps(schedule, bank.t[draw], sigma_m)
+    rho = schedule.missing(t, sigma_m)
+    xt = add_noise(schedule, x_m, rho.view(-1, 1, 1, 1) * eps, t)  # (M, C, H, W)
+    return Shown(x_m, xt, t, eps, rho, sigma_m)
 
 
 def noisier_timesteps(schedule: Schedule, t: Tensor, sigma: Tensor) -> Tensor:

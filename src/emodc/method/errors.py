@@ -16,9 +16,9 @@ that is missing, at the steps that are noisier than it is, and classes are compa
 
 (:meth:`emodc.method.schedule.Schedule.missing`); with sigma = 0 that is the formula above. What
 prompts differ by enters times ``rho^2 = 1 / (1 + sigma^2 / s_t^2)``, so errors count
-``1 + gain sigma^2`` times (`emodc.model.decision`): the same evidence makes the same gap on a noisy
-image as on a clean one, and one temperature serves both. No answer depends on that, only its
-probability.
+``1 + gain sigma^2`` times (`emodc.model.model.Model.shown_errors`): the same evidence makes the
+same gap on a noisy image as on a clean one, and one temperature serves both. No answer depends on
+that, only its probability.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,30 @@ DEFAULT_PAIRS = 96
 """(image, draw) pairs per call of the network: bounds memory whatever B, K and S are."""
 
 
+PairErrors = Callable[[Shown, Tensor], Tensor]
+"""``class_errors(shown, prompts (M,P)) -> d (M,P)``: what a network charges each prompt."""
+
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``measure(image (M,), draw (M,), prompts (M,P)) -> d (M,P)``: errors of (image, draw) pairs."""
 
 
+def noise_errors(predict_noise: NoisePredictor, shown: Shown, prompts: Tensor) -> Tensor:
+    """Return ``|| rho eps_theta(xt, t, c) - eps ||^2``, averaged over the elements.
+
+    Args:
+        predict_noise: the backbone.
+        shown: M (image, draw) pairs.
+        prompts: (M, P) int64.
+
+    Returns:
+        (M, P) float32, with gradients to what is shown.
+    """
+    predicted = predict_noise(shown.xt, shown.t, prompts)  # (M, P, C, H, W)
+    return noise_error(shown.rho.view(-1, 1, 1, 1, 1) * predicted.float(), shown.eps)
+
+
 def measure_errors(
-    predict_noise: NoisePredictor,
+    pair_errors: PairErrors,
     schedule: Schedule,
     x0: Tensor,
     bank: DrawBank,
@@ -51,11 +69,11 @@ def measure_errors(
     """Return what measures the errors of single (image, draw) pairs of these images and draws.
 
     Args:
-        predict_noise: the backbone.
-        schedule: the noise schedule of the backbone.
-        x0: (B, C, H, W) images, on the backbone's device.
+        pair_errors: the network's.
+        schedule: the noise schedule of the network.
+        x0: (B, C, H, W) images, on the network's device.
         bank: S shared draws.
-        pairs: most (image, draw) pairs in one call of the backbone; changes speed and memory, not
+        pairs: most (image, draw) pairs in one call of the network; changes speed and memory, not
             the answer.
         sigma: (B,) float32 levels of the noise that the images carry, in units of x0; 0 for all if
             not given.
@@ -73,35 +91,14 @@ def measure_errors(
         for start in range(0, len(image), pairs):
             part = slice(start, start + pairs)
             i, s, c = image[part].to(device), draw[part].to(device), prompts[part].to(device)
-            shown = show(schedule, x0, levels, bank, i, s)
-            errors[part] = shown_errors(predict_noise, schedule, shown, c).cpu()
+            errors[part] = pair_errors(show(schedule, x0, levels, bank, i, s), c).cpu()
         return errors
 
     return measure
 
 
-def shown_errors(
-    predict_noise: NoisePredictor, schedule: Schedule, shown: Shown, prompts: Tensor
-) -> Tensor:
-    """Return ``|| rho eps_theta(xt, t, c) - eps ||^2``, averaged over the elements.
-
-    Args:
-        predict_noise: the backbone.
-        schedule: of the backbone.
-        shown: M (image, draw) pairs.
-        prompts: (M, P) int64.
-
-    Returns:
-        (M, P) float32, with gradients to what is shown.
-    """
-    rho = shown.rho.view(-1, 1, 1, 1)
-    xt = add_noise(schedule, shown.x, rho * shown.eps, shown.t)  # (M, C, H, W)
-    predicted = predict_noise(xt, shown.t, prompts)  # (M, P, C, H, W)
-    return noise_error(rho.unsqueeze(1) * predicted.float(), shown.eps)
-
-
 def class_errors(
-    predict_noise: NoisePredictor,
+    pair_errors: PairErrors,
     schedule: Schedule,
     x0: Tensor,
     bank: DrawBank,
@@ -109,10 +106,10 @@ def class_errors(
     pairs: int = DEFAULT_PAIRS,
     sigma: Tensor | None = None,
 ) -> Tensor:
-    """Return the noise-prediction error of every image under every class and draw.
+    """Return the errors of every image under every class and draw.
 
     Args:
-        predict_noise: the backbone; asked for the K class prompts at once.
+        pair_errors: the network's; asked for the K class prompts at once.
         schedule: as for `measure_errors`.
         x0: as for `measure_errors`.
         bank: as for `measure_errors`.
@@ -126,18 +123,76 @@ def class_errors(
     images, steps = len(x0), len(bank)
     pair = torch.arange(images * steps)
     prompts = torch.arange(num_classes).expand(len(pair), -1)
-    measure = measure_errors(predict_noise, schedule, x0, bank, pairs, sigma)
+    measure = measure_errors(pair_errors, schedule, x0, bank, pairs, sigma)
     errors = measure(pair // steps, pair % steps, prompts)
     return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
+
+
+@torch.inference_mode()
+def one_by_one(
+    predict_noise: NoisePredictor,
+    schedule: Schedule,
+    x0: Tensor,
+    bank: DrawBank,
+    num_classes: int,
+    batch: int = 32,
+) -> Tensor:
+    """Return the mean errors as Algorithm 1 of Li et al. computes them, to check the rest by.
+
+    Image by image and class by class; images carry no noise, and none is mirrored.
+
+    Args:
+        predict_noise: the backbone, on the CPU.
+        schedule: as for `measure_errors`.
+        x0: as for `measure_errors`.
+        bank: as for `measure_errors`.
+        num_classes: K.
+        batch: draws in one call of the backbone.
+
+    Returns:
+        (B, K) float64, whose argmin is the answer.
+    """
+    means = torch.zeros(len(x0), num_classes, dtype=torch.float64)
+    draws = list(zip(torch.split(bank.t, batch), torch.split(bank.eps, batch), strict=True))
+    for image, x in enumerate(x0):
+        for c in range(num_classes):
+            for t, eps in draws:
+                xt = add_noise(schedule, x.expand_as(eps), eps, t)
+                predicted = predict_noise(xt, t, torch.full((len(t), 1), c))
+                means[image, c] += noise_error(predicted, eps).double().sum() / len(bank)
+    return means
+
+
+def class_logits(means: Tensor, scale: float, power: float = 1.0) -> Tensor:
+    """Return ``-scale * (D_c - min D)^power``, whose softmax is the posterior.
+
+    Args:
+        means: (B, K) ``D_c``.
+        scale: inverse temperature, > 0.
+        power: 1 is the plain softmax; below 1 the gradient at the least error is infinite.
+    """
+    gaps = means - means.min(dim=1, keepdim=True).values
+    return -scale * gaps**power
+
+
+def mean_errors(errors: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return ``D_c = mean_s w_s d_c,s``, (B, K, S) -> (B, K) float64, with gradients.
+
+    The mean is taken in float64: with many draws, near-equal classes would otherwise be
+    ordered by the rounding of the sum.
+
+    Args:
+        errors: (B, K, S).
+        weights: (S,) ``w_s`` of mean 1; all 1 if not given.
+    """
+    weighted = errors.double() if weights is None else errors.double() * weights.double()
+    return weighted.mean(dim=2)
 
 
 def posterior(
     errors: Tensor, scale: float, weights: Tensor | None = None, power: float = 1.0
 ) -> Tensor:
     """Return ``p(c | x0)``, the softmax of ``-scale * (D_c - min D)^power``, ``D = mean_s w_s d``.
-
-    The mean is taken in float64: with many draws, near-equal classes would otherwise be
-    ordered by the rounding of the sum.
 
     Args:
         errors: (B, K, S) from :func:`class_errors`.
@@ -148,7 +203,4 @@ def posterior(
     Returns:
         (B, K) float64, rows sum to 1; its argmax is the prediction.
     """
-    weighted = errors.double() if weights is None else errors.double() * weights.double()
-    means = weighted.mean(dim=2)
-    gaps = means - means.min(dim=1, keepdim=True).values
-    return torch.softmax(-scale * gaps**power, dim=1)
+    return torch.softmax(class_logits(mean_errors(errors, weights), scale, power), dim=1)

@@ -1,7 +1,7 @@
 """Forecasting what all S draws would say from the few that were taken.
 
 The gap between two classes is much larger at little noise than at much, and an image's gaps at
-different timesteps go together, so draws at some timesteps tell about those not taken yet. Over
+different timesteps go together, so draws at some timesteps predict those not taken yet. Over
 draws the gap of two close classes is modeled as multivariate t with mean 0: a covariance shared by
 all images, fitted on validation data (`emodc.calibration.posterior.fit_gap_model`), times a scale
 of the image's own. Given n gaps, the mean of all S then has a known distribution (t again), whose

@@ -1,9 +1,9 @@
-"""How much noise an image carries, told from the image alone.
+"""How much noise an image carries, estimated from the image alone.
 
 Noise has as much fine diagonal detail as any other; faces have little. The estimate is the root
-mean square of the finest diagonal Haar coefficients, less what clean images have there. The mean
-square, not the median of Donoho & Johnstone (Biometrika 1994): salt and pepper is all outliers, and
-counts. It costs no pass of the network.
+mean square of the finest diagonal Haar coefficients, less what clean images have there. It
+is the mean square, not the median of Donoho & Johnstone (Biometrika 1994), because salt and pepper
+is all outliers. It costs no call of the network.
 """
 
 import torch
@@ -40,7 +40,7 @@ def error_gain(gain: float, sigma: Tensor) -> Tensor:
 
 
 def observe(x0: Tensor, texture: float, least: float) -> tuple[Tensor, Tensor]:
-    """Tell images of unit variance and the noise in them apart.
+    """Separate images of unit variance from the noise in them.
 
     Args:
         x0: (B, C, H, W) images, each of mean 0 and variance 1, noise included.

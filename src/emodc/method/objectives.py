@@ -13,7 +13,7 @@ A sample's errors share ``x0, t, eps``. With several negatives the hinges are av
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ class Objective(Protocol):
     def reference(self) -> Reference:
         """The non-negative prompt c_nn; ``positive`` costs no evaluation."""
 
+    @property
+    def detach_reference(self) -> bool:
+        """Whether ``d_nn`` is a constant to the gradient, so that its prompt needs no graph."""
+
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
         """Return the loss of each sample.
 
@@ -45,9 +49,15 @@ class Objective(Protocol):
         """
 
 
+class _Settings:
+    """Objectives are settings too: unknown keys are refused."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Contrastive:
-    """Settings of the objectives that look at negatives.
+class _Contrastive(_Settings):
+    """Settings of the objectives that evaluate negatives.
 
     Attributes:
         negatives: one class drawn from the others, as in the paper, or all of them.
@@ -56,8 +66,6 @@ class _Contrastive:
     Raises:
         ValueError: a number is negative or not finite.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     negatives: Literal["one", "all"] = "one"
     weight: float = 1.0
@@ -69,34 +77,32 @@ class _Contrastive:
                 raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """Vanilla conditional diffusion training: ``d_p`` (the paper's Base)."""
+class _ErrorAlone(_Settings):
+    """What evaluates no other prompt."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+    detach_reference: ClassVar[bool] = False
+
+    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+        """Return ``d_p`` (B,)."""
+        return d_p
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base(_ErrorAlone):
+    """Vanilla conditional diffusion training: ``d_p`` (the paper's Base)."""
 
     kind: Literal["base"] = "base"
     negatives: Literal["none"] = "none"
     reference: Literal["positive"] = "positive"
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
-        """Return ``d_p`` (B,)."""
-        return d_p
-
 
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
+class CrossEntropy(_ErrorAlone):
     """How discriminative baselines are trained: ``-log p(c_p | x)``, which is their ``d_p``."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     negatives: Literal["none"] = "none"
     reference: Literal["positive"] = "positive"
-
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
-        """Return ``d_p`` (B,)."""
-        return d_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +115,7 @@ class FixedMargin(_Contrastive):
 
     kind: Literal["margin"] = "margin"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
     margin: float = 0.01
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -153,6 +160,7 @@ class HardNeg(_Contrastive):
 
     kind: Literal["hardneg"] = "hardneg"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
     cap: float = 1.2
 
     def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
@@ -174,6 +182,7 @@ class Softmax(_Contrastive):
 
     kind: Literal["softmax"] = "softmax"
     reference: Literal["positive"] = "positive"
+    detach_reference: ClassVar[bool] = False
     negatives: Literal["one", "all"] = "all"
     tau: float = 0.1
 

@@ -1,4 +1,4 @@
-"""The forward process, the noise-prediction error, and the randomness behind both.
+"""The forward process and the noise-prediction error.
 
 Symbols follow the paper (arXiv 2603.29578): ``x0`` a clean image in the model's space, ``t`` a
 timestep in 0..T-1, ``eps`` standard normal noise, ``xt`` the noised image,
@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,6 +100,62 @@ class ShiftedCosine:
         return Schedule(1 / (1 + sigma**2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvenLevels:
+    """Training noise levels that follow the schedule: t is uniform over 0..T-1."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["even"] = "even"
+
+    def timesteps(self, schedule: Schedule, u: Tensor, which: Tensor) -> Tensor:
+        """Return t (B,) int64 for uniform numbers u (B,) float64; ``which`` is not needed."""
+        return (u * schedule.timesteps).long()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogNormalLevels:
+    """Training noise levels with a normal logarithm (Karras et al., NeurIPS 2022, section 5).
+
+    They bring most samples to the levels at which classes are told apart; a share of samples
+    stays spread evenly over the schedule, lest the rest be forgotten.
+
+    Attributes:
+        median: of sigma, in standard deviations of x0.
+        spread: standard deviation of ln sigma.
+        even: share of samples whose t is uniform over 0..T-1.
+
+    Raises:
+        ValueError: ``median`` or ``spread`` is not positive and finite, or ``even`` is no share.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
+
+    kind: Literal["log_normal"] = "log_normal"
+    median: float = 0.8
+    spread: float = 0.9
+    even: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not (0 < self.median < math.inf and 0 < self.spread < math.inf and 0 <= self.even <= 1):
+            raise ValueError("median and spread must be positive and finite, even in 0..1")
+
+    def timesteps(self, schedule: Schedule, u: Tensor, which: Tensor) -> Tensor:
+        """Return t (B,) int64.
+
+        Args:
+            schedule: gives the timesteps their levels; t is the first at least as noisy.
+            u: (B,) float64 in [0, 1), the quantiles that are drawn.
+            which: (B,) float64 in [0, 1), whether a sample is one of the even ones.
+        """
+        last = schedule.timesteps - 1
+        sigma = self.median * torch.exp(self.spread * torch.special.ndtri(u.clamp_min(1e-12)))
+        levels = (1 / schedule.alphas_cumprod - 1).sqrt()  # (T,) float64, rising
+        found = torch.searchsorted(levels, sigma).clamp_max(last)
+        return torch.where(which < self.even, (u * schedule.timesteps).long(), found)
+
+
 def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """Return ``xt ~ q(xt | x0)``, the forward process.
 
@@ -112,6 +167,31 @@ def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """
     signal, noise = schedule.signal_and_noise(t)
     return signal.view(-1, 1, 1, 1) * x0 + noise.view(-1, 1, 1, 1) * eps
+
+
+LevelWeight = Literal["eps", "v"]
+"""What the errors of a noise level count for in training; see `level_weights`."""
+
+_MOST_WEIGHT = 400.0  # at sigma 20, where nothing of the image is left to be learned
+
+
+def level_weights(schedule: Schedule, t: Tensor, weight: LevelWeight) -> Tensor:
+    """Return what the loss of a sample at timestep t is multiplied by.
+
+    The error of eps is that of v divided by ``1 + sigma^2``, so at high noise, where the shape of
+    the whole face is decided, it teaches almost nothing. ``v`` gives it back: the loss is then that
+    of v (Salimans & Ho, ICLR 2022), up to a bound.
+
+    Args:
+        schedule: of T timesteps.
+        t: (B,) int64.
+        weight: ``eps``, 1 for all, or ``v``, ``min(1 + sigma_t^2, 400)``.
+
+    Returns:
+        (B,) float32.
+    """
+    sigma = schedule.sigma(t)
+    return torch.ones_like(sigma) if weight == "eps" else (1 + sigma**2).clamp_max(_MOST_WEIGHT)
 
 
 def noise_error(eps_theta: Tensor, eps: Tensor) -> Tensor:
@@ -129,33 +209,3 @@ def noise_error(eps_theta: Tensor, eps: Tensor) -> Tensor:
         (B, P) float32, non-negative.
     """
     return (eps_theta.float() - eps.float().unsqueeze(1)).square().mean(dim=(2, 3, 4))
-
-
-def counter_rng(seed: int, stream: int, index: int) -> np.random.Generator:
-    """Return the random generator of one sample: a function of its arguments alone.
-
-    A counter-based generator (Philox; Salmon et al., SC 2011) is keyed by seed and stream and
-    starts at a counter of its own for every index, so no draw depends on which draws came
-    before it, in which process, or in a run that was interrupted.
-
-    Args:
-        seed: the run's seed, 0 <= seed < 2^64.
-        stream: which use of randomness this is; streams are independent of one another.
-        index: global index of the sample, 0 <= index < 2^64.
-
-    Raises:
-        ValueError: an argument is out of range.
-    """
-    if not all(0 <= number < 2**64 for number in (seed, stream, index)):
-        raise ValueError(f"seed {seed}, stream {stream}, index {index}: each must be in 0..2^64-1")
-    bits = np.random.Philox(
-        key=np.array([seed, stream], dtype=np.uint64),
-        counter=np.array([0, 0, 0, index], dtype=np.uint64),
-    )
-    return np.random.Generator(bits)
-
-
-def standard_normal(seed: int, stream: int, indices: list[int], shape: tuple[int, ...]) -> Tensor:
-    """Return (len(indices), *shape) float32 standard normal noise, a row for every index."""
-    rows = [counter_rng(seed, stream, i).standard_normal(shape, dtype=np.float32) for i in indices]
-    return torch.from_numpy(np.stack(rows))

@@ -134,7 +134,7 @@ def draw_order(draws: int) -> Tensor:
     """Return the order in which draws are taken: (S,) int64, a permutation.
 
     Steps of the golden ratio around the timesteps, so that every few draws span them as evenly as
-    can be. The first is one of little noise: these tell most.
+    can be. The first is one of little noise: these are the most informative.
 
     Args:
         draws: S, in ascending order of their timesteps.
@@ -207,9 +207,9 @@ def score_sequentially(
         # A class leaves with its gap to the leader of that moment; leaders change rarely.
         leaves = race.racing & (~keep | done.unsqueeze(1))
         found.gaps[index] = torch.where(leaves, standing.gaps, found.gaps[index])
-        baseline = standing.gaps.scatter(1, leader.unsqueeze(1), torch.inf).argmin(dim=1)
+        runner_up = standing.gaps.scatter(1, leader.unsqueeze(1), torch.inf).argmin(dim=1)
         found.label[index] = leader
-        found.gap_error[index] = standing.gap_errors[_rows(baseline), baseline]
+        found.gap_error[index] = standing.gap_errors[_rows(runner_up), runner_up]
         race = _select(replace(race, racing=keep), ~done)
         index = index[~done]
     return found

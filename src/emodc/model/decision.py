@@ -1,9 +1,14 @@
-"""How errors become an answer: what is fitted on validation data and stored with the weights."""
+"""How errors become an answer: what is fitted on validation data and stored with the weights.
+
+The equations are those of `emodc.method.errors`; here they get their numbers. Scoring, calibration
+and attacks all decide by what stands here.
+"""
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from emodc.method.errors import class_logits, mean_errors, posterior
 from emodc.method.forecast import Forecast, gap_covariance
 from emodc.method.sequential import Settled
 
@@ -28,6 +33,17 @@ class Stop(_Fitted):
     scale: PositiveFloat
     power: PositiveFloat = 1.0
     least_probability: float = Field(ge=0, le=1)
+
+    def probabilities(self, gaps: Tensor) -> Tensor:
+        """Return the posterior from the gaps that sequential scoring found.
+
+        Args:
+            gaps: (B, K) float64, see `emodc.method.sequential.Outcome`.
+
+        Returns:
+            (B, K) float64, rows sum to 1.
+        """
+        return torch.softmax(class_logits(gaps, self.scale, self.power), dim=1)
 
 
 class Adaptive(_Fitted):
@@ -72,7 +88,7 @@ class Adaptive(_Fitted):
 
 
 class FewSteps(_Fitted):
-    """The timesteps that tell most, for a fixed number of draws.
+    """The most informative timesteps, for a fixed number of draws.
 
     Attributes:
         t: ascending timesteps.
@@ -123,6 +139,37 @@ class Decision(_Fitted):
     coverage: float | None = Field(default=None, gt=0, lt=1)
     least_probability: float | None = Field(default=None, ge=0, le=1)
 
+    def logits(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
+        """Return ``-scale * mean_s w_s d_c,s``, of which the greatest is the answer.
+
+        They order the classes as `probabilities` does. The power, which changes no order, is left
+        out: its gradient is infinite at the leading class.
+
+        Args:
+            errors: (B, K, S) of `emodc.model.model.Model.class_errors`.
+            t: (S,) int64, timesteps of the draws, in 0..T-1.
+            timesteps: T.
+
+        Returns:
+            (B, K) float64, with gradients to the errors.
+        """
+        weights = self.weights_at(t, timesteps).to(errors.device)
+        return -self.scale * mean_errors(errors, weights)
+
+    def probabilities(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
+        """Return ``p(c | x0)``; see `emodc.method.errors.posterior`.
+
+        Args:
+            errors: as for `logits`.
+            t: as for `logits`.
+            timesteps: as for `logits`.
+
+        Returns:
+            (B, K) float64, rows sum to 1.
+        """
+        weights = self.weights_at(t, timesteps).to(errors.device)
+        return posterior(errors, self.scale, weights, self.power)
+
     def weights_at(self, t: Tensor, timesteps: int) -> Tensor:
         """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.
 
@@ -130,6 +177,6 @@ class Decision(_Fitted):
             t: (S,) int64 in 0..T-1.
             timesteps: T.
         """
-        bins = torch.tensor(self.weights or (1.0,), dtype=torch.float64)
+        bins = torch.tensor(self.weights or (1.0,), dtype=torch.float64, device=t.device)
         weights = bins[t * len(bins) // timesteps]
         return weights / weights.mean()

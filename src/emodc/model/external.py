@@ -1,7 +1,6 @@
-"""Baselines: discriminative classifiers in the diffusion classifier's place.
+"""Classifiers that were trained elsewhere, in the diffusion classifier's place.
 
-Those trained here are models like any other (`emodc train baseline-cnn`), with a classifier for a
-backbone. One that was trained elsewhere is described by a YAML file:
+A YAML file describes one:
 
     name: somebodys-vit
     codec: {size: 224, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
@@ -10,7 +9,7 @@ backbone. One that was trained elsewhere is described by a YAML file:
       path: owner/name              # or a folder; file.onnx; module:function
       labels: {angry: anger, happy: happiness, ..., contempt: null}
 
-Either is a `Model`, which scores, evaluates and is attacked by the same code.
+It becomes a `Model` like those trained here: the same code scores, evaluates and attacks it.
 """
 
 from pathlib import Path
@@ -23,35 +22,16 @@ from emodc.backbones.external_kinds import ExternalConfig
 from emodc.model.decision import Decision
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import parse_model
-from emodc.model.store import load_model
-
-
-def load_any(
-    name_or_path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32"
-) -> Model:
-    """Load a model or a baseline.
-
-    Args:
-        name_or_path: what `load_model` takes, or a ``.yaml`` file that describes a baseline.
-        device: where to put the weights.
-        precision: see `Model`.
-
-    Raises:
-        ValueError: it cannot be loaded; the message names what is wrong and where.
-        ImportError: the extra that the baseline needs is not installed.
-    """
-    if str(name_or_path).endswith((".yaml", ".yml")):
-        return load_external(Path(name_or_path), device, precision)
-    return load_model(name_or_path, device, precision)
+from emodc.support.files import one_line
 
 
 def load_external(path: Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Model:
-    """Load a baseline that was trained elsewhere, and show it a gray image to see that it works.
+    """Load a classifier that was trained elsewhere, and check it on a gray image.
 
     Its probabilities are as it gives them: no temperature is fitted.
 
     Args:
-        path: the file that describes it; relative paths in it are seen from where it is.
+        path: the file that describes it; relative paths in it start from its folder.
         device: where to put the weights.
         precision: see `Model`.
 
@@ -63,9 +43,9 @@ def load_external(path: Path, device: torch.device | str = "cpu", precision: str
     try:
         described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: cannot be read: {one_line(error)}") from None
     if not isinstance(described, dict):
-        raise ValueError(f"{path}: not a description of a baseline: name, codec and backbone")
+        raise ValueError(f"{path}: not a description of a classifier: name, codec and backbone")
     name = str(described.pop("name", path.stem))
     settings = parse_model(_beside(described, path.expanduser().parent), str(path))
     external = settings.backbone

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import DTYPES, Backbone, Classifier
-from emodc.backbones.discriminative import class_log_losses, log_losses
+from emodc.backbones.base import DTYPES, Network
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, prompt_texts
-from emodc.method.draws import DrawBank, Shown, draw_bank, spaced_timesteps
-from emodc.method.errors import DEFAULT_PAIRS, Measure, class_errors, measure_errors, shown_errors
+from emodc.method.draws import DrawBank, Shown, check_steps, draw_bank
+from emodc.method.errors import DEFAULT_PAIRS, Measure, class_errors, measure_errors
 from emodc.method.noise_level import error_gain, observe
 from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision, NoiseFloor
@@ -30,7 +29,7 @@ class Model:
         label_set: the ordered classes.
         geometry: where the crops it was trained on show the landmarks; None if that is not known,
             so that it can only be shown crops.
-        backbone: the network, in evaluation mode; a baseline's is no backbone but a classifier.
+        backbone: the network, in evaluation mode.
         schedule: the noise schedule that ``settings`` describes.
         decision: how errors become an answer.
         facts: JSON values for the card: training run, data, license.
@@ -42,23 +41,18 @@ class Model:
     settings: ModelSettings
     label_set: LabelSet
     geometry: CropGeometry | None
-    backbone: Backbone | Classifier
+    backbone: Network
     schedule: Schedule
     decision: Decision
     facts: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
 
     def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        """Predict the noise as `Backbone.predict_noise` does, in the model's precision.
+        """Predict the noise as `Network.predict_noise` does, in the model's precision.
 
         Raises:
-            ValueError: the model is a baseline.
+            ValueError: the model is a discriminative baseline.
         """
-        if isinstance(self.backbone, Classifier):
-            raise ValueError(
-                f"'{self.name}' is a discriminative classifier, which predicts no noise: give a "
-                "diffusion model"
-            )
         with self._arithmetic(xt.device):
             return self.backbone.predict_noise(xt, t, prompts)
 
@@ -77,14 +71,14 @@ class Model:
         return draw_bank(timesteps, taken, shape, seed, mirror=self.decision.mirror)
 
     def draws_taken(self, steps: int) -> int:
-        """Return S: the draws asked for, or what a baseline needs that sees no noise.
+        """Return S: the draws asked for, or what a baseline needs that is shown no noise.
 
         It answers once for the image, and once for its mirror image if the decision asks for it.
 
         Raises:
             ValueError: steps is outside 1..T.
         """
-        spaced_timesteps(self.schedule.timesteps, steps)  # complains
+        check_steps(steps, self.schedule.timesteps)
         return steps if self.sees_noise else 1 + self.decision.mirror
 
     def observe(self, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,53 +109,53 @@ class Model:
         """Return the model with another idea of how clean images look; None: all are clean."""
         return replace(self, decision=self.decision.model_copy(update={"noise_floor": floor}))
 
-    def shown_errors(self, shown: Shown) -> Tensor:
-        """Return the errors of (image, draw) pairs under all classes.
+    def shown_errors(self, shown: Shown, prompts: Tensor | None = None) -> Tensor:
+        """Return the errors of (image, draw) pairs, those of noisy images by their gain.
 
-        Errors of a baseline are what `emodc.backbones.discriminative` says.
+        Every error that the model decides by comes from here.
 
         Args:
             shown: M pairs.
+            prompts: (M, P) int64 prompt ids; all K classes if not given.
 
         Returns:
-            (M, K) float32, with gradients to what is shown.
+            (M, P) float32, with gradients to what is shown; see `Network.class_errors`.
         """
-        device = shown.x.device
-        if isinstance(self.backbone, Classifier):
-            with self._arithmetic(device):
-                return log_losses(self.backbone, shown)
-        prompts = torch.arange(len(self.label_set), device=device).expand(len(shown.x), -1)
-        return shown_errors(self.predict_noise, self.schedule, shown, prompts)
+        if prompts is None:
+            classes = torch.arange(len(self.label_set), device=shown.x.device)
+            prompts = classes.expand(len(shown.x), -1)
+        with self._arithmetic(shown.x.device):
+            errors = self.backbone.class_errors(shown, prompts)
+        return self.noise_gain(shown.sigma).unsqueeze(1) * errors
 
     def measure(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Measure:
-        """Return what measures single (image, draw) pairs under chosen classes.
+        """Return what measures single (image, draw) pairs under chosen prompts.
 
         See `emodc.method.errors.measure_errors`; the noise that images carry is accounted for.
         """
         x, sigma = self.observe(x0)
-        measure = measure_errors(self.predict_noise, self.schedule, x, bank, pairs, sigma)
-        gain = self.noise_gain(sigma).cpu()
-        return lambda image, draw, prompts: measure(image, draw, prompts) * gain[image].unsqueeze(1)
+        return measure_errors(self.shown_errors, self.schedule, x, bank, pairs, sigma)
 
-    def class_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
+    def class_errors(
+        self,
+        x0: Tensor,
+        bank: DrawBank,
+        pairs: int = DEFAULT_PAIRS,
+        prompts: int | None = None,
+    ) -> Tensor:
         """Return the errors of every image under every class and draw, (B, K, S) float32.
 
-        See `emodc.method.errors.class_errors` and, for baselines,
-        `emodc.backbones.discriminative.class_log_losses`; the noise that images carry is
-        accounted for.
+        See `emodc.method.errors.class_errors`; the noise that images carry is accounted for.
+
+        Args:
+            x0: (B, C, H, W) as the codec gives them.
+            bank: S draws.
+            pairs: most (image, draw) pairs in one call of the network.
+            prompts: so many prompts in the order of their ids in place of the K classes.
         """
-        classes = len(self.label_set)
         x, sigma = self.observe(x0)
-        gain = self.noise_gain(sigma).cpu().view(-1, 1, 1)
-        if isinstance(self.backbone, Classifier):
-            with self._arithmetic(x0.device):
-                losses = class_log_losses(
-                    self.backbone, self.schedule, x, bank, classes, pairs, sigma
-                )
-            return gain * losses
-        return gain * class_errors(
-            self.predict_noise, self.schedule, x, bank, classes, pairs, sigma
-        )
+        count = len(self.label_set) if prompts is None else prompts
+        return class_errors(self.shown_errors, self.schedule, x, bank, count, pairs, sigma)
 
     def _arithmetic(self, device: torch.device) -> torch.autocast:
         dtype = DTYPES[self.precision]
@@ -176,7 +170,8 @@ class Model:
         if self.geometry is None:
             raise ValueError(
                 f"model '{self.name}' was trained on crops in which no faces were found, so it "
-                "cannot be shown photographs: give crops like these, and --no-detect"
+                "cannot be shown photographs: give crops like these, and say so (--no-detect, in "
+                "Python from_crops=True)"
             )
         return self.geometry
 
@@ -187,13 +182,11 @@ class Model:
 
     @property
     def sees_noise(self) -> bool:
-        """Whether it takes draws; other baselines see the clean image, once."""
-        return not isinstance(self.backbone, Classifier) or self.backbone.sees_noise
+        """Whether it takes draws; other baselines are shown the clean image, once."""
+        return self.backbone.sees_noise
 
 
-def build_backbone(
-    settings: ModelSettings, label_set: LabelSet, schedule: Schedule
-) -> Backbone | Classifier:
+def build_backbone(settings: ModelSettings, label_set: LabelSet, schedule: Schedule) -> Network:
     """Return a network to be trained, in the memory layout that convolutions like best.
 
     Raises:

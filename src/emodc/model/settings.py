@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag, model_validator
 
+from emodc.backbones.conditional_unet import ConditionalUNetConfig
 from emodc.backbones.external_kinds import (
     CallableConfig,
     ExternalConfig,
@@ -32,6 +33,7 @@ CodecConfig = Annotated[
 ]
 BackboneConfig = Annotated[
     Annotated[FaceUNetConfig, Tag("face_unet")]
+    | Annotated[ConditionalUNetConfig, Tag("conditional_unet")]
     | Annotated[StableDiffusionConfig, Tag("stable_diffusion")]
     | Annotated[FaceClassifierConfig, Tag("face_classifier")]
     | Annotated[ResNetConfig, Tag("resnet")]
@@ -40,7 +42,6 @@ BackboneConfig = Annotated[
     | Annotated[CallableConfig, Tag("callable")],
     kind_or("face_unet"),
 ]
-_Trainable = FaceUNetConfig | FaceClassifierConfig | ResNetConfig
 
 MODEL_KINDS = {
     "schedule": kinds(ScheduleConfig),
@@ -97,9 +98,10 @@ class ModelSettings(Settings):
                 "transformers, onnx and callable with normalized and shifted_cosine, the others "
                 "with pixel and shifted_cosine"
             )
-        if isinstance(self.backbone, _Trainable) and self.codec.size % self.backbone.multiple:
+        multiple = self.backbone.multiple
+        if multiple > 1 and self.codec.size % multiple:  # a VAE's size is read from its checkpoint
             raise ValueError(
-                f"codec.size {self.codec.size} is not a multiple of {self.backbone.multiple}, "
+                f"codec.size {self.codec.size} is not a multiple of {multiple}, "
                 "as the backbone's patch asks"
             )
         return self

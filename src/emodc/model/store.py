@@ -2,36 +2,47 @@
 
 ``model.safetensors`` holds the backbone's weights; ``emodc.json`` holds the label order, the
 settings of schedule, codec and backbone, the crop geometry, the fitted posterior, hashes of all
-files, and what the card tells of data and license. A fine-tuned Stable Diffusion has its LoRA or
+files, and what the card says of data and license. A fine-tuned Stable Diffusion has its LoRA or
 UNet in further files, as diffusers names them, and the hash of the checkpoint it was made from.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import save
-from torch import Tensor
 
 from emodc.backbones.base import DTYPES, WEIGHTS
+from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, prompt_texts
 from emodc.model.decision import Decision
-from emodc.model.files import FORMAT, SETTINGS, description_hash, locate, read_file, read_settings
+from emodc.model.external import load_external
 from emodc.model.model import Model
 from emodc.model.settings import ModelSettings
-from emodc.support.files import write_atomically
+from emodc.support.files import one_line, write_atomically
+
+FORMAT = 1
+SETTINGS = "emodc.json"
+
+MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
+"""What a model's folder can hold, the card aside."""
+
+_BUNDLED = Path(str(resources.files("emodc") / "assets" / "models"))
 
 LICENCE = "Apache-2.0"
 """Of the weights; that of the images they were trained on is among the facts."""
 
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model; a reader who finds the files of two models refuses them by their hash.
+    """Write a model, with hashes by which the loader detects files from different models.
 
     Args:
         model: what to write.
@@ -68,11 +79,13 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
 def load_model(
     name_or_path: str | Path, device: torch.device | str = "cpu", precision: str = "fp32"
 ) -> Model:
-    """Load a model by name, from a folder, or from the Hugging Face hub.
+    """Load a model by name, from a folder, from the Hugging Face hub or by a description.
 
     Args:
-        name_or_path: a bundled model's name, a folder written by `save_model`, or a hub id
-            ``owner/name[@revision]``. What exists as a folder is never looked up elsewhere.
+        name_or_path: a bundled model's name, a folder written by `save_model`, a hub id
+            ``owner/name[@revision]``, or a ``.yaml`` file that describes a classifier trained
+            elsewhere (`emodc.model.external`). What exists as a folder is never looked up
+            elsewhere.
         device: where to put the weights.
         precision: see `emodc.model.model.Model`; the weights stay float32.
 
@@ -82,9 +95,12 @@ def load_model(
     Raises:
         ValueError: there is no such model, a file is missing, edited or half-written, or its
             format is of a later version; the message names the file and the remedy.
+        ImportError: the extra that the network needs is not installed.
     """
     if precision not in DTYPES:
         raise ValueError(f"precision is one of {', '.join(DTYPES)}, not '{precision}'")
+    if str(name_or_path).endswith((".yaml", ".yml")):
+        return load_external(Path(name_or_path), device, precision)
     folder = locate(str(name_or_path))
     settings = read_settings(folder / SETTINGS)
     hashes = {WEIGHTS: settings.get("weights_sha256"), **settings.get("files_sha256", {})}
@@ -100,14 +116,14 @@ def load_model(
         reason = (
             f"{error.error_count()} settings are wrong"
             if isinstance(error, ValidationError)
-            else " ".join(str(error).split())
+            else one_line(error)
         )
         raise ValueError(f"{folder / SETTINGS}: not a usable model description: {reason}") from None
     schedule = parsed.schedule.build()
     try:
         backbone = parsed.backbone.restore(files, texts, schedule)
     except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(
             f"{folder}: not what {SETTINGS} describes ({reason}); copy all files from the same run"
         ) from None
@@ -131,6 +147,82 @@ def load_model(
     )
 
 
-def pack_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Serialize tensors as safetensors, whatever their memory layout."""
-    return save({key: value.contiguous().cpu() for key, value in tensors.items()}, metadata)
+def bundled_models() -> tuple[str, ...]:
+    """Return the names of the models that come with the package, sorted."""
+    return tuple(sorted(folder.name for folder in _BUNDLED.iterdir() if folder.is_dir()))
+
+
+def bundled_folder(name: str) -> Path:
+    """Return the folder of a model that comes with the package."""
+    return _BUNDLED / name
+
+
+def description_hash(settings: Mapping[str, Any]) -> str:
+    """Return the hash of a description without its own; layout and key order do not matter."""
+    described = {key: value for key, value in settings.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def locate(name: str) -> Path:
+    """Return a model's folder by its path, its name, or its hub id ``owner/name[@revision]``.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name in bundled_models():
+        return bundled_folder(name)
+    owner, slash, rest = name.partition("/")
+    if not slash or not owner or "/" in rest or not rest:
+        raise ValueError(
+            f"no model '{name}': give a folder with {SETTINGS}, a hub id owner/name, "
+            f"or one of {', '.join(bundled_models())}"
+        )
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision or None, allow_patterns=MODEL_FILES)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"no folder and no hub model '{name}': {reason}") from None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what `SETTINGS` says.
+
+    Raises:
+        ValueError: it is missing, edited, damaged, or of another format.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: missing; {path.parent} is not an EmoDC model folder") from None
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read ({reason}); copy the model again") from None
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        raise ValueError(f"{path}: not of format {FORMAT}; update emodc or export the model again")
+    if settings.get("sha256") != description_hash(settings):
+        raise ValueError(f"{path}: edited since it was written; copy the model again")
+    return settings
+
+
+def read_file(path: Path, expected_sha256: object) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ValueError: it is missing, or its hash is not ``expected_sha256``.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}; copy the model again") from None
+    if hashlib.sha256(content).hexdigest() != expected_sha256:
+        raise ValueError(
+            f"{path}: not the file that {SETTINGS} was written with (damaged, edited or from "
+            "another run); copy all files again"
+        )
+    return content

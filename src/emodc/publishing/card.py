@@ -5,9 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from emodc.backbones.base import Classifier
-from emodc.model.files import BUNDLED
 from emodc.model.model import Model
+from emodc.model.store import bundled_models
 from emodc.reports.evaluation import (
     class_shares,
     headline_figures,
@@ -79,7 +78,7 @@ def model_card(
         mirror = "every other draw shows the mirror image"
     else:
         steps, mirror = "", "the answer is the mean over the face and its mirror image"
-    baseline = isinstance(model.backbone, Classifier)
+    baseline = not model.backbone.generative
     error = "cross-entropy" if baseline else "error under the true class"
     calibrated = "held_out" in model.facts.get("calibration", {})
     limits = _LIMITS.format(probabilities=_CALIBRATED if calibrated else _NOT_CALIBRATED)
@@ -91,7 +90,7 @@ def model_card(
         f"images of {height}x{width} pixels{steps}",
         *[f"- {mirror}"][: model.decision.mirror],
     ]
-    named = model.name if model.name in BUNDLED else "path/to/this/folder"
+    named = model.name if model.name in bundled_models() else "path/to/this/folder"
     use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
     sections = [
         ("", about if recipe is None or not recipe.summary else [recipe.summary, "", *about]),

@@ -9,13 +9,11 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from emodc.backbones.base import Classifier
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
-from emodc.inference.dataset_scores import state_hash
-from emodc.model.files import MODEL_FILES
+from emodc.model.identity import state_hash
 from emodc.model.model import Model
-from emodc.model.store import load_model, save_model
+from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card
 from emodc.support.files import write_atomically
 from emodc.training.recipe import parse_recipe
@@ -48,7 +46,7 @@ def export_model(
         ValueError: the report is of other weights, or images are wanted of a baseline.
         OSError: the folder cannot be written.
     """
-    if samples and isinstance(model.backbone, Classifier):
+    if samples and not model.backbone.generative:
         raise ValueError(f"model '{model.name}' is a discriminative classifier and draws nothing")
     dtype = torch.float16 if half else torch.float32
     if report is not None:

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from emodc.support.text import one_line, printable
+from emodc.support.files import one_line
+from emodc.support.text import printable
 
 MAX_SETTINGS_BYTES = 1 << 20
 """Size of the largest JSON file of settings, in bytes."""

@@ -18,11 +18,6 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(_escaped, text)
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception's message on one line, or its kind where it has none."""
-    return printable(" ".join(str(error).split())) or type(error).__name__
-
-
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no text: os.fsdecode

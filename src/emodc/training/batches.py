@@ -1,11 +1,10 @@
 """Training samples: which image, how changed, at which timestep, with which noise and prompts.
 
 Sample n of a run is a function of (seed, n) and the data alone, so a run that is resumed, or
-spread over more processes, sees the same samples.
+spread over more processes, gets the same samples.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from torch import Tensor
 from emodc.codecs import Codec
 from emodc.codecs.base import CPU
 from emodc.data import FaceData
-from emodc.method.objectives import Objective
-from emodc.method.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
-from emodc.method.schedule import counter_rng
+from emodc.method.loss import Batch
+from emodc.method.prompts import non_class_prompt, null_prompt
+from emodc.method.randomness import counter_rng
+from emodc.method.schedule import Schedule
 from emodc.support.distributed import ALONE, World
 from emodc.training.augment import augment, corrupted, mirrored
 from emodc.training.encoded_cache import X0Cache
@@ -26,41 +26,6 @@ from emodc.training.recipe import Recipe
 _STREAM = 0x7EA1  # of `counter_rng`; evaluation draws use another
 _READ_CHUNK = 1024
 _MOST_BYTES = 2 << 30  # of images held in memory; where there are more, they are read when drawn
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Training samples.
-
-    Attributes:
-        x0: (B, C, H, W) float32 images, augmented and encoded.
-        c_p: (B,) int64 true classes.
-        t: (B,) int64 timesteps.
-        eps: (B, C, H, W) float32 noise.
-        replaced: (B,) int64, the null or non-class prompt that stands in for the true class
-            in this sample, or -1.
-        u: (B,) float32, uniform numbers that decide the drawn negative.
-    """
-
-    x0: Tensor
-    c_p: Tensor
-    t: Tensor
-    eps: Tensor
-    replaced: Tensor
-    u: Tensor
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on another device."""
-        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
-
-    def split(self, size: int) -> list["Batch"]:
-        """Return the batch in parts of at most this many samples; whole if 0."""
-        whole = len(self.x0)
-        starts = range(0, whole, size or max(whole, 1))
-        return [
-            Batch(**{name: value[n : n + starts.step] for name, value in vars(self).items()})
-            for n in starts
-        ]
 
 
 class Sampler:
@@ -72,7 +37,7 @@ class Sampler:
     Args:
         data: the training split.
         recipe: says how samples are drawn.
-        timesteps: T.
+        schedule: gives the timesteps their noise levels.
         device: where images are encoded.
         world: the processes that train together.
 
@@ -85,7 +50,7 @@ class Sampler:
         self,
         data: FaceData,
         recipe: Recipe,
-        timesteps: int,
+        schedule: Schedule,
         device: torch.device = CPU,
         world: World = ALONE,
     ) -> None:
@@ -93,7 +58,7 @@ class Sampler:
             raise ValueError(f"{data.name} has no annotators' votes; set soft_labels=false")
         self._recipe, self._data, self._device = recipe, data, device
         self._codec: Codec = recipe.model.codec
-        self._timesteps = timesteps
+        self._schedule = schedule
         self._classes = len(data.label_set)
         self._pixels: Tensor | None = None
         self._cache: X0Cache | None = None
@@ -112,40 +77,51 @@ class Sampler:
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """Return the samples with these global indices."""
-        chances, noises, harm = [], [], []
+        chances, noises, corruptions, more = [], [], [], []
         numbers = list(indices)
         for n in numbers:
             rng = counter_rng(self._recipe.seed, _STREAM, n)
             chances.append(rng.random(12))
             noises.append(rng.standard_normal(self._codec.shape, dtype=np.float32))
-            harm.append(rng.random(3))
+            corruptions.append(rng.random(3))
+            more.append(rng.random(2))  # after the others, whose values older runs depend on
         u = np.stack(chances)  # (B, 12)
         image = np.searchsorted(self._image_cdf, u[:, 0], side="right")  # (B,)
         label = (u[:, 1:2] >= self._label_cdf[image]).sum(axis=1)  # (B,)
+        also = np.stack(more)  # (B, 2)
+        chosen = also[:, 0] < self._recipe.augment.share
+        x0, augmentation = self._x0(image, u[:, 2:9], chosen, np.stack(corruptions), numbers)
+        levels = self._recipe.noise_levels
         return Batch(
-            x0=self._x0(image, u[:, 2:9], np.stack(harm), numbers),
+            x0=x0,
             c_p=torch.from_numpy(label),
-            t=torch.from_numpy((u[:, 9] * self._timesteps).astype(np.int64)),
+            t=levels.timesteps(
+                self._schedule, torch.from_numpy(u[:, 9]), torch.from_numpy(also[:, 1])
+            ),
             eps=torch.from_numpy(np.stack(noises)),
             replaced=torch.from_numpy(self._replaced(u[:, 10])),
             u=torch.from_numpy(u[:, 11].astype(np.float32)),
+            augmentation=augmentation,
         )
 
     def _x0(
         self,
         image: NDArray[np.int64],
         u: NDArray[np.float64],
-        harm: NDArray[np.float64],
+        chosen: NDArray[np.bool_],
+        corruptions: NDArray[np.float64],
         numbers: list[int],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         settings = self._recipe.augment
         if self._cache is not None:
-            return self._cache.x0(image, mirrored(u, settings))
+            return self._cache.x0(image, mirrored(u, settings)), torch.zeros(len(u), 6)
         pixels = self._read(image.tolist()) if self._pixels is None else self._pixels[image]
-        changed = augment(pixels.float(), u, settings)
+        changed, done = augment(pixels.float(), u, chosen, settings)
         if self._recipe.corrupt.share:
-            changed = corrupted(changed, harm, numbers, self._recipe.corrupt, self._recipe.seed)
-        return self._codec.to_x0(changed.to(self._device))
+            changed = corrupted(
+                changed, corruptions, numbers, self._recipe.corrupt, self._recipe.seed
+            )
+        return self._codec.to_x0(changed.to(self._device)), done
 
     def _read(self, indices: Sequence[int]) -> Tensor:
         return self._codec.to_pixels([self._data.image(i) for i in indices])
@@ -155,31 +131,6 @@ class Sampler:
         p_either = p_null + self._recipe.p_non_class
         stand_in = np.where(u < p_null, null_prompt(self._classes), non_class_prompt(self._classes))
         return np.where(u < p_either, stand_in, -1)
-
-
-def training_prompts(batch: Batch, objective: Objective, num_classes: int) -> Tensor:
-    """Return the prompts that an objective needs evaluated.
-
-    Args:
-        batch: B samples.
-        objective: says which negatives and which reference.
-        num_classes: K.
-
-    Returns:
-        (B, P) int64: the true class or what replaces it, then the negatives, then the reference
-        prompt unless it is the true class.
-    """
-    first = torch.where(batch.replaced >= 0, batch.replaced, batch.c_p).unsqueeze(1)
-    columns = [first]
-    if objective.negatives == "one":
-        columns.append(draw_negative(batch.c_p, num_classes, batch.u))
-    elif objective.negatives == "all":
-        columns.append(other_classes(batch.c_p, num_classes))
-    if objective.reference == "null":
-        columns.append(torch.full_like(first, null_prompt(num_classes)))
-    elif objective.reference == "non_class":
-        columns.append(torch.full_like(first, non_class_prompt(num_classes)))
-    return torch.cat(columns, dim=1)
 
 
 def _cdf(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,6 @@ from emodc.data.alignment import measured_geometry
 from emodc.data.subset import stratified_subset
 from emodc.evaluation.metrics import accuracy, mean_class_accuracy
 from emodc.faces.geometry import CropGeometry
-from emodc.method.errors import posterior
 from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision
 from emodc.model.model import Model
@@ -123,7 +122,8 @@ class Chooser:
         errors = torch.cat(self._world.gather(share))  # (N, K, S)
         if not bool(errors.isfinite().all()):
             raise TrainingDiverged("model predicts NaN", state.samples)
-        predicted = posterior(errors, 1.0).argmax(dim=1)
+        logits = model.decision.logits(errors, bank.t, self._schedule.timesteps)
+        predicted = logits.argmax(dim=1)
         scores = {
             "validation_accuracy": accuracy(predicted, self._labels),
             "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),

@@ -1,18 +1,18 @@
 """What a recipe would cost: parameters, network evaluations, memory, and time from a probe step."""
 
-import time
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import DTYPES, Backbone, Classifier, Network
+from emodc.backbones.base import DTYPES, Network
 from emodc.labels import LabelSet
+from emodc.method.loss import Batch, sample_loss, training_prompts
 from emodc.method.schedule import Schedule
 from emodc.model.model import build_backbone
 from emodc.support.memory import naming_the_remedy
-from emodc.training.batches import Batch, training_prompts
-from emodc.training.loop import phase_at, sample_loss
+from emodc.support.timing import seconds_of
+from emodc.training.loop import phase_at
 from emodc.training.recipe import Recipe
 
 _GIB = 2**30
@@ -60,7 +60,7 @@ def plan(recipe: Recipe, label_set: LabelSet, device: torch.device) -> dict[str,
 
 
 def probe_step(
-    network: Backbone | Classifier,
+    network: Network,
     recipe: Recipe,
     schedule: Schedule,
     num_classes: int,
@@ -83,17 +83,24 @@ def probe_step(
     batch = _noise(recipe, num_classes).to(device)
     phase = phase_at(recipe, recipe.samples)
     dtype = DTYPES[recipe.precision]
-    seconds = []
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss, _ = sample_loss(
+                network,
+                schedule,
+                batch,
+                phase.objective,
+                num_classes,
+                phase.trunk_weight,
+                phase.level_weight,
+            )
+        torch.autograd.backward(loss)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # steps are queued
+
     with naming_the_remedy("lower micro_batch, or set backbone.gradient_checkpointing=true"):
-        for _ in range(repeats + 1):
-            started = time.perf_counter()
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss, _ = sample_loss(network, schedule, batch, phase, num_classes)
-            torch.autograd.backward(loss)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)  # steps are queued
-            seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+        return seconds_of(step, repeats)
 
 
 def prompts_a_sample(recipe: Recipe, num_classes: int) -> int:
@@ -113,6 +120,7 @@ def _noise(recipe: Recipe, num_classes: int) -> Batch:
         eps=torch.randn(shape),
         replaced=torch.full((images,), -1),
         u=torch.full((images,), 0.5),
+        augmentation=torch.zeros(images, 6),
     )
 
 

@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.data.face_data import FaceData
-from emodc.model.store import pack_tensors
 from emodc.support.cache import cache_folder
 from emodc.support.distributed import ALONE, World
 from emodc.support.files import whole_file
+from emodc.support.tensors import pack_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -18,25 +18,22 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate
-from emodc.labels import prompt_texts
-from emodc.method.objectives import CrossEntropy
-from emodc.method.schedule import Schedule, add_noise, noise_error
-from emodc.model.files import SETTINGS
+from emodc.method.loss import Batch, sample_loss
+from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
-from emodc.model.store import load_model
+from emodc.model.store import SETTINGS, load_model
 from emodc.publishing.export import write_card
-from emodc.support.distributed import join
+from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
 from emodc.support.memory import naming_the_remedy
-from emodc.training.batches import Batch, Sampler, training_prompts
+from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, Chooser
 from emodc.training.log import STATE, Meter, RunLog
 from emodc.training.recipe import Phase, Recipe, dump_recipe
@@ -48,7 +45,7 @@ _LOG_EVERY = 50  # optimizer steps between lines of metrics.jsonl
 _LESS_MEMORY = "lower micro_batch, or set backbone.gradient_checkpointing=true"
 _LOSS_SCALE = 2.0**14  # of float16: gradients of the order of 1e-6 become normal numbers
 
-Progress = Callable[[int, dict[str, float]], None]
+OnMetrics = Callable[[int, dict[str, float]], None]
 """Called with the samples seen so far and the latest metrics."""
 
 
@@ -59,7 +56,7 @@ def train(
     output: Path,
     *,
     device: str = "auto",
-    progress: Progress = lambda samples, metrics: None,
+    on_metrics: OnMetrics = lambda samples, metrics: None,
 ) -> Model:
     """Train a model, or go on training it.
 
@@ -70,7 +67,7 @@ def train(
             stratified subset of it is used.
         output: the run's folder.
         device: ``auto`` (accelerate's choice) or ``cpu``.
-        progress: is told how the run goes, in the main process.
+        on_metrics: is told how the run goes, in the main process.
 
     Returns:
         The best model by validation accuracy; it computes in the recipe's precision.
@@ -81,31 +78,17 @@ def train(
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
-    world = join(device)
-    if recipe.batch_size < world.size:
-        raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
-    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
-        raise ValueError(
-            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
-            "FSDP asks"
-        )
+    world = _join(recipe, device)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
-    prompt_texts(training.label_set, recipe.model.prompts)  # complains before any work is done
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
     identity = run_identity(recipe, training, validation)
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
-    if world.from_main((output / STATE).exists):
-        state.load(output / STATE)
-        logger.info("going on from %d samples", state.samples)
-    elif world.from_main((output / SETTINGS).exists):
-        raise ValueError(f"{output}: holds a model but no training state; choose another --output")
-    else:  # so that a run killed before its first validation is known for one
-        state.save(output / STATE, write=world.is_main)
+    _resume(state, output, world)
 
-    sampler = Sampler(training, recipe, schedule.timesteps, accelerator.device, world)
+    sampler = Sampler(training, recipe, schedule, accelerator.device, world)
     chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
@@ -140,7 +123,7 @@ def train(
             if validate:
                 state.save(output / STATE, write=world.is_main)
             if log is not None:
-                progress(state.samples, line)
+                on_metrics(state.samples, line)
         if stopped():
             if meter.steps:
                 _settled(meter, state.samples)  # a diverged state must not replace a good one
@@ -148,12 +131,50 @@ def train(
             raise KeyboardInterrupt
     world.wait()  # until the best model is written
     best = load_model(output, accelerator.device, recipe.precision)
+    _report(best, recipe, validation, output, world)
+    return best
+
+
+def _join(recipe: Recipe, device: str) -> World:
+    """Return the processes that train together.
+
+    Raises:
+        ValueError: they cannot share the recipe's batches.
+    """
+    world = join(device)
+    if recipe.batch_size < world.size:
+        raise ValueError(f"batch_size {recipe.batch_size} is less than the {world.size} processes")
+    if world.splits and recipe.batch_size % world.size:  # all must call the network equally often
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is not a multiple of the {world.size} processes, as "
+            "FSDP asks"
+        )
+    return world
+
+
+def _resume(state: RunState, output: Path, world: World) -> None:
+    """Bring the state to where the folder's run is.
+
+    Raises:
+        ValueError: the folder holds another run.
+        OSError: the folder cannot be written.
+    """
+    if world.from_main((output / STATE).exists):
+        state.load(output / STATE)
+        logger.info("going on from %d samples", state.samples)
+    elif world.from_main((output / SETTINGS).exists):
+        raise ValueError(f"{output}: holds a model but no training state; choose another --output")
+    else:  # so that a run killed before its first validation is known for one
+        state.save(output / STATE, write=world.is_main)
+
+
+def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, world: World) -> None:
+    """Evaluate the best model on the validation subset, and write report and card."""
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
         write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
         write_card(output, report)
-    return best
 
 
 def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
@@ -186,61 +207,18 @@ def add_gradients(
         last = number == len(parts)  # only then copies of a model need to exchange
         with nullcontext() if last else accelerator.no_sync(learner):
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-                loss, metrics = sample_loss(learner, schedule, part, phase, num_classes)
+                loss, metrics = sample_loss(
+                    learner,
+                    schedule,
+                    part,
+                    phase.objective,
+                    num_classes,
+                    phase.trunk_weight,
+                    phase.level_weight,
+                )
             accelerator.backward(loss * (len(part.x0) * scale))
         sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}
     return sums
-
-
-def sample_loss(
-    learner: nn.Module, schedule: Schedule, batch: Batch, phase: Phase, num_classes: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean loss of a batch, and what to report of it: by name, sum and number (2,).
-
-    One sample shares ``x0, t, eps`` over all its prompts. A sample whose class prompt was
-    replaced by the null or the non-class prompt teaches that prompt, by ``d_p`` alone.
-    """
-    objective = phase.objective
-    if isinstance(objective, CrossEntropy):
-        return class_loss(learner, batch)
-    prompts = training_prompts(batch, objective, num_classes)  # (B, P)
-    xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
-    detached = int(objective.reference != "positive" and objective.detach_reference)
-    eps_theta, logits = learner(xt, batch.t, prompts, detached)  # (B, P, C, H, W), (B, K)
-    d = noise_error(eps_theta, batch.eps)  # (B, P)
-    d_p = d[:, 0]
-    d_n, d_nn = (d[:, 1:], d_p) if objective.reference == "positive" else (d[:, 1:-1], d[:, -1])
-
-    named = batch.replaced < 0  # (B,)
-    everyone = torch.ones_like(named)
-    losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
-    trunk = torch.zeros_like(d_p)  # (B,)
-    if logits is not None:
-        trunk = F.cross_entropy(logits.float(), batch.c_p, reduction="none")
-    reported = {"loss": (losses, everyone), "d_p": (d_p, everyone)}
-    if d_n.shape[1]:
-        reported["training_accuracy"] = ((d_p.unsqueeze(1) < d_n).all(dim=1) & named, named)
-    if phase.trunk_weight:
-        reported["trunk"] = (trunk, everyone)
-    return losses.mean() + phase.trunk_weight * trunk.mean(), _sums(reported)
-
-
-def class_loss(learner: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the same for a baseline: cross-entropy, on the draws if it sees noise."""
-    logits = learner(batch.x0, batch.t, batch.eps)  # (B, K)
-    losses = F.cross_entropy(logits, batch.c_p, reduction="none")  # (B,)
-    right = logits.argmax(dim=1) == batch.c_p
-    everyone = torch.ones_like(right)
-    return losses.mean(), _sums(
-        {"loss": (losses, everyone), "training_accuracy": (right, everyone)}
-    )
-
-
-def _sums(reported: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([values.detach().sum(), among.sum()])
-        for name, (values, among) in reported.items()
-    }
 
 
 def phase_at(recipe: Recipe, samples: int) -> Phase:

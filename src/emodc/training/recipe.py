@@ -13,28 +13,24 @@ import yaml
 from pydantic import Field, model_validator
 
 from emodc.backbones.base import Precision
-from emodc.backbones.external_kinds import ExternalConfig
-from emodc.backbones.face_classifier import FaceClassifierConfig
-from emodc.backbones.resnet import ResNetConfig
-from emodc.backbones.stable_diffusion.unet import StableDiffusionConfig
 from emodc.corruptions import CORRUPTIONS
 from emodc.method.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
-from emodc.method.schedule import ShiftedCosine
+from emodc.method.schedule import EvenLevels, LevelWeight, LogNormalLevels, ShiftedCosine
 from emodc.model.settings import MODEL_KINDS, ModelSettings
+from emodc.support.files import one_line
 from emodc.support.settings import Settings, checked, kinds
 
 ObjectiveConfig = Annotated[
     Base | FixedMargin | AMDiT | HardNeg | Softmax | CrossEntropy, Field(discriminator="kind")
 ]
 
-
-_Baseline = FaceClassifierConfig | ResNetConfig | ExternalConfig
+NoiseLevels = Annotated[EvenLevels | LogNormalLevels, Field(discriminator="kind")]
 
 _RECIPES = resources.files("emodc") / "assets" / "recipes"
 
 
 class CorruptSettings(Settings):
-    """Corruption of training images, for baselines that are trained to bear it.
+    """Corruption of training images, for models that are trained to withstand it.
 
     Images are corrupted at the codec's size and after all changes of geometry, whose resampling
     would smooth the noise.
@@ -65,13 +61,15 @@ class Phase(Settings):
     Attributes:
         share: the phase's part of all samples, in (0, 1]; the shares of a recipe sum to 1.
         objective: the loss.
-        trunk_weight: weight of a cross-entropy on the trunk's linear reading of the class, a
-            warm start: at a symmetric start the objectives hardly tell the trunk what to look
-            for.
+        level_weight: what the errors of a noise level count for, see
+            `emodc.method.schedule.level_weights`.
+        trunk_weight: weight of the auxiliary classification head's cross-entropy, a warm start:
+            at a symmetric start the objectives hardly tell the trunk what to look for.
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
     objective: ObjectiveConfig
+    level_weight: LevelWeight = "eps"
     trunk_weight: float = Field(default=0.0, ge=0)
 
 
@@ -105,12 +103,17 @@ class AugmentSettings(Settings):
         rotate: standard deviation of the rotation in degrees.
         zoom: standard deviation of the logarithm of the scale.
         shift: standard deviation of the shift as a share of the side.
+        stretch: standard deviation of the logarithm of width over height.
+        share: of the images that are turned, scaled, stretched and shifted; the others are only
+            mirrored, so that they keep the sharpness that resampling takes.
     """
 
     flip: float = Field(default=0.5, ge=0, le=1)
     rotate: float = Field(default=7.0, ge=0)
     zoom: float = Field(default=0.08, ge=0)
     shift: float = Field(default=0.03, ge=0)
+    stretch: float = Field(default=0.0, ge=0)
+    share: float = Field(default=1.0, ge=0, le=1)
 
 
 class ValidationSettings(Settings):
@@ -140,6 +143,7 @@ class Recipe(Settings):
         batch_size: samples in one optimizer step.
         phases: objectives in order, each for its share of the samples.
         optimizer: the optimizers and their rates.
+        noise_levels: how the timesteps of training samples are drawn.
         augment: random changes of the training images.
         corrupt: noise and blur for a share of them.
         cache: keep x0 of the training images and their mirror images on disk, for codecs that
@@ -165,6 +169,7 @@ class Recipe(Settings):
     batch_size: int = Field(default=64, ge=1)
     phases: tuple[Phase, ...] = Field(min_length=1)
     optimizer: OptimizerSettings = OptimizerSettings()
+    noise_levels: NoiseLevels = EvenLevels()
     augment: AugmentSettings = AugmentSettings()
     corrupt: CorruptSettings = CorruptSettings()
     cache: bool = False
@@ -182,7 +187,7 @@ class Recipe(Settings):
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares of the phases sum to {total:g}, not 1")
-        turned = [k for k in ("rotate", "zoom", "shift") if getattr(self.augment, k) > 0]
+        turned = [k for k in ("rotate", "zoom", "shift", "stretch") if getattr(self.augment, k) > 0]
         if self.cache and turned:
             raise ValueError(
                 "cache: true keeps x0 of each image and its mirror image only: set "
@@ -190,19 +195,20 @@ class Recipe(Settings):
             )
         if self.cache and self.corrupt.share:
             raise ValueError("cache: true keeps x0 of clean images: set corrupt.share to 0")
-        if isinstance(self.model.backbone, ExternalConfig):
-            raise ValueError(
-                f"backbone {self.model.backbone.kind} cannot be trained here; it can be evaluated"
-            )
-        baseline = isinstance(self.model.backbone, _Baseline)
+        backbone = self.model.backbone
+        if not backbone.trainable:
+            raise ValueError(f"backbone {backbone.kind} cannot be trained here; evaluate it")
         for phase in self.phases:
-            if baseline != isinstance(phase.objective, CrossEntropy) or (
-                baseline and phase.trunk_weight
-            ):
+            if backbone.generative == isinstance(phase.objective, CrossEntropy):
                 raise ValueError(
-                    f"objective {phase.objective.kind} with trunk_weight {phase.trunk_weight:g} "
-                    f"does not go with backbone {self.model.backbone.kind}: face_classifier and "
-                    "resnet are trained by cross_entropy alone, the others never"
+                    f"objective {phase.objective.kind} does not go with backbone {backbone.kind}: "
+                    "face_classifier and resnet are trained by cross_entropy alone, the others "
+                    "never"
+                )
+            if phase.trunk_weight and not backbone.auxiliary_head:
+                raise ValueError(
+                    f"backbone {backbone.kind} has no auxiliary classification head: set "
+                    "trunk_weight to 0"
                 )
         schedule = self.model.schedule  # a checkpoint's is not opened for its settings' sake
         if isinstance(schedule, ShiftedCosine) and self.validation.steps > schedule.timesteps:
@@ -210,10 +216,6 @@ class Recipe(Settings):
                 f"validation.steps {self.validation.steps} exceeds the schedule's "
                 f"{schedule.timesteps} timesteps"
             )
-        if isinstance(self.model.backbone, StableDiffusionConfig) and any(
-            phase.trunk_weight for phase in self.phases
-        ):
-            raise ValueError("Stable Diffusion has no trunk to warm up: set trunk_weight to 0")
         return self
 
 
@@ -240,7 +242,7 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{name_or_path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{name_or_path}: not YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{name_or_path}: a recipe is a mapping of settings")
     for override in overrides:
@@ -254,7 +256,10 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     Raises:
         ValueError: a key or value is wrong; the message has the dotted path.
     """
-    variants = MODEL_KINDS | {"objective": kinds(ObjectiveConfig)}
+    variants = MODEL_KINDS | {
+        "objective": kinds(ObjectiveConfig),
+        "noise_levels": kinds(NoiseLevels),
+    }
     return checked(Recipe, values, source, variants)
 
 

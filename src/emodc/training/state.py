@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from emodc.backbones.base import Backbone, Classifier, Network
-from emodc.support.files import whole_file
+from emodc.backbones.base import Network
+from emodc.support.files import one_line, whole_file
 from emodc.support.fsdp import split_like, whole
-from emodc.support.tensors import write_tensors
+from emodc.support.tensors import read_metadata, read_tensors, write_tensors
 from emodc.training.optimizers import Muon, build_adamw
 from emodc.training.recipe import OptimizerSettings, dump_recipe, parse_recipe
 
@@ -52,8 +51,8 @@ class RunState:
         best: best validation score so far, or -1.
     """
 
-    backbone: Backbone | Classifier
-    average: Backbone | Classifier
+    backbone: Network
+    average: Network
     optimizers: dict[str, torch.optim.Optimizer]
     identity: dict[str, str]
     samples: int = 0
@@ -66,7 +65,7 @@ class RunState:
     @classmethod
     def fresh(
         cls,
-        backbone: Backbone | Classifier,
+        backbone: Network,
         settings: OptimizerSettings,
         identity: dict[str, str],
         *,
@@ -148,8 +147,13 @@ class RunState:
             ValueError: the file is damaged, or of a run with another recipe or other data.
         """
         progress = read_progress(path, self.identity)
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        try:
+            self._take(read_tensors(path).tensors)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(_damaged(path, error)) from None
+        self.samples, self.best = progress["samples"], progress["best"]
+
+    def _take(self, tensors: Mapping[str, Tensor]) -> None:
         _copy_into(self.backbone, tensors, "weights")
         _copy_into(self.average, tensors, "average")
         weights = self.backbone.trained()
@@ -160,7 +164,6 @@ class RunState:
                 if owner == name:
                     key, _, weight = rest.partition("/")
                     optimizer.state[weights[weight]][key] = _like(weights[weight], tensor)
-        self.samples, self.best = progress["samples"], progress["best"]
 
 
 def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
@@ -174,10 +177,12 @@ def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
         ValueError: the file is damaged, or of a run with another recipe or other data.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            progress: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not a training state ({error}); delete it") from None
+        progress: dict[str, Any] = json.loads(read_metadata(path)[_KEY])
+        told = (progress["samples"], progress["best"], progress["identity"])
+        if not (isinstance(told[0], int) and told[0] >= 0 and isinstance(told[2], dict)):
+            raise ValueError("its progress makes no sense")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(_damaged(path, error)) from None
     for what, value in progress["identity"].items():
         if _present(what, value) != identity.get(what):
             raise ValueError(
@@ -209,6 +214,10 @@ def build_optimizers(
     return optimizers
 
 
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path}: not a training state, or damaged ({one_line(error)}); delete it"
+
+
 def _present(what: str, value: str) -> str:
     """Return a part of a run's identity as it would be written now: a recipe may have new keys."""
     if what != "recipe":
@@ -231,6 +240,6 @@ def _like(weight: Tensor, moment: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _copy_into(module: Network, tensors: dict[str, Tensor], prefix: str) -> None:
+def _copy_into(module: Network, tensors: Mapping[str, Tensor], prefix: str) -> None:
     for name, weight in module.trained().items():
         weight.copy_(split_like(weight, tensors[f"{prefix}/{name}"]))

@@ -127,7 +127,7 @@ def test_a_classifier_predicts_from_photos(lora: Model, tmp_path: Path) -> None:
     crops = [
         np.random.default_rng(i).integers(256, size=(40, 30, 3), dtype=np.uint8) for i in (0, 1)
     ]
-    rows = classifier.predict(crops, steps=2, detect=False)
+    rows = classifier.predict(crops, steps=2, from_crops=True)
     assert [row.status for row in rows] == ["ok", "ok"]
     assert rows[0].prompt_evaluations == 2 * len(BASIC7)
 

@@ -84,7 +84,7 @@ def test_errors_equal_a_plain_loop_over_diffusers_own_parts(
     network = build(folder, rows=5).eval()
     schedule = CheckpointSchedule(path=str(folder)).build()
     bank = draw_bank(1000, 4, (4, 8, 8))
-    errors = class_errors(network.predict_noise, schedule, x0, bank, K)
+    errors = class_errors(network.class_errors, schedule, x0, bank, K)
     torch.testing.assert_close(
         errors, plain_errors(folder, x0, bank.t, bank.eps), atol=1e-5, rtol=1e-5
     )

@@ -11,10 +11,12 @@ from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.codecs import PixelCodec
 from emodc.data import FaceData, open_data
 from emodc.experiments.analysis import Measurement
-from emodc.experiments.analysis.comparable import require_comparable
+from emodc.experiments.analysis.measurement import require_comparable
+from emodc.inference.scorer import Scorer
 from emodc.labels import BASIC7, BASIC8
 from emodc.method.draws import draw_bank
 from emodc.method.schedule import ShiftedCosine, add_noise, noise_error
+from emodc.model.decision import Decision, NoiseFloor
 from emodc.model.model import Model, build_backbone
 
 
@@ -66,20 +68,43 @@ def test_prompts_are_told_apart(tiny_model: Model, faces: FaceData, tmp_path: Pa
     assert len(found.labels) == 14
 
 
+def test_the_answers_are_the_models_own(tiny_model: Model, faces: FaceData, tmp_path: Path) -> None:
+    """Mirror images, noise that faces carry, weights and gain count as they do elsewhere."""
+    decision = Decision(
+        scale=40.0,
+        mirror=True,
+        weights=(1.5, 0.5),
+        noise_floor=NoiseFloor(texture=0.05, least=0.1, gain=2.0),
+    )
+    model = replace(tiny_model, decision=decision)
+    (found,) = Measurement({"tiny": model}, faces, tmp_path, steps=4, seed=3).run()
+    x0 = model.settings.codec.encode(list(faces.readable()))
+    _, sigma = model.observe(x0)
+    assert bool((sigma > 0).any())
+    answers = Scorer(model, steps=4, seed=3)(x0).probabilities
+    torch.testing.assert_close(found.probabilities, answers)
+    # The errors themselves are those of the network, without the gain of the decision.
+    raw = replace(
+        model,
+        decision=decision.model_copy(update={"noise_floor": NoiseFloor(texture=0.05, least=0.1)}),
+    )
+    torch.testing.assert_close(found.errors, raw.class_errors(x0, raw.draws(4, 3)))
+
+
 def test_what_is_measured_is_kept(tiny_model: Model, faces: FaceData, tmp_path: Path) -> None:
     first = Measurement({"tiny": tiny_model}, faces, tmp_path, steps=2)
     cost = first.cost()[0]
-    assert (cost.images, cost.passes) == (28, 56)
+    assert cost.work == {"images to measure": 28, "network evaluations": 56}
     (found,) = first.run()
     assert isinstance(tiny_model.backbone, Backbone)
     asleep = replace(tiny_model, backbone=Asleep(tiny_model.backbone))
     again = Measurement({"another name": asleep}, faces, tmp_path, steps=2)
-    assert again.cost()[0].images == 0
+    assert again.cost()[0].work["images to measure"] == 0
     (kept,) = again.run()
     assert kept.name == "another name"
     assert torch.equal(kept.errors, found.errors)
     next(first.folder.rglob("0000016.safetensors")).unlink()
-    assert first.cost()[0].images == 12
+    assert first.cost()[0].work["images to measure"] == 12
     with pytest.raises(AssertionError, match="measured again"):
         again.run()
     for changed in ({"steps": 3}, {"steps": 2, "seed": 1}, {"steps": 2, "limit": 14}):

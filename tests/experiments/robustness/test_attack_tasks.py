@@ -13,7 +13,7 @@ from emodc.codecs import PixelCodec
 from emodc.experiments.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
 from emodc.experiments.robustness.attack_tasks import tasks_of, victim_of
 from emodc.experiments.robustness.charts import epsilon_curves
-from emodc.experiments.robustness.summary import summarize_comparison
+from emodc.experiments.robustness.summary import summarize_results
 from emodc.experiments.robustness.tables import attack_text
 from emodc.labels import BASIC7, LabelSet
 from emodc.model.decision import Decision
@@ -33,7 +33,7 @@ def compare(
 
 
 def test_the_numbers_are_those_of_the_attack(subject: ModelSubject, tmp_path: Path) -> None:
-    report = summarize_comparison(compare([subject], tmp_path))
+    report = summarize_results(compare([subject], tmp_path).results)
     data = faces()
     pixels = subject.pixels([data.image(i) for i in range(14)])
     images = Images(pixels, torch.from_numpy(data.labels), torch.arange(14))
@@ -73,7 +73,7 @@ def test_baselines_are_attacked_by_the_same_code(sees_noise: bool, tmp_path: Pat
     assert torch.equal(first, second) is not sees_noise
     answers = predictions(baseline.victim(), baseline.pixels(crops), [0])[:, 0]
     assert torch.equal(answers, first.argmax(dim=1))
-    rows = summarize_comparison(compare([baseline], tmp_path))["attacks"]
+    rows = summarize_results(compare([baseline], tmp_path).results)["attacks"]
     assert [row["draws"] for row in rows] == [baseline.draws] * 2
     assert rows[0]["accuracy"] >= rows[1]["accuracy"]
 
@@ -92,21 +92,21 @@ def test_fresh_draws_are_a_defence_of_their_own(subject: ModelSubject) -> None:
 
 
 def test_an_attack_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    report = summarize_comparison(compare([Memory("a")], tmp_path))
+    report = summarize_results(compare([Memory("a")], tmp_path).results)
     files = sorted((tmp_path / "cells" / "a").glob("apgd-*"))
     assert len(files) == 4  # two epsilons, ten faces and four
     kept = files[0].stat().st_mtime_ns
     files[1].unlink()
     again = Comparison([Memory("a")], faces(), tmp_path, suites=(), attack=PLAN)
-    assert again.cost()[0].cells == 1
+    assert again.cost()[0].work["cells"] == 1
     again.run()
     assert files[0].stat().st_mtime_ns == kept
-    assert summarize_comparison(again) == report
+    assert summarize_results(again.results) == report
 
 
 def test_least_perturbations_and_checks_are_reported(tmp_path: Path) -> None:
     plan = AttackPlan(eps=(0.01,), iterations=3, least=True, checked=5)
-    report = summarize_comparison(compare([Memory("a")], tmp_path, plan))
+    report = summarize_results(compare([Memory("a")], tmp_path, plan).results)
     assert [row["norm"] for row in report["least"]] == ["linf", "l2"]
     linf, l2 = (row["median_of_these"] for row in report["least"])
     assert 0 < linf < l2  # of 256 pixels of which each moves
@@ -129,7 +129,7 @@ def test_a_masked_gradient_is_flagged(tmp_path: Path) -> None:
             return replace(super().victim(), answer=answer)
 
     plan = AttackPlan(eps=(0.05,), iterations=3, checked=14)
-    report = summarize_comparison(compare([Masked("masked")], tmp_path, plan))
+    report = summarize_results(compare([Masked("masked")], tmp_path, plan).results)
     assert not all(finding["passed"] for finding in report["findings"])
 
 
@@ -146,7 +146,7 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     expected = sequential.answers(crops, 5)[0].argmax(dim=1)
     assert torch.equal(predictions(victim, pixels, [5])[:, 0], expected)
 
-    report = summarize_comparison(compare([sequential], tmp_path, PLAN))
+    report = summarize_results(compare([sequential], tmp_path, PLAN).results)
     assert not any(row["stop_when_fooled"] for row in report["attacks"])
     text = attack_text(report["attacks"][0])
     assert text == "apgd-dlr, 2 steps, on plain scoring, 12 draws"
@@ -164,7 +164,7 @@ def test_images_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> Non
     bright = Memory("bright")
     knowing = Knowing("knowing", differentiable=False)
     plan = replace(PLAN, transfer_from=bright)
-    report = summarize_comparison(compare([knowing, bright], tmp_path, plan))
+    report = summarize_results(compare([knowing, bright], tmp_path, plan).results)
     made, own = (
         [row for row in report["attacks"] if row["model"] == name] for name in ("knowing", "bright")
     )
@@ -181,15 +181,15 @@ def test_images_carried_over_are_those_of_the_attack(subject: ModelSubject, tmp_
     """Judged by a twin with the same draws, they do what they did to the one they are made on."""
     twin = replace(subject, name="twin")
     plan = replace(PLAN, transfer_from=subject, eot=2)
-    assert compare([twin], tmp_path, plan).cost()[0].cells == 0
-    rows = summarize_comparison(compare([twin], tmp_path, plan))["attacks"]
+    assert compare([twin], tmp_path, plan).cost()[0].work["cells"] == 0
+    rows = summarize_results(compare([twin], tmp_path, plan).results)["attacks"]
     own, carried = rows[:4], rows[4:]
     assert [row["accuracy"] for row in carried[:2]] == [row["accuracy"] for row in own[:2]]
     assert [(row["defence"], row["eot"]) for row in carried] == [
         *([("fixed draws", 1)] * 2),
         *([("fresh draws", 2)] * 2),
     ]
-    (axes,) = epsilon_curves(summarize_comparison(compare([twin], tmp_path, plan))).axes
+    (axes,) = epsilon_curves(summarize_results(compare([twin], tmp_path, plan).results)).axes
     assert [line.get_label() for line in axes.lines] == [
         f"twin, {defence} draws{source}"
         for source in ("", ", on tiny")
@@ -241,9 +241,9 @@ def test_square_asks_for_answers_only(tmp_path: Path) -> None:
 
     plan = AttackPlan(method="square", eps=(0.3,), iterations=30)
     opaque = Opaque("opaque", differentiable=False)
-    (row,) = summarize_comparison(compare([opaque], tmp_path / "square", plan))["attacks"]
+    (row,) = summarize_results(compare([opaque], tmp_path / "square", plan).results)["attacks"]
     assert (row["attack"], row["queries"]) == ("square", 30)
-    both = summarize_comparison(compare([opaque, Memory("a")], tmp_path / "apgd"))
+    both = summarize_results(compare([opaque, Memory("a")], tmp_path / "apgd").results)
     assert {row["model"] for row in both["attacks"]} == {"a"}
     assert [left["model"] for left in both["not_attacked"]] == ["opaque"]
 
@@ -259,7 +259,7 @@ def test_a_class_left_out_is_no_answer(tmp_path: Path) -> None:
 
     fearless = Memory("fearless", label_set=LabelSet("six", BASIC7.classes[:-1]))
     plan = AttackPlan(method="square", eps=(0.01,), iterations=2)
-    report = summarize_comparison(compare([Afraid("afraid"), fearless], tmp_path, plan))
+    report = summarize_results(compare([Afraid("afraid"), fearless], tmp_path, plan).results)
     assert report["data"]["images_left_out"] == 2
     rows = {row["model"]: row for row in report["attacks"]}
     assert rows["afraid"]["accuracy"] == pytest.approx(2 / 12)

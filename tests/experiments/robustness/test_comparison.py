@@ -12,7 +12,7 @@ from emodc.data import open_data
 from emodc.experiments.robustness import AttackPlan, Comparison, ModelSubject, SequentialSubject
 from emodc.experiments.robustness.attack_tasks import tasks_of
 from emodc.experiments.robustness.conditions import CLEAN, conditions_of
-from emodc.experiments.robustness.summary import summarize_comparison
+from emodc.experiments.robustness.summary import summarize_results
 from emodc.experiments.robustness.tables import summary_table
 from emodc.inference.scorer import Scorer
 from emodc.labels import BASIC7, LabelSet
@@ -30,11 +30,11 @@ def test_a_cell_holds_the_answers_to_corrupted_crops(subject: ModelSubject, tmp_
     data = faces()
     comparison = Comparison([subject], data, tmp_path, severities=(4,), seeds=(3,))
     comparison.run()
-    noise = comparison.conditions[1]
+    noise = comparison.results.conditions[1]
     crops = [corrupt(data.image(i), noise.name, 4, 3, i) for i in range(14)]
     x0 = subject.model.settings.codec.encode(crops)
     expected = Scorer(subject.model, steps=2, seed=3)(x0).probabilities
-    found = comparison.probabilities(subject, noise, 3)[:, 0]
+    found = comparison.results.probabilities(subject, noise, 3)[:, 0]
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -46,14 +46,14 @@ def test_sequential_scoring_tells_the_draws_it_took(
     comparison.run()
     x0 = sequential.model.settings.codec.encode([data.image(i) for i in range(14)])
     expected = Scorer(sequential.model, delta=0.05, seed=3)(x0)
-    found = comparison.probabilities(sequential, CLEAN, 3)[:, 0]
+    found = comparison.results.probabilities(sequential, CLEAN, 3)[:, 0]
     assert torch.allclose(found, expected.probabilities, atol=1e-5)
     mean = float(expected.draws.double().mean())
-    assert comparison.mean_draws(sequential, CLEAN) == mean < sequential.draws
-    (model,) = summarize_comparison(comparison)["models"]
+    assert comparison.results.mean_draws(sequential, CLEAN) == mean < sequential.draws
+    (model,) = summarize_results(comparison.results)["models"]
     assert (model["draws"], model["clean"]["draws"]) == (12, mean)
     shown = f"{mean:.1f} / {model['corrupted']['draws']:.1f}"
-    assert shown in summary_table(summarize_comparison(comparison))[2]
+    assert shown in summary_table(summarize_results(comparison.results))[2]
     with pytest.raises(ValueError, match="no stopping threshold for delta"):
         replace(sequential, delta=0.001)
 
@@ -101,11 +101,11 @@ def test_only_what_is_missing_is_measured(tmp_path: Path) -> None:
     for memory in subjects:
         memory.shown.clear()
     again = Comparison(subjects, faces(), tmp_path, severities=(1, 2))
-    assert [cost.cells for cost in again.cost()] == [0, 1]
+    assert [cost.work["cells"] for cost in again.cost()] == [0, 1]
     for memory in subjects:
         memory.shown.clear()
     progress: list[tuple[int, int]] = []
-    again.run(lambda done, total, note: progress.append((done, total)))
+    again.run(lambda done, total, note="": progress.append((done, total)))
     assert (sum(subjects[0].shown), sum(subjects[1].shown)) == (0, 14)
     assert (progress[0], progress[-1]) == ((0, 14), (14, 14))
     after = cells(tmp_path)
@@ -146,13 +146,15 @@ def test_results_of_something_else_are_refused(subject: ModelSubject, tmp_path: 
 def test_results_of_other_corruptions_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    comparison = Comparison([Memory("a")], faces(), tmp_path, severities=(1,))
-    comparison.run()
-    noise = comparison.conditions[1].name
+    def again() -> Comparison:
+        return Comparison([Memory("a")], faces(), tmp_path, severities=(1,))
+
+    again().run()
+    noise = again().results.conditions[1].name
     changed = replace(CORRUPTIONS[noise], levels=(0.01, 0.02, 0.03, 0.04, 0.05))
     monkeypatch.setitem(CORRUPTIONS, noise, changed)
     with pytest.raises(ValueError, match="another level of the corruption"):
-        comparison.run()
+        again().run()
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
@@ -161,20 +163,20 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
     (file,) = tmp_path.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"clean-clean-0.safetensors: damaged; delete it"):
-        comparison.run()
+        Comparison([Memory("a")], faces(), tmp_path, suites=()).run()
 
 
 def test_seeds_are_averaged_face_by_face(subject: ModelSubject, tmp_path: Path) -> None:
     seeds = (0, 1, 2)
     together = Comparison([subject], faces(), tmp_path / "all", severities=(2,), seeds=seeds)
     together.run()
-    noise = together.conditions[1]
+    noise = together.results.conditions[1]
     alone = []
     for seed in seeds:
         one = Comparison([subject], faces(), tmp_path / str(seed), severities=(2,), seeds=(seed,))
         one.run()
-        alone.append(one.right(subject, noise))
-    assert torch.allclose(together.right(subject, noise), torch.stack(alone).mean(dim=0))
+        alone.append(one.results.right(subject, noise))
+    assert torch.allclose(together.results.right(subject, noise), torch.stack(alone).mean(dim=0))
 
 
 def test_classes_are_matched_by_name(tmp_path: Path) -> None:
@@ -189,11 +191,11 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     }
     comparison = Comparison([full, Memory("other", known, other)], data, tmp_path, suites=())
     comparison.run()
-    assert comparison.sample.classes == ("neutral", *BASIC7.classes[2:])
-    assert comparison.sample.images_left_out == 2
-    for subject in comparison.subjects:
-        assert comparison.right(subject, CLEAN).tolist() == [1.0] * 12
-        answers = comparison.probabilities(subject, CLEAN, 0)
+    assert comparison.results.sample.classes == ("neutral", *BASIC7.classes[2:])
+    assert comparison.results.sample.images_left_out == 2
+    for subject in comparison.results.subjects:
+        assert comparison.results.right(subject, CLEAN).tolist() == [1.0] * 12
+        answers = comparison.results.probabilities(subject, CLEAN, 0)
         assert answers.shape == (12, 1, 6)
         assert torch.allclose(answers.sum(dim=2), torch.ones(12, 1, dtype=torch.float64))
     stranger = Memory("stranger", label_set=LabelSet("x", ("neutral", "calm")))
@@ -211,9 +213,9 @@ def test_unreadable_faces_are_left_out_for_all(tmp_path: Path) -> None:
 
     comparison = Comparison([Memory("a")], replace(data, reader=reader), tmp_path, suites=())
     comparison.run()
-    assert comparison.sample.skipped == ((data.ids[4], "4.png: damaged"),)
-    assert comparison.sample.index.tolist() == [i for i in range(14) if i != 4]
-    assert len(comparison.right(comparison.subjects[0], CLEAN)) == 13
+    assert comparison.results.sample.skipped == ((data.ids[4], "4.png: damaged"),)
+    assert comparison.results.sample.index.tolist() == [i for i in range(14) if i != 4]
+    assert len(comparison.results.right(comparison.results.subjects[0], CLEAN)) == 13
 
     def nothing(index: int) -> NDArray[np.uint8]:
         raise ValueError(f"{index}.png: damaged")
@@ -238,7 +240,7 @@ def test_cost_grows_with_everything(subject: ModelSubject, tmp_path: Path) -> No
         arguments = {"severities": (1,)} | options
         (cost,) = Comparison([subject], faces(), tmp_path, **arguments).cost()  # type: ignore[arg-type]
         assert cost.seconds > 0
-        return cost.passes
+        return cost.work["network evaluations at most"]
 
     least = passes()
     assert least == 14 * (EVERY + 1) * 2
@@ -272,7 +274,7 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="names of their own: a, a"):
         Comparison([Memory("a"), Memory("a")], faces(), tmp_path)
     with pytest.raises(ValueError, match="was not measured yet"):
-        Comparison([Memory("a")], faces(), tmp_path).right(Memory("a"), CLEAN)
+        Comparison([Memory("a")], faces(), tmp_path).results.right(Memory("a"), CLEAN)
 
 
 def test_files_of_different_work_never_meet(subject: ModelSubject) -> None:

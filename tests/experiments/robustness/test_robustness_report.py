@@ -13,7 +13,7 @@ from emodc.experiments.robustness import AttackPlan, Comparison
 from emodc.experiments.robustness.charts import heat_map
 from emodc.experiments.robustness.conditions import CLEAN
 from emodc.experiments.robustness.output import write_report
-from emodc.experiments.robustness.summary import summarize_comparison
+from emodc.experiments.robustness.summary import summarize_results
 from emodc.experiments.robustness.tables import attack_text, eps_text, robustness_markdown
 from emodc.reports.figures import save_figure
 from tests.experiments.robustness.conftest import Memory, faces, remembering
@@ -27,7 +27,7 @@ def model(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_figures_of_two_subjects_whose_answers_are_known(compared: Comparison) -> None:
     """One knows clean faces and no other, one answers neutral: 2 of 14 faces, 1 class of 7."""
-    report = summarize_comparison(compared)
+    report = summarize_results(compared.results)
     knows, neutral = model(report, "knows"), model(report, "neutral")
     assert report["baseline"] == "neutral"
     assert knows["clean"]["accuracy"] == 1
@@ -44,13 +44,13 @@ def test_figures_of_two_subjects_whose_answers_are_known(compared: Comparison) -
     assert corrupted["mce"] == pytest.approx((1 - corrupted["accuracy"]) / (12 / 14))
     assert corrupted["relative_mce"] is None  # a baseline that gets no worse measures nothing
     assert corrupted["difference"] == pytest.approx(corrupted["accuracy"] - 1 / 7)
-    assert summarize_comparison(compared, "knows")["baseline"] == "knows"
+    assert summarize_results(compared.results, "knows")["baseline"] == "knows"
     with pytest.raises(ValueError, match="none of the models: knows, neutral"):
-        summarize_comparison(compared, "other")
+        summarize_results(compared.results, "other")
 
 
 def test_cells_add_up_to_the_summary(compared: Comparison) -> None:
-    report = summarize_comparison(compared)
+    report = summarize_results(compared.results)
     names = SUITES["noise-blur"]
     assert len(report["cells"]) == 2 * (1 + 2 * len(names))
     for found in report["models"]:
@@ -71,7 +71,7 @@ def test_flip_rates(tmp_path: Path) -> None:
     subjects = [remembering("knows", faces(7)), Memory("neutral")]
     comparison = Comparison(subjects, faces(7), tmp_path, suites=["rafdb-p"], frames=3)
     comparison.run()
-    report = summarize_comparison(comparison)
+    report = summarize_results(comparison.results)
     assert model(report, "neutral")["flip_rate"] == 0
     rates = {
         row["sequence"]: row["flip_rate"] for row in report["flips"] if row["model"] == "knows"
@@ -85,7 +85,7 @@ def test_flip_rates(tmp_path: Path) -> None:
 
 
 def test_a_report_leaves_its_files(compared: Comparison, tmp_path: Path) -> None:
-    report = write_report(compared, tmp_path)
+    report = write_report(compared.results, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text()) == report
     text = (tmp_path / "report.md").read_text()
     for name in ("curves", "heat_map", "face"):
@@ -102,7 +102,7 @@ def test_a_report_leaves_its_files(compared: Comparison, tmp_path: Path) -> None
 
 def test_the_same_report_gives_the_same_files(compared: Comparison, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        report = write_report(compared, tmp_path / name, figures=False)
+        report = write_report(compared.results, tmp_path / name, figures=False)
         save_figure(heat_map(report), tmp_path / name, "heat_map")
     for file in ("report.json", "report.md", "heat_map.svg"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
@@ -113,7 +113,7 @@ def test_a_report_of_attacks(tmp_path: Path) -> None:
     subjects = [Memory("a"), Memory("b")]
     comparison = Comparison(subjects, faces(), tmp_path, suites=(), attack=plan)
     comparison.run()
-    write_report(comparison, tmp_path)
+    write_report(comparison.results, tmp_path)
     text = (tmp_path / "report.md").read_text()
     for shown in ("8/255", "apgd-dlr, 2 steps", "no draws", "robust accuracy", "attack.png"):
         assert shown in text
@@ -125,7 +125,7 @@ def test_a_report_of_attacks(tmp_path: Path) -> None:
 
 
 def test_the_page_of_results_is_written_from_reports(compared: Comparison) -> None:
-    report = summarize_comparison(compared)
+    report = summarize_results(compared.results)
     page = "before\n<!-- robustness -->\nold\n<!-- end of robustness -->\nafter\n"
     text = rewritten(page, {"faces": report})
     assert "old" not in text
@@ -144,10 +144,10 @@ def test_without_matplotlib_the_figures_alone_are_missing(
     compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    write_report(compared, tmp_path, figures=False)
+    write_report(compared.results, tmp_path, figures=False)
     assert "png" not in (tmp_path / "report.md").read_text()
     with pytest.raises(ImportError, match=r"emodc\[figures\]"):
-        write_report(compared, tmp_path)
+        write_report(compared.results, tmp_path)
 
 
 def test_the_face_shown_is_one_that_all_know(tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def test_the_face_shown_is_one_that_all_know(tmp_path: Path) -> None:
     comparison.run()
     from emodc.experiments.robustness.face_chart import face_chart
 
-    right = torch.stack([comparison.right(s, CLEAN) for s in subjects]).prod(dim=0)
-    labels = comparison.sample.labels
+    right = torch.stack([comparison.results.right(s, CLEAN) for s in subjects]).prod(dim=0)
+    labels = comparison.results.sample.labels
     telling = right * (labels != labels.bincount().argmax())
     chosen = int(telling.argmax())
     assert chosen != int(right.argmax())  # the first face is of the commonest class
-    title = face_chart(comparison).legends[0].get_title().get_text()
-    assert comparison.sample.classes[int(comparison.sample.labels[chosen])] in title
+    title = face_chart(comparison.results).legends[0].get_title().get_text()
+    assert comparison.results.sample.classes[int(comparison.results.sample.labels[chosen])] in title
     assert chosen > 0 or right[0] == 1
 
 

@@ -68,7 +68,7 @@ def report_of(study: Study) -> dict[str, Any]:
 
 def test_tried_and_chosen_is_the_first_run(splits: Splits, done: Path) -> None:
     study = make_study(splits, done)
-    assert all(cost.runs == cost.evaluations == cost.seconds == 0 for cost in study.costs())
+    assert all(not any(cost.work.values()) and cost.seconds == 0 for cost in study.costs())
     results = by_name(finish(study))
     assert list(results) == [arm.name for arm in FEW]
     for result in results.values():
@@ -96,11 +96,12 @@ def test_only_the_missing_run_is_done(splits: Splits, folder: Path, trainings: l
     whole = report_of(make_study(splits, folder))
     shutil.rmtree(folder / RUNS / "base-seed1")
     shutil.rmtree(folder / RUNS / "baseline-cnn-seed0" / TEST)
-    missing = {cost.arm: cost for cost in make_study(splits, folder).costs()}
-    assert (missing["base"].runs, missing["base"].samples) == (1, 32)
-    assert missing["base"].evaluations == missing["baseline-cnn"].evaluations == 1
+    missing = {cost.name: cost for cost in make_study(splits, folder).costs()}
+    assert missing["base"].work == {"trainings": 1, "samples": 32, "evaluations": 1}
+    assert missing["baseline-cnn"].work["evaluations"] == 1
     assert missing["base"].seconds > 0
-    assert missing["amdit"].runs == missing["baseline-cnn"].runs == 0
+    assert missing["amdit"].work == {}
+    assert missing["baseline-cnn"].work["trainings"] == 0
     assert report_of(make_study(splits, folder)) == whole
     assert trainings == ["base-seed1"]
 
@@ -234,7 +235,8 @@ def test_a_diverged_arm_is_reported_and_the_rest_goes_on(
     report_of(make_study(splits, folder))  # and it is not tried again
     assert trainings == ["margin-huge-seed0"]
     for cost in make_study(splits, folder).costs():  # nor counted as work
-        assert cost.runs == cost.evaluations == cost.seconds == 0
+        assert not any(cost.work.values())
+        assert cost.seconds == 0
     monkeypatch.setattr(arms, "ARMS", diverging(HUGE, FEW[1].settings[0]))
     results = by_name(finish(make_study(splits, folder)))
     assert results["margin"].chosen == FEW[1].settings[0]  # what diverged is never chosen

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from emodc.backbones.stable_diffusion.checkpoint import SDCheckpoint
+from emodc.support.files import one_line
 from emodc.support.optional import importing
 
 
@@ -29,13 +30,13 @@ def encode_texts(checkpoint: SDCheckpoint, texts: Sequence[str]) -> Tensor:
     kept_as = [("vocab.json", "merges.txt"), ("tokenizer.json",)]
     if not any(all((folder / name).is_file() for name in names) for names in kept_as):
         raise ValueError(f"{folder}: vocab.json or merges.txt is missing: download it again")
-    checkpoint.weights("text_encoder")  # complains of an unfinished file
+    checkpoint.weights("text_encoder")  # refuses an unfinished file
     with importing("sd", "Stable Diffusion"):
         from transformers import CLIPTextModel, CLIPTokenizer
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder)
     except Exception as error:  # the library raises bare ones for files that it cannot parse
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ValueError(f"{folder}: cannot be read ({reason}); download it again") from None
     words, longest = (checkpoint.text_encoder[k] for k in ("vocab_size", "max_position_embeddings"))
     length = tokenizer.model_max_length

@@ -16,12 +16,13 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, Precision, packed
+from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, NetworkSettings, Precision
 from emodc.backbones.stable_diffusion.checkpoint import CheckpointSource, SDCheckpoint
 from emodc.backbones.stable_diffusion.texts import encode_texts
 from emodc.method.schedule import Schedule
 from emodc.support.memory import naming_the_remedy
 from emodc.support.optional import importing
+from emodc.support.tensors import pack_tensors
 
 LORA = "pytorch_lora_weights.safetensors"
 UNET, UNET_SETTINGS = "unet/diffusion_pytorch_model.safetensors", "unet/config.json"
@@ -29,7 +30,7 @@ UNET, UNET_SETTINGS = "unet/diffusion_pytorch_model.safetensors", "unet/config.j
 
 
 @dataclass(frozen=True, kw_only=True)
-class StableDiffusionConfig(CheckpointSource):
+class StableDiffusionConfig(CheckpointSource, NetworkSettings):
     """Which checkpoint is fine-tuned, and how.
 
     Attributes:
@@ -46,6 +47,8 @@ class StableDiffusionConfig(CheckpointSource):
     Raises:
         ValueError: a number is not positive, or ``weights`` is not fp32 and all are trained.
     """
+
+    generative = True
 
     kind: Literal["stable_diffusion"] = "stable_diffusion"
     tune: Literal["full", "lora", "prompts"] = "full"
@@ -116,7 +119,7 @@ class StableDiffusionConfig(CheckpointSource):
             unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
             unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
             return unet
-        checkpoint.weights("unet")  # complains of an unfinished file
+        checkpoint.weights("unet")  # refuses an unfinished file
         unet = UNet2DConditionModel.from_pretrained(
             checkpoint.folder / "unet",
             variant=checkpoint.variant,
@@ -194,7 +197,12 @@ class StableDiffusion(Backbone):
         return torch.cat(parts).view(images, asked, *xt.shape[1:])
 
     def forward(
-        self, xt: Tensor, t: Tensor, prompts: Tensor, constant: int = 0
+        self,
+        xt: Tensor,
+        t: Tensor,
+        prompts: Tensor,
+        constant: int = 0,
+        augmentation: Tensor | None = None,
     ) -> tuple[Tensor, None]:
         """Return the noise (B, P, C, H, W); no graph is kept of the last ``constant`` prompts."""
         named = prompts.shape[1] - constant
@@ -235,18 +243,18 @@ class StableDiffusion(Backbone):
 
     def files(self, dtype: torch.dtype) -> dict[str, bytes]:
         """Return the prompts in EmoDC's own file; UNet or LoRA in files that diffusers reads."""
-        files = {WEIGHTS: packed({"prompts": self.prompts.detach()}, dtype)}
+        files = {WEIGHTS: pack_tensors({"prompts": self.prompts.detach()}, dtype=dtype)}
         if self._config.tune == "full":
             settings = json.loads(self.unet.to_json_string())
             settings.pop("_name_or_path", None)  # where it was on this machine
             files[UNET_SETTINGS] = (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode()
-            files[UNET] = packed(self.unet.state_dict(), dtype, {"format": "pt"})
+            files[UNET] = pack_tensors(self.unet.state_dict(), {"format": "pt"}, dtype)
         elif self._config.tune == "lora":
             from peft import get_peft_model_state_dict
 
             weights = get_peft_model_state_dict(self.unet)
-            files[LORA] = packed(
-                {f"unet.{name}": weight for name, weight in weights.items()}, dtype, self._lora()
+            files[LORA] = pack_tensors(
+                {f"unet.{name}": weight for name, weight in weights.items()}, self._lora(), dtype
             )
         return files
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from emodc.faces.listing import is_ignored
 from emodc.support.cache import cache_folder, cached_array
-from emodc.support.text import one_line, printable
+from emodc.support.files import one_line
+from emodc.support.text import printable
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from emodc.data.readers.listing import ATTRIBUTE
 from emodc.data.readers.split_names import check_one_each, split_named
 from emodc.data.release import Release
 from emodc.faces.reading import decode_image, read_image
+from emodc.support.files import one_line
 from emodc.support.parsing import read_json
-from emodc.support.text import one_line
 
 LABEL_FIELDS = ("label", "expression", "emotion", "text-label")
 """The names under which a class may stand."""

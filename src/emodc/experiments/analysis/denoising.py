@@ -13,7 +13,7 @@ from emodc.method.linear_denoiser import wiener_errors
 from emodc.model.model import Model
 from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import line_style, new_figure
-from emodc.support.results import Cell, load_cell, save_cell
+from emodc.support.results import Result, load_result, save_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,12 +63,12 @@ def linear_errors(
         "schedule": str(model.settings.schedule),
         "steps": str(len(t)),
     }
-    cell = load_cell(file, identity)
-    if cell is None:
+    result = load_result(file, identity, ("errors",))
+    if result is None:
         errors = wiener_errors(_encoded(model, training), _encoded(model, faces), model.schedule, t)
-        cell = Cell({"errors": errors}, {})
-        save_cell(file, cell, identity)
-    return cell.tensors["errors"]
+        result = Result({"errors": errors}, {"facts": {}})
+        save_result(file, result, identity)
+    return result.tensors["errors"]
 
 
 def denoising(measured: Sequence[Measured], linear: Tensor | None) -> Exhibit:

@@ -1,7 +1,10 @@
-"""What an analysis rests on: errors of the same faces, with the same draws, under all prompts."""
+"""What an analysis rests on: errors of the same faces, with the same draws, under all prompts.
 
-import time
-from collections.abc import Callable, Mapping
+Faces are shown to each model as its decision says: mirrored in every other draw, or as images that
+carry noise. So the answers are those that the model gives anywhere else.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,22 +14,18 @@ from torch import Tensor
 
 from emodc.data.face_data import FaceData
 from emodc.evaluation.face_sample import choose_sample, shared_columns
-from emodc.experiments.analysis.comparable import require_comparable
-from emodc.inference.dataset_scores import Score, model_identity, score_images, unscored
-from emodc.inference.scorer import plain_answers
-from emodc.method.draws import DrawBank, draw_bank
-from emodc.method.errors import class_errors
+from emodc.inference.dataset_scores import Score, score_images, unscored
+from emodc.method.draws import spaced_timesteps
 from emodc.method.prompts import non_class_prompt, null_prompt, other_classes
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
+from emodc.support.timing import Cost, Progress, seconds_of, unheard
 
 ERRORS = "errors"
 """The folder of measured errors, within that of the figures."""
 
 _LEAST = 8  # faces: quartiles and correlations of fewer say nothing
 _PROBED = 8  # draws that the speed is measured on
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of images done, that of all, and whose they are."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Measured:
         name: what the model is called in figures.
         classes: K' names.
         labels: (N,) int64, true classes among these.
-        t: (S,) int64, ascending timesteps of the draws, which all models share.
+        t: (S,) int64, ascending timesteps of the draws, which all models share; an image that
+            carries noise arrives at noisier ones.
         sigma: (S,) float32, their noise levels in units of x0.
         errors: (N, K', S) float32, under the class prompts.
         d_null: (N, S) float32, under the null prompt.
@@ -69,23 +69,6 @@ class Measured:
         return self.errors[torch.arange(len(others)).unsqueeze(1), others].double()
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What is still to be measured of one model.
-
-    Attributes:
-        name: the model's.
-        images: not yet measured.
-        passes: of the network: draws, times prompts where each takes a pass of its own.
-        seconds: that they take, by a measurement of one image.
-    """
-
-    name: str
-    images: int
-    passes: int
-    seconds: float
-
-
 class Measurement:
     """Measures models on the same faces with the same draws, and keeps what is finished.
 
@@ -100,7 +83,7 @@ class Measurement:
     Attributes:
         models: as given.
         sample: the faces.
-        bank: the draws.
+        t: (S,) int64, timesteps of the draws.
         folder: of the errors.
         seed: as given.
 
@@ -121,22 +104,26 @@ class Measurement:
     ) -> None:
         require_comparable(models)
         first = next(iter(models.values()))
-        timesteps, shape = first.schedule.timesteps, first.settings.codec.shape
         self.models = dict(models)
-        self.bank: DrawBank = draw_bank(timesteps, steps, shape, seed)
+        self.t = spaced_timesteps(first.schedule.timesteps, steps)
         self.sample = choose_sample(data, [first.label_set], limit, seed)
         if len(self.sample.labels) < _LEAST:
             raise ValueError(
                 f"an analysis takes at least {_LEAST} faces, not {len(self.sample.labels)}"
             )
         self.folder, self.seed = output / ERRORS, seed
-        self._settings: dict[str, object] = {"steps": steps, "seed": seed, "prompts": "K + 2"}
+        self._settings: dict[str, object] = {
+            "steps": steps,
+            "seed": seed,
+            "prompts": "K + 2",
+            "draws": "the model's own",
+        }
 
     def cost(self) -> list[Cost]:
         """Measure the models' speed and return what is still to be done for each."""
         return [self._cost_of(name, model) for name, model in self.models.items()]
 
-    def run(self, progress: Progress = lambda done, total, note: None) -> list[Measured]:
+    def run(self, progress: Progress = unheard) -> list[Measured]:
         """Measure what is missing and return everything, in the order of the models.
 
         Raises:
@@ -146,51 +133,49 @@ class Measurement:
         faces = len(self.sample.labels)
         total, found = faces * len(self.models), []
         for number, (name, model) in enumerate(self.models.items()):
-
-            def advance(done: int, _: int, number: int = number, name: str = name) -> None:
-                progress(number * faces + done, total, name)
-
             scores = score_images(
                 model,
                 self.sample.data,
                 self._score(model),
                 self._settings,
                 folder=self._folder_of(model),
-                progress=advance,
+                progress=_within(progress, number * faces, total, name),
             )
-            errors = scores.values["errors"]
-            if not bool(errors.isfinite().all()):
+            if not bool(scores.values["errors"].isfinite().all()):
                 raise ValueError(
                     f"model '{name}' predicts NaN or infinite noise: its weights diverged"
                 )
-            found.append(self._measured(name, model, errors))
+            found.append(
+                self._measured(name, model, scores.values["errors"], scores.values["sigma"])
+            )
         return found
 
     def _score(self, model: Model) -> Score:
         prompts = len(model.label_set) + 2  # the ids after the classes: null, non-class
+        bank = model.draws(len(self.t), self.seed)
 
         def score(x0: Tensor) -> dict[str, Tensor]:
-            return {
-                "errors": class_errors(model.predict_noise, model.schedule, x0, self.bank, prompts)
-            }
+            errors = model.class_errors(x0, bank, prompts=prompts)
+            return {"errors": errors, "sigma": model.observe(x0)[1].cpu()}
 
         return score
 
-    def _measured(self, name: str, model: Model, errors: Tensor) -> Measured:
-        """Name the parts of errors (N, K+2, S)."""
-        classes, t = len(model.label_set), self.bank.t
-        ours = errors[:, shared_columns(model.label_set, self.sample.classes)]
+    def _measured(self, name: str, model: Model, counted: Tensor, sigma: Tensor) -> Measured:
+        """Name the parts of errors (N, K+2, S), as the decision counts them, at noise (N,)."""
+        classes, t, timesteps = len(model.label_set), self.t, model.schedule.timesteps
+        shared = shared_columns(model.label_set, self.sample.classes)
+        errors = counted / model.noise_gain(sigma).view(-1, 1, 1)
         return Measured(
             name=name,
             classes=self.sample.classes,
             labels=self.sample.labels,
             t=t,
             sigma=model.schedule.sigma(t),
-            errors=ours,
+            errors=errors[:, shared],
             d_null=errors[:, null_prompt(classes)],
             d_nc=errors[:, non_class_prompt(classes)],
-            weights=model.decision.weights_at(t, model.schedule.timesteps),
-            probabilities=plain_answers(model, ours, t).probabilities,
+            weights=model.decision.weights_at(t, timesteps),
+            probabilities=model.decision.probabilities(counted[:, shared], t, timesteps),
         )
 
     def _folder_of(self, model: Model) -> Path:
@@ -200,16 +185,49 @@ class Measurement:
     def _cost_of(self, name: str, model: Model) -> Cost:
         images = unscored(self._folder_of(model), len(self.sample.labels))
         prompts = len(model.label_set) + 2
-        pairs = images * len(self.bank)
+        pairs = images * len(self.t)
         passes = pairs if model.backbone.shares_trunk else pairs * prompts
         seconds = self._seconds_per_pair(model) * pairs if images else 0.0
-        return Cost(name, images, passes, seconds)
+        amounts = {"images to measure": images, "network evaluations": passes}
+        return Cost(name, amounts, seconds)
 
     def _seconds_per_pair(self, model: Model) -> float:
         x0 = model.settings.codec.encode([self.sample.data.image(0)], model.device)
-        bank = draw_bank(model.schedule.timesteps, _PROBED, model.settings.codec.shape)
-        arguments = (model.predict_noise, model.schedule, x0, bank, len(model.label_set) + 2)
-        class_errors(*arguments)  # the first call sets things up
-        started = time.perf_counter()
-        class_errors(*arguments)
-        return (time.perf_counter() - started) / len(bank)
+        bank, prompts = model.draws(_PROBED), len(model.label_set) + 2
+        return seconds_of(lambda: model.class_errors(x0, bank, prompts=prompts)) / len(bank)
+
+
+def _within(progress: Progress, before: int, whole: int, name: str) -> Progress:
+    """Return what tells how far one model is as how far they all are."""
+    return lambda done, total, note="": progress(before + done, whole, name)
+
+
+def require_comparable(models: Mapping[str, Model]) -> None:
+    """Refuse models whose errors cannot stand side by side.
+
+    Args:
+        models: by the name that an error message uses.
+
+    Raises:
+        ValueError: there is none, one predicts no noise, or one has another schedule, codec or
+            label set than the first.
+    """
+    if not models:
+        raise ValueError("give at least one model")
+    for name, model in models.items():
+        if not model.backbone.generative:
+            raise ValueError(
+                f"model '{name}' is a discriminative classifier: it has no prompts and predicts no "
+                "noise, so it has no errors to analyze"
+            )
+    (first_name, first), *others = models.items()
+    for name, model in others:
+        for what, its, needed in (
+            ("noise schedule", model.settings.schedule, first.settings.schedule),
+            ("codec", model.settings.codec, first.settings.codec),
+            ("label set", model.label_set, first.label_set),
+        ):
+            if its != needed:
+                raise ValueError(
+                    f"models '{name}' and '{first_name}' cannot be compared: another {what}"
+                )

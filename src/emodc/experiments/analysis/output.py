@@ -14,14 +14,15 @@ from emodc.experiments.analysis.correlation import correlation
 from emodc.experiments.analysis.denoising import denoising, linear_errors
 from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.gaps import gaps
-from emodc.experiments.analysis.measurement import Measurement, Progress
+from emodc.experiments.analysis.measurement import Measurement
 from emodc.experiments.analysis.profiles import profiles
 from emodc.experiments.analysis.steps import steps as accuracy_by_steps
-from emodc.inference.dataset_scores import model_identity
+from emodc.model.identity import model_identity
 from emodc.model.model import Model
 from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import require_matplotlib, save_figure
 from emodc.support.files import write_atomically
+from emodc.support.timing import Progress, unheard
 
 REPORT, README = "analysis.json", "README.md"
 """The two files that every analysis leaves beside its figures."""
@@ -36,7 +37,7 @@ def analyze(
     steps: int = 100,
     limit: int | None = 300,
     seed: int = 0,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = unheard,
 ) -> dict[str, Any]:
     """Show what training made of the errors of diffusion classifiers.
 
@@ -72,12 +73,12 @@ def write_analysis(
     output: Path,
     *,
     training: FaceData | None = None,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = unheard,
 ) -> dict[str, Any]:
     """Measure what is missing, and write figures, data and report; see `analyze`."""
     measured = measurement.run(progress)
     first = next(iter(measurement.models.values()))
-    faces, t = measurement.sample.data, measurement.bank.t
+    faces, t = measurement.sample.data, measurement.t
     linear = None
     if training is not None:
         linear = linear_errors(first, training, faces, t, output)
@@ -136,7 +137,7 @@ def _report(measurement: Measurement, exhibits: Sequence[Exhibit]) -> dict[str, 
             "classes": list(sample.classes),
             "images_left_out": sample.images_left_out,
         },
-        "steps": len(measurement.bank),
+        "steps": len(measurement.t),
         "seed": measurement.seed,
         "skipped": [{"id": name, "reason": reason} for name, reason in sample.skipped],
         "figures": {exhibit.name: exhibit.statistics for exhibit in exhibits},
@@ -150,9 +151,10 @@ def _readme(report: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
         "# Analysis",
         "",
         f"{', '.join(report['models'])} on {data['images']:,} images of {data['name']} "
-        f"{data['split']}, {report['steps']} draws shared by all images, prompts and models, seed "
-        f"{report['seed']}. d_p is the error under the true class, d_n under a wrong one, d_null "
-        "under the null prompt, d_nc under the non-class prompt, all as mean squares per element.",
+        f"{data['split']}, {report['steps']} draws of (t, eps) shared by all images, prompts and "
+        f"models, seed {report['seed']}. Each model sees them as its decision says. d_p is "
+        "the error under the true class, d_n under a wrong one, d_null under the null prompt, d_nc "
+        "under the non-class prompt, all as mean squares per element.",
         "",
         *summary_table(report),
     ]

@@ -1,4 +1,4 @@
-"""How much single draws tell, and how many it takes."""
+"""How informative single draws are, and how many it takes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ _READING = """\
 Left: accuracy from one draw alone, by its timestep: where the model tells the classes apart at all.
 Middle: accuracy from the first n draws in an order that spans the timesteps evenly from the start,
 that is, what n steps are worth. Right: accuracy from the n draws of least noise, up to all of
-them: where it stops rising, more noise adds nothing; where it falls, it harms. Dotted: always the
-commonest class."""
+them: where it stops rising, more noise adds nothing; where it falls, it hurts. Dotted: the
+majority-class baseline."""
 
 
 def single_accuracies(errors: Tensor, labels: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def steps(measured: Sequence[Measured]) -> Exhibit:
         for model in measured
     }
     t = measured[0].t.tolist()
-    commonest = float(measured[0].labels.bincount().max() / len(measured[0].labels))
+    majority = float(measured[0].labels.bincount().max() / len(measured[0].labels))
     rows = [
         [name, s + 1, t[s], *(values[key][s] for key in ("single", "even", "least_noise"))]
         for name, values in found.items()
@@ -87,11 +87,11 @@ def steps(measured: Sequence[Measured]) -> Exhibit:
         reading=_READING,
         header=["model", "n", "t", "accuracy_at_t", "accuracy_of_n_even", "accuracy_up_to_t"],
         rows=rows,
-        statistics={"t": t, "commonest_class": commonest, "models": found},
+        statistics={"t": t, "commonest_class": majority, "models": found},
         summary=markdown_table(
             ["model", *(f"{n} steps" for n in shown), "best single timestep"], table
         ),
-        figure=_draw(found, t, commonest),
+        figure=_draw(found, t, majority),
     )
 
 
@@ -100,7 +100,7 @@ def _best(accuracies: list[float], t: list[int]) -> str:
     return f"{best:.3f} at t = {t[accuracies.index(best)]}"
 
 
-def _draw(found: dict[str, dict[str, list[float]]], t: list[int], commonest: float) -> "Figure":
+def _draw(found: dict[str, dict[str, list[float]]], t: list[int], majority: float) -> "Figure":
     figure = new_figure(10.0, 3.4)
     panels = figure.subplots(1, 3, sharey=True)
     n = list(range(1, len(t) + 1))
@@ -115,7 +115,7 @@ def _draw(found: dict[str, dict[str, list[float]]], t: list[int], commonest: flo
     ):
         for number, (name, values) in enumerate(found.items()):
             axes.plot(x, values[key], label=name, **line_style(number, len(x)))
-        axes.axhline(commonest, color="black", lw=0.8, ls=":")
+        axes.axhline(majority, color="black", lw=0.8, ls=":")
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(labelsize=8)
     panels[1].set_xscale("log")

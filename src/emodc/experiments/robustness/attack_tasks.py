@@ -19,7 +19,7 @@ from emodc.attacks.threat_model import NORMS, Images, Norm
 from emodc.attacks.victims import Victim, predictions
 from emodc.evaluation.face_sample import shared_columns
 from emodc.experiments.robustness.subjects import Subject
-from emodc.support.results import Cell
+from emodc.support.results import Result
 
 Method = Literal["apgd", "pgd", "square"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -128,7 +128,7 @@ class Task:
     made_on: Subject
     passes: int
     answers: int
-    run: Callable[[Victim, Images], Cell]
+    run: Callable[[Victim, Images], Result]
 
     @property
     def file(self) -> str:
@@ -244,19 +244,19 @@ def _robust(
     seed: int,
     victim: Victim,
     images: Images,
-) -> Cell:
+) -> Result:
     found = attack(victim, images, eps, norm, draws, seed)
     answers = predictions(victim, found.pixels, draws.defender(evaluations))  # (B, R)
     right = (answers == images.labels.unsqueeze(1)).double().mean(dim=1)
-    return Cell({"right": right.cpu()}, {})
+    return Result({"right": right.cpu()}, {})
 
 
-def _least(attack: GradientAttack, norm: Norm, seed: int, victim: Victim, images: Images) -> Cell:
+def _least(attack: GradientAttack, norm: Norm, seed: int, victim: Victim, images: Images) -> Result:
     draws = FixedDraws(seed)
     least = least_perturbation(
         attack, victim, images, norm, draws, start=_FIRST[norm], rounds=_ROUNDS, seed=seed
     )
-    return Cell({"distance": least.distance.cpu()}, {})
+    return Result({"distance": least.distance.cpu()}, {})
 
 
 def _checks(
@@ -268,7 +268,7 @@ def _checks(
     seed: int,
     victim: Victim,
     images: Images,
-) -> Cell:
+) -> Result:
     findings = check_attack(
         attack,
         victim,
@@ -281,4 +281,4 @@ def _checks(
         seed=seed,
     )
     passed = torch.tensor([finding.passed for finding in findings])
-    return Cell({"passed": passed}, {"findings": [asdict(finding) for finding in findings]})
+    return Result({"passed": passed}, {"findings": [asdict(finding) for finding in findings]})

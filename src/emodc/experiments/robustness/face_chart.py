@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emodc.experiments.robustness.comparison import Comparison
 from emodc.experiments.robustness.conditions import CLEAN
+from emodc.experiments.robustness.results import Results
 from emodc.reports.figures import new_figure
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _IMAGE, _LINE = 1.3, 0.13  # heights in inches, of an image and of an answer
 
 
-def face_chart(comparison: Comparison) -> "Figure":
+def face_chart(results: Results) -> "Figure":
     """Draw one face: corruptions down, severities across, the models' answers below each image.
 
     The face is the first that all models recognize when it is clean, so that every wrong answer
@@ -22,18 +22,18 @@ def face_chart(comparison: Comparison) -> "Figure":
     sees nothing any more. It is the first of all if there is none. Nobody chose it for its looks.
 
     Args:
-        comparison: finished, with corruptions.
+        results: finished, with corruptions.
     """
-    sample, seed = comparison.sample, comparison.seeds[0]
-    right = [comparison.right(subject, CLEAN).numpy() == 1 for subject in comparison.subjects]
+    sample, seed = results.sample, results.seeds[0]
+    right = [results.right(subject, CLEAN).numpy() == 1 for subject in results.subjects]
     telling = (sample.labels != sample.labels.bincount().argmax()).numpy()
     row = int(np.argmax(np.logical_and.reduce([telling, *right])))
     truth = int(sample.labels[row])
-    corruptions = [c for c in comparison.conditions if c.kind == "corruption"]
+    corruptions = [c for c in results.conditions if c.kind == "corruption"]
     names = list(dict.fromkeys(condition.name for condition in corruptions))
     severities = sorted({condition.severity for condition in corruptions})
     columns = [0, *severities]
-    models = len(comparison.subjects)
+    models = len(results.subjects)
     heights = [_IMAGE, models * _LINE] * len(names)
     figure = new_figure(1.35 * len(columns) + 0.6, sum(heights) + 1.0)
     grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
@@ -47,8 +47,8 @@ def face_chart(comparison: Comparison) -> "Figure":
             axes.set_xticks([])
             axes.set_yticks([])
             below.set_axis_off()
-            for number, subject in enumerate(comparison.subjects):
-                answer = int(comparison.probabilities(subject, condition, seed)[row, 0].argmax())
+            for number, subject in enumerate(results.subjects):
+                answer = int(results.probabilities(subject, condition, seed)[row, 0].argmax())
                 below.text(
                     *(0.5, 1 - (number + 0.5) / models),
                     sample.classes[answer],
@@ -62,7 +62,7 @@ def face_chart(comparison: Comparison) -> "Figure":
         images[0].set_ylabel(name.replace("_", " "), fontsize=7)
     for axes, severity in zip(grid[0], columns, strict=True):
         axes.set_title(f"severity {severity}" if severity else "clean", fontsize=8)
-    for number, subject in enumerate(comparison.subjects):
+    for number, subject in enumerate(results.subjects):
         grid[0, 0].plot([], [], color=f"C{number}", lw=4, label=subject.name)
     figure.legend(
         loc="outside lower center",

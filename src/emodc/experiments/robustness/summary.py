@@ -1,4 +1,4 @@
-"""From finished cells to the report: every figure, ready for JSON."""
+"""From finished results to the report: every figure, ready for JSON."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ from emodc.evaluation.statistics import (
     share_right,
 )
 from emodc.experiments.robustness.attack_tasks import Task
-from emodc.experiments.robustness.comparison import Comparison
 from emodc.experiments.robustness.conditions import CLEAN, Condition
+from emodc.experiments.robustness.results import Results
 from emodc.experiments.robustness.subjects import Subject
-from emodc.support.results import Cell
+from emodc.support.results import Result
 
 FORMAT = 1
 """Of the report."""
@@ -32,11 +32,11 @@ FORMAT = 1
 _HASH = 64  # characters of a hash
 
 
-def summarize_comparison(comparison: Comparison, baseline: str | None = None) -> dict[str, Any]:
+def summarize_results(results: Results, baseline: str | None = None) -> dict[str, Any]:
     """Return the report of a finished comparison.
 
     Args:
-        comparison: all of whose cells are finished.
+        results: all of them finished.
         baseline: the subject that the others are compared with; the last one if not given.
 
     Returns:
@@ -44,17 +44,17 @@ def summarize_comparison(comparison: Comparison, baseline: str | None = None) ->
         severity), ``flips``, ``attacks``, ``least``, ``findings``, and what was shown to them.
 
     Raises:
-        ValueError: no subject is called like the baseline, or a cell is not finished.
+        ValueError: no subject is called like the baseline, or a result is missing.
     """
-    reference = _baseline(comparison.subjects, baseline)
-    sample = comparison.sample
-    attacked = {s.name: comparison.attacked(s) for s in comparison.subjects}
+    reference = _baseline(results.subjects, baseline)
+    sample = results.sample
+    attacked = {s.name: results.attacked(s) for s in results.subjects}
     return {
         "format": FORMAT,
         "n_images": len(sample.labels),
         "classes": list(sample.classes),
-        "seeds": list(comparison.seeds),
-        "baseline": reference.name if len(comparison.subjects) > 1 else None,
+        "seeds": list(results.seeds),
+        "baseline": reference.name if len(results.subjects) > 1 else None,
         "data": {
             "name": sample.data.name,
             "split": sample.data.split,
@@ -62,27 +62,27 @@ def summarize_comparison(comparison: Comparison, baseline: str | None = None) ->
             "images_left_out": sample.images_left_out,
             "notes": dict(sample.data.notes),
         },
-        "models": [_model(comparison, subject, reference) for subject in comparison.subjects],
+        "models": [_model(results, subject, reference) for subject in results.subjects],
         "cells": [
-            _cell(comparison, subject, condition)
-            for subject in comparison.subjects
-            for condition in _single(comparison)
+            _cell(results, subject, condition)
+            for subject in results.subjects
+            for condition in _single(results)
         ],
         "flips": [
             {
                 "model": subject.name,
                 "sequence": condition.name,
                 "frames": condition.frames,
-                "flip_rate": _flip_rate(comparison, subject, condition),
+                "flip_rate": _flip_rate(results, subject, condition),
             }
-            for subject in comparison.subjects
-            for condition in _sequences(comparison)
+            for subject in results.subjects
+            for condition in _sequences(results)
         ],
         "attacks": _attacks(attacked, "robust", _robust),
         "not_attacked": [
             {"model": name, "reason": "it gives no gradient: attack it with square"}
             for name, tasks in attacked.items()
-            if comparison.attack is not None and not tasks
+            if results.attack is not None and not tasks
         ],
         "least": _attacks(attacked, "least", _least),
         "findings": [
@@ -108,94 +108,90 @@ def _baseline(subjects: Sequence[Subject], name: str | None) -> Subject:
     raise ValueError(f"the baseline '{name}' is none of the models: {known}")
 
 
-def _single(comparison: Comparison) -> list[Condition]:
-    return [c for c in comparison.conditions if c.kind != "sequence"]
+def _single(results: Results) -> list[Condition]:
+    return [c for c in results.conditions if c.kind != "sequence"]
 
 
-def _corruptions(comparison: Comparison) -> list[Condition]:
-    return [c for c in comparison.conditions if c.kind == "corruption"]
+def _corruptions(results: Results) -> list[Condition]:
+    return [c for c in results.conditions if c.kind == "corruption"]
 
 
-def _sequences(comparison: Comparison) -> list[Condition]:
-    return [c for c in comparison.conditions if c.kind == "sequence"]
+def _sequences(results: Results) -> list[Condition]:
+    return [c for c in results.conditions if c.kind == "sequence"]
 
 
-def _model(comparison: Comparison, subject: Subject, reference: Subject) -> dict[str, Any]:
+def _model(results: Results, subject: Subject, reference: Subject) -> dict[str, Any]:
     """Return what a subject is, and its figures over all corruptions and sequences."""
-    labels = comparison.sample.labels
-    clean = comparison.right(subject, CLEAN)  # (N,)
+    labels = results.sample.labels
+    clean = results.right(subject, CLEAN)  # (N,)
     facts: dict[str, Any] = {
         "name": subject.name,
         "draws": subject.draws,
         "identity": {name: _short(value) for name, value in subject.identity.items()},
-        "clean": {**_figures(clean, labels), "draws": comparison.mean_draws(subject, CLEAN)},
+        "clean": {**_figures(clean, labels), "draws": results.mean_draws(subject, CLEAN)},
         "corrupted": None,
         "flip_rate": None,
     }
     compared = subject is not reference
     if compared:
-        facts["clean"] |= paired_difference(clean, comparison.right(reference, CLEAN))
-    if sequences := _sequences(comparison):
-        rates = [_flip_rate(comparison, subject, condition) for condition in sequences]
+        facts["clean"] |= paired_difference(clean, results.right(reference, CLEAN))
+    if sequences := _sequences(results):
+        rates = [_flip_rate(results, subject, condition) for condition in sequences]
         facts["flip_rate"] = sum(rates) / len(rates)
-    if not (corruptions := _corruptions(comparison)):
+    if not (corruptions := _corruptions(results)):
         return facts
-    right = _mean_right(comparison, subject, corruptions)
+    right = _mean_right(results, subject, corruptions)
     accuracy = float(right.mean())
-    errors, others = (_errors(comparison, s, corruptions) for s in (subject, reference))
+    errors, others = (_errors(results, s, corruptions) for s in (subject, reference))
     clean_error, other_clean = (
-        1 - float(comparison.right(s, CLEAN).mean()) for s in (subject, reference)
+        1 - float(results.right(s, CLEAN).mean()) for s in (subject, reference)
     )
     facts["corrupted"] = {
         "accuracy": accuracy,
         "accuracy_ci95": mean_interval(right),
         "mean_class_accuracy": mean_class_share(right, labels),
-        "draws": fmean(comparison.mean_draws(subject, condition) for condition in corruptions),
+        "draws": fmean(results.mean_draws(subject, condition) for condition in corruptions),
         "relative_drop": None if clean_error == 1 else 1 - accuracy / (1 - clean_error),
-        "mce": corruption_error(errors, others) if len(comparison.subjects) > 1 else None,
+        "mce": corruption_error(errors, others) if len(results.subjects) > 1 else None,
         "relative_mce": relative_corruption_error(errors, clean_error, others, other_clean)
-        if len(comparison.subjects) > 1
+        if len(results.subjects) > 1
         else None,
         "by_corruption": {
-            name: _by_corruption(comparison, subject, reference, name) for name in errors
+            name: _by_corruption(results, subject, reference, name) for name in errors
         },
     }
     if compared:
-        facts["corrupted"] |= paired_difference(
-            right, _mean_right(comparison, reference, corruptions)
-        )
+        facts["corrupted"] |= paired_difference(right, _mean_right(results, reference, corruptions))
     return facts
 
 
 def _by_corruption(
-    comparison: Comparison, subject: Subject, reference: Subject, name: str
+    results: Results, subject: Subject, reference: Subject, name: str
 ) -> dict[str, Any]:
-    conditions = [c for c in _corruptions(comparison) if c.name == name]
-    right = _mean_right(comparison, subject, conditions)
+    conditions = [c for c in _corruptions(results) if c.name == name]
+    right = _mean_right(results, subject, conditions)
     found: dict[str, Any] = {
         "group": CORRUPTIONS[name].group,
         "accuracy": float(right.mean()),
         "accuracy_ci95": mean_interval(right),
-        "mean_class_accuracy": mean_class_share(right, comparison.sample.labels),
+        "mean_class_accuracy": mean_class_share(right, results.sample.labels),
     }
     if subject is not reference:
-        found |= paired_difference(right, _mean_right(comparison, reference, conditions))
+        found |= paired_difference(right, _mean_right(results, reference, conditions))
     return found
 
 
-def _mean_right(
-    comparison: Comparison, subject: Subject, conditions: Sequence[Condition]
-) -> Tensor:
+def _mean_right(results: Results, subject: Subject, conditions: Sequence[Condition]) -> Tensor:
     """Return each face's share of right answers over conditions and seeds, (N,) float64."""
-    return torch.stack([comparison.right(subject, c) for c in conditions]).mean(dim=0)
+    return torch.stack([results.right(subject, c) for c in conditions]).mean(dim=0)
 
 
 def _errors(
-    comparison: Comparison, subject: Subject, conditions: Sequence[Condition]
+    results: Results, subject: Subject, conditions: Sequence[Condition]
 ) -> dict[str, dict[int, float]]:
     errors: dict[str, dict[int, float]] = {}
     for condition in conditions:
-        error = 1 - float(comparison.right(subject, condition).mean())
+        error = 1 - float(results.right(subject, condition).mean())
         errors.setdefault(condition.name, {})[condition.severity] = error
     return errors
 
@@ -204,32 +200,32 @@ def _figures(right: Tensor, labels: Tensor) -> dict[str, Any]:
     return {**share_right(right), "mean_class_accuracy": mean_class_share(right, labels)}
 
 
-def _cell(comparison: Comparison, subject: Subject, condition: Condition) -> dict[str, Any]:
-    labels = comparison.sample.labels
+def _cell(results: Results, subject: Subject, condition: Condition) -> dict[str, Any]:
+    labels = results.sample.labels
     ece = [
-        calibration_error(comparison.probabilities(subject, condition, seed)[:, 0], labels)
-        for seed in comparison.seeds
+        calibration_error(results.probabilities(subject, condition, seed)[:, 0], labels)
+        for seed in results.seeds
     ]
     return {
         "model": subject.name,
         "corruption": condition.name,
         "severity": condition.severity,
-        **_figures(comparison.right(subject, condition), labels),
+        **_figures(results.right(subject, condition), labels),
         "ece": sum(ece) / len(ece),
-        "draws": comparison.mean_draws(subject, condition),
+        "draws": results.mean_draws(subject, condition),
     }
 
 
-def _flip_rate(comparison: Comparison, subject: Subject, condition: Condition) -> float:
+def _flip_rate(results: Results, subject: Subject, condition: Condition) -> float:
     rates = []
-    for seed in comparison.seeds:
-        answers = comparison.probabilities(subject, condition, seed).argmax(dim=2)  # (N, F)
+    for seed in results.seeds:
+        answers = results.probabilities(subject, condition, seed).argmax(dim=2)  # (N, F)
         rates.append(flip_rate(answers.numpy(), condition.name))
     return float(np.mean(rates))
 
 
 def _attacks(
-    attacked: Mapping[str, Sequence[tuple[Task, Sequence[Cell]]]], kind: str, figures: Any
+    attacked: Mapping[str, Sequence[tuple[Task, Sequence[Result]]]], kind: str, figures: Any
 ) -> list[dict[str, Any]]:
     return [
         {"model": name, **task.settings, **figures(parts)}
@@ -239,12 +235,12 @@ def _attacks(
     ]
 
 
-def _robust(parts: Sequence[Cell]) -> dict[str, Any]:
+def _robust(parts: Sequence[Result]) -> dict[str, Any]:
     right = torch.cat([part.tensors["right"] for part in parts])
     return {"n_images": len(right), **share_right(right)}
 
 
-def _least(parts: Sequence[Cell]) -> dict[str, Any]:
+def _least(parts: Sequence[Result]) -> dict[str, Any]:
     """Return medians; those of the faces that needed a change at all beside those of all."""
     distances = torch.cat([part.tensors["distance"] for part in parts]).tolist()
     changed = [distance for distance in distances if distance > 0]

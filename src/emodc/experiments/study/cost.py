@@ -1,7 +1,5 @@
 """What is still to be done for each arm, and how long that takes, from a measured probe."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +8,7 @@ from emodc.labels import LabelSet
 from emodc.method.draws import draw_bank
 from emodc.model.decision import Decision
 from emodc.model.model import Model, build_backbone
+from emodc.support.timing import Cost, seconds_of
 from emodc.training.cost import probe_step
 from emodc.training.recipe import Recipe
 from emodc.training.state import RunState
@@ -33,25 +32,6 @@ class Pace:
     test_image: float
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What is still to be done for an arm.
-
-    Attributes:
-        arm: its name.
-        runs: trainings that are not finished.
-        samples: that these lack.
-        evaluations: runs that are not evaluated yet.
-        seconds: expected for all that.
-    """
-
-    arm: str
-    runs: int
-    samples: int
-    evaluations: int
-    seconds: float
-
-
 def measured_pace(recipe: Recipe, label_set: LabelSet, steps: int, device: torch.device) -> Pace:
     """Take an optimizer step and score a few images, all of noise.
 
@@ -70,7 +50,9 @@ def measured_pace(recipe: Recipe, label_set: LabelSet, steps: int, device: torch
     part = recipe.micro_batch or recipe.batch_size
     backward = probe_step(network, recipe, schedule, len(label_set), device, _REPEATS) / part
     state = RunState.fresh(network, recipe.optimizer, {})
-    update = _fastest(lambda: state.step(0.0, recipe.optimizer, recipe.batch_size, recipe.ema))
+    update = seconds_of(
+        lambda: state.step(0.0, recipe.optimizer, recipe.batch_size, recipe.ema), _REPEATS
+    )
     model = Model(
         name=recipe.name,
         settings=recipe.model,
@@ -106,7 +88,12 @@ def arm_cost(
     validations = sum(-(-lacking // recipe.validation.every) for lacking in left)
     seconds = samples * pace.sample + validations * pace.validation
     seconds += evaluations * images * pace.test_image
-    return Cost(arm, sum(lacking > 0 for lacking in left), samples, evaluations, seconds)
+    amounts = {
+        "trainings": sum(lacking > 0 for lacking in left),
+        "samples": samples,
+        "evaluations": evaluations,
+    }
+    return Cost(arm, amounts, seconds)
 
 
 def _seconds_per_draw(model: Model) -> float:
@@ -114,14 +101,4 @@ def _seconds_per_draw(model: Model) -> float:
     shape = model.settings.codec.shape
     bank = draw_bank(model.schedule.timesteps, _DRAWS if model.sees_noise else 1, shape)
     x0 = torch.randn(_IMAGES, *shape, device=model.device)
-    return _fastest(lambda: model.class_errors(x0, bank)) / (_IMAGES * len(bank))
-
-
-def _fastest(action: Callable[[], object]) -> float:
-    """Return the seconds of the fastest of some calls, after one that sets things up."""
-    seconds = []
-    for _ in range(_REPEATS + 1):
-        started = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+    return seconds_of(lambda: model.class_errors(x0, bank), _REPEATS) / (_IMAGES * len(bank))

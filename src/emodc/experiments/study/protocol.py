@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emodc.data.subset import stratified_subset
 from emodc.experiments.study.arms import Arm, Setting, chosen_arms, quick_recipe
-from emodc.experiments.study.cost import Cost, arm_cost, measured_pace
+from emodc.experiments.study.cost import arm_cost, measured_pace
 from emodc.experiments.study.progress import Standings, Task
 from emodc.experiments.study.runs import (
     Advance,
@@ -29,6 +29,7 @@ from emodc.experiments.study.runs import (
 )
 from emodc.inference.classifier import choose_device
 from emodc.method.draws import spaced_timesteps
+from emodc.support.timing import Cost
 from emodc.training.recipe import Recipe
 
 SEEDS, QUICK_SEEDS = 3, 1
@@ -133,7 +134,7 @@ class Study:
             left = [samples_left(run, self.splits) for run in runs]
             evaluations = sum(not is_evaluated(run) for run in chosen)
             if not any(left) and not evaluations:
-                yield Cost(arm.name, 0, 0, 0, 0.0)
+                yield Cost(arm.name, {}, 0.0)
                 continue
             pace = measured_pace(runs[0].recipe, label_set, self.steps, device)
             yield arm_cost(arm.name, runs[0].recipe, pace, left, evaluations, self.images)

@@ -176,7 +176,7 @@ def train_rest(run: Run, splits: Splits, device: str, advance: Advance) -> None:
             splits.validation,
             run.folder,
             device=device,
-            progress=report,
+            on_metrics=report,
         )
     except TrainingDiverged as error:
         text = json.dumps({"reason": str(error)}) + "\n"
@@ -208,7 +208,7 @@ def evaluated(
         steps=steps,
         limit=limit,
         output=run.folder / TEST,
-        progress=lambda done, total: advance(done, total, f"test images of {run.name}"),
+        progress=lambda done, total, note="": advance(done, total, f"test images of {run.name}"),
     )
     ids, right = _answers(run.folder / TEST / PREDICTIONS)
     return replace(outcome, report=report, ids=ids, right=right)
