@@ -24,7 +24,7 @@ from emodc.data.synthetic.dataset import read_synthetic
 from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
 from emodc.support.files import one_line
 from emodc.support.parsing import bounded_int
-from emodc.support.text import printable
+from emodc.support.text import printable, shortened
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class DataSetEntry:
         try:
             return self.read(argument)
         except ValueError as error:
-            raise ValueError(printable(str(error))) from error
+            raise ValueError(shortened(printable(str(error)))) from error
         except (OSError, RuntimeError) as error:  # RuntimeError: ~ names no user
-            raise ValueError(
-                f"{printable(argument)}: cannot be read ({one_line(error)})"
-            ) from error
+            reason = getattr(error, "strerror", None) or one_line(error)
+            name = shortened(printable(argument), 300)
+            raise ValueError(f"{name}: cannot be read ({reason})") from error
 
 
 def dataset_names() -> tuple[str, ...]:

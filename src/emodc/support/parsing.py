@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from emodc.support.files import one_line
-from emodc.support.text import printable
+from emodc.support.text import printable, shortened
 
 MAX_SETTINGS_BYTES = 1 << 20
 """Size of the largest JSON file of settings, in bytes."""
@@ -55,7 +55,7 @@ def open_regular(path: Path) -> BinaryIO:
         raise ValueError(f"{name}: no permission to read it; change its access rights") from error
     except (OSError, ValueError) as error:  # ValueError: the name holds a null character
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise ValueError(f"{_shortened(name)}: cannot be read ({reason})") from error
+        raise ValueError(f"{shortened(name, 300)}: cannot be read ({reason})") from error
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
@@ -227,7 +227,9 @@ def bounded_int(text: str, low: int, high: int) -> int:
         value = int(text)
         if low <= value <= high:
             return value
-    raise ValueError(f"'{_shortened(printable(text))}' is no whole number from {low} to {high:,}")
+    raise ValueError(
+        f"'{shortened(printable(text), 80)}' is no whole number from {low} to {high:,}"
+    )
 
 
 def _why(error: BaseException) -> str:
@@ -237,9 +239,11 @@ def _why(error: BaseException) -> str:
         return "a number has thousands of digits"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {printable(error.problem or '')}"
+        return (
+            f"line {mark.line + 1}, column {mark.column + 1}: {one_line(error.problem or '')[:200]}"
+        )
     if isinstance(error, ValueError | yaml.YAMLError):
-        return one_line(error)
+        return shortened(one_line(error), 300)
     return "a value does not fit its tag"
 
 
@@ -279,7 +283,3 @@ def _has_surrogate(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"

@@ -18,6 +18,13 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(_escaped, text)
 
 
+def shortened(text: str, most: int = 1000) -> str:
+    """Return text of at most about ``most`` characters: its start and its end."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]}... ({len(text):,} characters) ...{text[-most // 4 :]}"
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no text: os.fsdecode

@@ -121,8 +121,9 @@ def _parse(content: bytes, path: str) -> int:
         match = _HEADER.match(content)
         if match is None:
             raise ValueError("not the header of an array of one number or text")
-        start = 10 + int.from_bytes(match["length"], "little")
-        value = str(np.frombuffer(content, match["type"].decode(), count=1, offset=start)[0])
+        value = _value(
+            match["type"].decode(), content[10 + int.from_bytes(match["length"], "little") :]
+        )
         if value.encode() not in CODE_OF:
             raise ValueError(f"holds '{printable(value[:20])}'")
     except (ValueError, TypeError) as error:  # TypeError: numpy has no such type
@@ -131,3 +132,11 @@ def _parse(content: bytes, path: str) -> int:
             "file from the release"
         ) from error
     return CODE_OF[value.encode()]
+
+
+def _value(kind: str, content: bytes) -> str:
+    """Return the number or text of a type such as "<U1"; numpy fails at what is no character."""
+    if kind[1] != "U":
+        return str(np.frombuffer(content, kind, count=1)[0])
+    coding = "utf-32-be" if kind[0] == ">" else "utf-32-le"
+    return content[: 4 * int(kind[2:])].decode(coding).rstrip("\0")

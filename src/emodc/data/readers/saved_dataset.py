@@ -20,6 +20,9 @@ from emodc.data.release import Release
 from emodc.faces.reading import decode_image, read_image
 from emodc.support.files import one_line
 from emodc.support.parsing import read_json
+from emodc.support.text import shortened
+
+_SECONDS = 8.0  # that the hub may take to answer
 
 LABEL_FIELDS = ("label", "expression", "emotion", "text-label")
 """The names under which a class may stand."""
@@ -83,14 +86,17 @@ def read_hub(name: str) -> Release:
         ValueError: there is no such dataset, or it cannot be had or read.
         ImportError: the extra `hf` is not installed.
     """
-    datasets = _import("datasets")
+    datasets, hub = _import("datasets"), _import("huggingface_hub")
     try:
+        if not hub.constants.HF_HUB_OFFLINE:
+            # Asked first, because without a connection load_dataset tries for half a minute.
+            hub.HfApi().dataset_info(name, timeout=_SECONDS)
         loaded = datasets.load_dataset(name)
     except Exception as error:  # of the network, the hub, the cache or the files
         raise ValueError(
             f"hf:{name}: there is no such folder, and it cannot be had as a dataset of the Hugging "
-            f"Face hub ({one_line(error)[:300]}); give the folder of a downloaded dataset, or try "
-            "again with a connection"
+            f"Face hub ({shortened(one_line(error), 300)}); give the folder of a downloaded "
+            "dataset, try again with a connection, or set HF_HUB_OFFLINE=1 if it was downloaded"
         ) from error
     return _release_of(loaded, f"hf:{name}", ClassNames.none("label"))
 
