@@ -239,9 +239,8 @@ def _why(error: BaseException) -> str:
         return "a number has thousands of digits"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return (
-            f"line {mark.line + 1}, column {mark.column + 1}: {one_line(error.problem or '')[:200]}"
-        )
+        problem = shortened(one_line(error.problem or "malformed"), 200)
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
     if isinstance(error, ValueError | yaml.YAMLError):
         return shortened(one_line(error), 300)
     return "a value does not fit its tag"

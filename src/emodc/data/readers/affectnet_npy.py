@@ -138,5 +138,8 @@ def _value(kind: str, content: bytes) -> str:
     """Return the number or text of a type such as "<U1"; numpy fails at what is no character."""
     if kind[1] != "U":
         return str(np.frombuffer(content, kind, count=1)[0])
+    size = 4 * int(kind[2:])
+    if len(content) < size:
+        raise ValueError("the file ends before its text")
     coding = "utf-32-be" if kind[0] == ">" else "utf-32-le"
-    return content[: 4 * int(kind[2:])].decode(coding).rstrip("\0")
+    return content[:size].decode(coding).rstrip("\0")
