@@ -156,12 +156,12 @@ def evaluate(
             world=world,
         )
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
     else:
-        print_rich(evaluation_table(report))
-    if faceless := report["n_without_face"]:
+        print_rich(evaluation_table(report.to_json()))
+    if faceless := report.n_without_face:
         note(f"no face found in {faceless} images; the report names them")
-    if unreadable := report["n_skipped"] - faceless:
+    if unreadable := report.n_skipped - faceless:
         complain(f"{unreadable} images could not be read; the report names them")
         raise typer.Exit(1)
 

@@ -90,6 +90,14 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to write model and card.")],
     name: Annotated[str | None, typer.Option(help="What the model is called from now on.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in float16.")] = False,
+    license_id: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="License of the weights, for the card; of the hub's identifiers, such as mit.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="report.json of an evaluation of FOLDER, for the card.")
     ] = None,
@@ -114,7 +122,15 @@ def export(
     from emodc.publishing.export import export_model, push_to_hub
 
     figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
-    export_model(load_model(model), folder, name=name, half=half, report=figures, samples=samples)
+    export_model(
+        load_model(model),
+        folder,
+        name=name,
+        half=half,
+        license_id=license_id,
+        report=figures,
+        samples=samples,
+    )
     note(f"the model is in {folder}")
     if push is not None:
         note(f"uploaded: {push_to_hub(folder, push)}")

@@ -10,7 +10,6 @@ them hold the same state, or a part of it each, and step it by the same averaged
 one writes the files.
 """
 
-import json
 import logging
 import math
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
-from emodc.evaluation.evaluate import REPORT, evaluate
+from emodc.evaluation.evaluate import REPORT, evaluate, report_text
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
@@ -173,8 +172,8 @@ def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, wor
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
-        write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
-        write_card(output, report)
+        write_atomically(output / REPORT, report_text(report).encode())
+        write_card(output, report.to_json())
 
 
 def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
