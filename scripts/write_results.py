@@ -99,8 +99,8 @@ def summary(reports: list[dict[str, Any]], robustness: dict[str, Any]) -> str:
     lines = [
         *markdown_table([*header, "accuracy under noise and blur (95 % CI)"], rows),
         "",
-        f"Test split of FER+, {images:,} images; the majority-class baseline has {floor:.3f}. Noise "
-        "and blur: the mean over eight corruptions at five severities, on "
+        f"Test split of FER+, {images:,} images; the majority-class baseline has {floor:.3f}. "
+        "Noise and blur: the mean over eight corruptions at five severities, on "
         f"{robustness['n_images']:,} of these images.",
         "",
     ]

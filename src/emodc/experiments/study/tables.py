@@ -6,11 +6,12 @@ from typing import Any
 from emodc.reports.evaluation import markdown_table
 
 _READING = """\
-Values are the mean ± standard deviation over the n trainings of an arm, which differ in their seeds.
-Validation accuracy chose the setting; an ablation takes that of the arm it varies. d_p is the mean
-error under the true class on the test images, of the weights that are evaluated. "d_p / Base" is in
-units of Base's d_p with the same seed. A run is evaluated at its best validation accuracy, which may
-be early, so the last column compares all runs after all their samples, on validation images."""
+Values are the mean ± standard deviation over the n trainings of an arm, which differ in their
+seeds. Validation accuracy chose the setting; an ablation takes that of the arm it varies. d_p is
+the mean error under the true class on the test images, of the weights that are evaluated. "d_p /
+Base" is in units of Base's d_p with the same seed. A run is evaluated at its best validation
+accuracy, which may be early, so the last column compares all runs after all their samples, on
+validation images."""
 
 _CLAIMS = """\
 Differences of accuracy are on the same test images, averaged over the seeds that both arms have,
