@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emodc.attacks.gradient import GradientAttack, ball_around, checkpoints
 from emodc.attacks.losses import LossName, attack_loss, margin
-from emodc.attacks.search import Draws, FixedDraws, FreshDraws, Hunt
+from emodc.attacks.search import Draws, FixedDraws, FreshDraws, Search
 from emodc.attacks.threat_model import NORMS, Images, Norm, distances
 from emodc.attacks.victims import Victim, network_victim, predictions
 from tests.attacks.conftest import gray, linear_victim, noisy
@@ -111,9 +111,9 @@ def test_clean_mistakes_cost_nothing_and_stay_clean(victim: Victim, images: Imag
 
 def test_one_sample_of_fixed_draws_is_the_exact_gradient(victim: Victim, images: Images) -> None:
     noisy_victim = noisy(lambda x: victim.answer(x, 0) ** 2, 1.0)
-    hunt = Hunt(noisy_victim, images, FixedDraws(5), stop_when_fooled=False)
+    search = Search(noisy_victim, images, FixedDraws(5), stop_when_fooled=False)
     for loss in ("ce", "dlr"):
-        value, gradient = hunt.climb(images.pixels, loss)
+        value, gradient = search.climb(images.pixels, loss)
         asked = images.pixels.clone().requires_grad_()
         exact = attack_loss(loss, noisy_victim.answer(asked, 5), images.labels)
         torch.testing.assert_close(value, exact)
@@ -142,13 +142,13 @@ def test_the_gradient_of_fresh_draws_is_the_mean_over_them(images: Images, victi
         asked.append(seed)
         return victim.answer(pixels, 0) * scale.setdefault(seed, float(len(scale) + 1))
 
-    hunt = Hunt(Victim(recording), images, FreshDraws(eot=4))
+    search = Search(Victim(recording), images, FreshDraws(eot=4))
     asked.clear()
-    _, gradient = hunt.climb(images.pixels, "ce")
+    _, gradient = search.climb(images.pixels, "ce")
     assert len(set(asked)) == 4
     alone = []
     for seed in asked[:4]:
-        single = Hunt(Victim(recording), images, FixedDraws(seed), stop_when_fooled=False)
+        single = Search(Victim(recording), images, FixedDraws(seed), stop_when_fooled=False)
         alone.append(single.climb(images.pixels, "ce")[1])
     torch.testing.assert_close(gradient, torch.stack(alone).mean(dim=0))
 
@@ -157,7 +157,7 @@ def test_the_gradient_of_fresh_draws_is_the_mean_over_them(images: Images, victi
 def test_luck_with_fresh_draws_is_no_success(eot: int, victim: Victim, images: Images) -> None:
     # Noise on the logits fools half of the time without any attack: the search must go on.
     defended = noisy(lambda x: victim.answer(x, 0), 1000.0)
-    assert bool(Hunt(defended, images, FreshDraws(eot=eot)).open.all())
+    assert bool(Search(defended, images, FreshDraws(eot=eot)).open.all())
 
 
 @pytest.mark.parametrize("eot", [1, 4])
@@ -165,8 +165,8 @@ def test_what_fools_all_fresh_draws_is_finished(eot: int, victim: Victim, images
     # Other labels are wrong by far more than the noise on the logits; one bank cannot know it.
     others = Images(images.pixels, (images.labels + 1) % 5, images.index)
     defended = noisy(lambda x: victim.answer(x, 0), 0.01)
-    assert int(Hunt(defended, others, FreshDraws(eot=eot)).open.sum()) == (20 if eot == 1 else 0)
-    assert bool(Hunt(defended, others, FreshDraws(eot=eot), stop_when_fooled=False).open.all())
+    assert int(Search(defended, others, FreshDraws(eot=eot)).open.sum()) == (20 if eot == 1 else 0)
+    assert bool(Search(defended, others, FreshDraws(eot=eot), stop_when_fooled=False).open.all())
 
 
 def test_what_settles_it_replaces_what_was_luck(images: Images) -> None:
@@ -183,13 +183,13 @@ def test_what_settles_it_replaces_what_was_luck(images: Images) -> None:
         for draws in (FreshDraws(eot=4, seed=seed) for seed in range(99))
         if sum(seed % 2 for seed in draws.attacker(0)) == 2
     )
-    hunt = Hunt(Victim(answer), images, draws)
-    assert hunt.margin.tolist() == [5.0] * 20
+    search = Search(Victim(answer), images, draws)
+    assert search.margin.tolist() == [5.0] * 20
     second = images.pixels * 0.99
-    hunt.try_out(second)
-    assert not bool(hunt.open.any())
-    assert torch.equal(hunt.strongest, second)
-    assert hunt.margin.tolist() == [1.0] * 20
+    search.try_out(second)
+    assert not bool(search.open.any())
+    assert torch.equal(search.strongest, second)
+    assert search.margin.tolist() == [1.0] * 20
 
 
 def test_open_images_fill_the_calls(victim: Victim, images: Images) -> None:

@@ -105,11 +105,11 @@ def never_helps(what: str, before: Tensor, after: Tensor) -> Finding:
         after: (B,) robustness of the same images to the stronger attack.
     """
     change = after.double() - before.double()
-    helped, harmed = int((change > 0).sum()), int((change < 0).sum())
-    luck = _sign_test(helped, harmed)
+    helped, hurt = int((change > 0).sum()), int((change < 0).sum())
+    luck = _sign_test(helped, hurt)
     detail = (
         f"accuracy {float(before.double().mean()):.3f} -> {float(after.double().mean()):.3f}; "
-        f"{helped} images more robust, {harmed} less (p = {luck:.3f})"
+        f"{helped} images more robust, {hurt} less (p = {luck:.3f})"
     )
     return Finding(f"{what} never helps the defence", luck > _CERTAIN, detail)
 

@@ -98,7 +98,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
         ValueError: the folder holds no usable model, or the hub refused.
         OSError: the hub cannot be reached.
     """
-    model = load_model(folder)  # complains of a damaged one before anything is uploaded
+    model = load_model(folder)  # refuses a damaged one before anything is uploaded
     if not (folder / CARD).exists():
         write_card(folder, None)
     files = [*MODEL_FILES, CARD]
