@@ -232,7 +232,7 @@ def _attack_plan(
         restarts=restarts,
         targets=targets,
         eot=eot,
-        least=least,
+        minimal=least,
         checked=checked,
         transfer_from=source,
     )
