@@ -366,3 +366,57 @@ def test_version() -> None:
     from emodc import __version__
 
     assert Answer("--version").out == f"emodc {__version__}\n"
+
+
+@pytest.mark.parametrize("text", ["2e-2", ".02", "+2e-2", "2E-02"])
+def test_a_delta_in_any_spelling_is_a_number_and_no_image(text: str) -> None:
+    plain = Answer("predict", SAMPLES / "happiness.jpg", "--adaptive=0.02", "--json")
+    assert plain.code == 0, plain.err
+    spelled = Answer("predict", SAMPLES / "happiness.jpg", "--adaptive", text, "--json")
+    assert (spelled.code, spelled.out) == (0, plain.out)
+
+
+@pytest.mark.parametrize("arguments", [["--adaptive"], ["--adaptive", "0.02"]])
+def test_adaptive_alone_stands_for_its_default(arguments: list[str]) -> None:
+    answer = Answer("predict", *arguments, SAMPLES / "happiness.jpg", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.out == Answer("predict", SAMPLES / "happiness.jpg", "--json").out
+
+
+def test_no_answer_may_change_is_refused() -> None:
+    answer = Answer("predict", SAMPLES / "happiness.jpg", "--adaptive", "0")
+    assert answer.code == 2
+    assert "no stopping threshold for delta 0" in answer.err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "robustness", "data check"])
+def test_help_is_short_or_long(command: str) -> None:
+    assert Answer(*command.split(), "-h").out == Answer(*command.split(), "--help").out
+
+
+def test_what_a_folder_holds_beside_images_is_told(tiny_folder: Path, tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    for name in ("a.jpg", "b.avif", "c.jpe", "d.jp2"):
+        image.save(tmp_path / name)
+    (tmp_path / "a.jpg").rename(tmp_path / "without")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "Thumbs.db").write_text("no image")
+    answer = Answer("predict", tmp_path, "--model", tiny_folder, "--no-detect", "--json")
+    rows = json.loads(answer.out)
+    assert [row["status"] for row in rows] == ["ok"] * 4 + ["skipped"] * 2
+    assert rows[-1]["error"].startswith("not an image") or "operating" in rows[-1]["error"]
+    assert "notes.txt (not an image" in answer.err
+    assert answer.code == 0
+
+
+def test_a_good_image_is_answered_beside_names_that_are_none(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    good = tmp_path / "a.png"
+    Image.new("RGB", (20, 20), "red").save(good)
+    odd = ["x" * 300, "~nosuchuser/x.jpg", "?[", "https://example.org/a.jpg", "\x1b[2J.png"]
+    options = ("--model", tiny_folder, "--no-detect", "--json")
+    answer = Answer("predict", *odd, good, *options)
+    assert [row["status"] for row in json.loads(answer.out)] == ["unreadable"] * 5 + ["ok"]
+    assert answer.code == 1
+    assert "\x1b" not in answer.err

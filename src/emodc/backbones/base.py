@@ -78,6 +78,8 @@ class Network(nn.Module, ABC):
         differentiable: whether gradients reach the image.
         shares_trunk: whether further prompts for an image cost little; if each costs a pass of
             its own, scoring drops classes that cannot win.
+        class_rows: names of the weights that have a row for each class, in label order, before any
+            other rows.
         base: the checkpoint that the network was made from, by ``path``, ``revision`` and
             ``sha256``; empty if it was trained from scratch.
     """
@@ -86,6 +88,7 @@ class Network(nn.Module, ABC):
     shares_trunk: ClassVar[bool]
     sees_noise: bool
     differentiable: bool = True
+    class_rows: ClassVar[frozenset[str]] = frozenset()
     base: Mapping[str, str] = {}
 
     @abstractmethod

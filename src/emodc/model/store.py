@@ -38,9 +38,6 @@ MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
 
 _BUNDLED = Path(str(resources.files("emodc") / "assets" / "models"))
 
-LICENCE = "Apache-2.0"
-"""Of the weights; that of the images they were trained on is among the facts."""
-
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a model, with hashes by which the loader detects files from different models.
@@ -62,7 +59,7 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "labels": {"name": model.label_set.name, "classes": list(model.label_set.classes)},
         "model": model.settings.model_dump(mode="json"),
         "prompts": prompt_texts(model.label_set, model.settings.prompts),
-        "license": LICENCE,
+        "license": model.facts.get("license"),
         "crop": None if model.geometry is None else model.geometry.to_dict(),
         "posterior": model.decision.model_dump(mode="json"),
         "facts": dict(model.facts),
@@ -143,9 +140,15 @@ def load_model(
         backbone=backbone.to(device).eval(),
         schedule=schedule,
         decision=decision,
-        facts=settings.get("facts", {}),
+        facts=_stated(settings),
         precision=precision,
     )
+
+
+def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts, with the license of the weights where it is stated."""
+    facts = dict(settings.get("facts", {}))
+    return facts | {"license": settings["license"]} if settings.get("license") else facts
 
 
 def bundled_models() -> tuple[str, ...]:

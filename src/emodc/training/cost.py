@@ -94,6 +94,7 @@ def probe_step(
                 num_classes,
                 phase.trunk_weight,
                 phase.level_weight,
+                torch.full((num_classes,), 1 / num_classes, device=device),
             )
         torch.autograd.backward(loss)
         if device.type == "cuda":
@@ -106,7 +107,8 @@ def probe_step(
 def prompts_a_sample(recipe: Recipe, num_classes: int) -> int:
     """Return how many prompts the last phase evaluates for a sample."""
     objective = phase_at(recipe, recipe.samples).objective
-    return training_prompts(_noise(recipe, num_classes), objective, num_classes).shape[1]
+    frequency = torch.full((num_classes,), 1 / num_classes)
+    return training_prompts(_noise(recipe, num_classes), objective, num_classes, frequency).shape[1]
 
 
 def _noise(recipe: Recipe, num_classes: int) -> Batch:

@@ -155,6 +155,7 @@ class StableDiffusion(Backbone):
     """
 
     shares_trunk = False
+    class_rows = frozenset({"prompts"})
     signal: Tensor
     noise: Tensor
 

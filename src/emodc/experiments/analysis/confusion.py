@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _READING = """\
 Rows are true classes, columns answers from all draws; a cell is the share of its row, so the
 diagonal is the recall of each class and its mean, above each matrix, is the mean class accuracy. A
-dark column is a class that is answered too often: a model that has learnt the class prior, or
+dark column is a class that is answered too often: a model that has learned the class prior, or
 nothing, has one."""
 
 
