@@ -11,10 +11,10 @@ from emodc.model.store import bundled_models
 from emodc.reports.evaluation import (
     class_shares,
     headline_figures,
-    markdown_table,
     remarks_on,
     report_title,
 )
+from emodc.reports.tables import markdown_table
 
 _TIMESTEPS_SHOWN = 10
 _SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++(2M)"}

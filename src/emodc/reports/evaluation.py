@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_SHOWN = 10  # skipped images listed
+from emodc.reports.tables import skipped_lines
+
 _WIDTH = 80  # columns of the terminal that the confusion matrix shall fit
 
 
@@ -138,25 +139,7 @@ def remarks_on(report: Mapping[str, Any]) -> list[str]:
     return lines + skipped_lines(report["skipped"])
 
 
-def skipped_lines(skipped: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a line for each of the first images that were skipped, and one for the others.
-
-    Args:
-        skipped: ``id`` and ``reason`` of each.
-    """
-    lines = [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
-    if len(skipped) > _SHOWN:
-        lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
-    return lines
-
-
 def class_shares(row: Mapping[str, Any]) -> list[str]:
     """Return precision, recall and F1 of a class; "-" where there is none."""
     values = (row["precision"], row["recall"], row["f1"])
     return ["-" if value is None else f"{value:.3f}" for value in values]
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines of Markdown; every row has as many cells as the header."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
