@@ -166,14 +166,15 @@ def test_sequential_evaluation_agrees_with_the_steps_it_aims_at(
     model = replace(calibrated, decision=DECISION.model_copy(update={"adaptive": patient}))
     plain = evaluate(model, data, steps=12)
     report = evaluate(model, data, delta=0.01, output=tmp_path)
-    assert report["confusion"] == plain["confusion"]
-    assert report["nll"] == pytest.approx(plain["nll"], rel=1e-4)
-    assert report["trunk_passes_per_image"] == 12
-    assert report["prediction_sets"]["wanted_coverage"] == 0.9
-    assert evaluate(model, data, delta=0.01, output=tmp_path)["nll"] == report["nll"]
+    assert report.confusion == plain.confusion
+    assert report.nll == pytest.approx(plain.nll, rel=1e-4)
+    assert report.trunk_passes_per_image == 12
+    assert report.prediction_sets is not None
+    assert report.prediction_sets.wanted_coverage == 0.9
+    assert evaluate(model, data, delta=0.01, output=tmp_path).nll == report.nll
     with pytest.raises(ValueError, match="another delta"):
         evaluate(model, data, delta=0.02, output=tmp_path)
-    assert evaluate(calibrated, data, delta=0.05)["trunk_passes_per_image"] < 12
+    assert evaluate(calibrated, data, delta=0.05).trunk_passes_per_image < 12
 
 
 def test_from_the_command_line(tiny_folder: Path, tmp_path: Path) -> None:

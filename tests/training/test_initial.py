@@ -134,7 +134,7 @@ def test_a_run_begins_with_the_model_and_says_so(
     model = load_model(tmp_path)
     facts = model.facts["initial_model"]
     assert (facts["name"], facts["weights_sha256"]) == ("tiny", begun[0])
-    assert "They began as the weights of tiny" in model_card(model, recipe(), None)
+    assert "They began as the weights of tiny" in model_card(model, None)
 
     for other in (None, model):
         with pytest.raises(ValueError, match="holds a run with another initial model"):

@@ -59,14 +59,8 @@ class Objective(Protocol):
         """
 
 
-class _Settings:
-    """Objectives are settings too: unknown keys are refused."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Contrastive(_Settings):
+class _Contrastive:
     """Settings of the objectives that evaluate negatives.
 
     Attributes:
@@ -106,7 +100,7 @@ def _mean(terms: Tensor, weights: Tensor | None) -> Tensor:
     return (terms if weights is None else terms * weights).mean(dim=1)
 
 
-class _ErrorAlone(_Settings):
+class _ErrorAlone:
     """What evaluates no other prompt."""
 
     negative_prior: ClassVar[NegativePrior] = "uniform"

@@ -10,7 +10,6 @@ them hold the same state, or a part of it each, and step it by the same averaged
 one writes the files.
 """
 
-import json
 import logging
 import math
 from collections.abc import Callable
@@ -21,18 +20,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
-from emodc.evaluation.evaluate import REPORT, evaluate
+from emodc.evaluation.evaluate import REPORT, evaluate, report_text
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import SETTINGS, load_model
 from emodc.publishing.export import write_card
+from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
-from emodc.support.memory import naming_the_remedy
 from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, Chooser
 from emodc.training.initial import take_weights
@@ -110,7 +108,7 @@ def train(
             indices = world.share(range(state.samples, state.samples + recipe.batch_size))
             batch = sampler.batch(indices).to(accelerator.device)
             phase = phase_at(recipe, state.samples)
-            with naming_the_remedy(_LESS_MEMORY):
+            with when_memory_is_full(_LESS_MEMORY):
                 metrics = add_gradients(
                     accelerator, learner, schedule, batch, recipe, phase, classes, frequency
                 )
@@ -182,8 +180,8 @@ def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, wor
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
-        write_atomically(output / REPORT, (json.dumps(report, indent=2) + "\n").encode())
-        write_card(output, report)
+        write_atomically(output / REPORT, report_text(report).encode())
+        write_card(output, report.to_json())
 
 
 def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
