@@ -120,13 +120,6 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, "", "The license of the weights does not extend to these images."]
 
 
-def _license(facts: Mapping[str, Any]) -> str:
-    """Return the header's line on the license; nobody's is invented."""
-    if "license" not in facts:
-        return "# license: not stated; emodc export --license ID states it"
-    return f"license: {facts['license'].lower()}"
-
-
 def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
     """Return a line for every model that training began with, the latest first."""
     if not initial:
@@ -135,6 +128,13 @@ def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
     terms = f" ({data['terms']})" if data.get("terms") else ""
     line = f"- before, as {initial['name']}: {data.get('name', 'not recorded')}{terms}"
     return [line, *_earlier_data(initial.get("initial_model", {}))]
+
+
+def _license(facts: Mapping[str, Any]) -> str:
+    """Return the header's line on the license; nobody's is invented."""
+    if "license" not in facts:
+        return "# license: not stated; emodc export --license ID states it"
+    return f"license: {facts['license'].lower()}"
 
 
 def _training(facts: Mapping[str, Any]) -> list[str]:
