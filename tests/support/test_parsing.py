@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +163,12 @@ def test_only_regular_files_of_a_plausible_size_are_read(tmp_path: Path) -> None
         ("pipe/inner", "cannot be read"),
     ):
         for read in (open_regular, read_json, read_yaml, read_text):
-            assert says in refusal(lambda read=read, name=name: read(tmp_path / name))
+            assert says in refusal(partial(read, tmp_path / name))
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(MAX_SETTINGS_BYTES + 1)
     for read in (read_json, read_yaml):
-        assert "more than the" in refusal(lambda read=read: read(large))
+        assert "more than the" in refusal(partial(read, large))
     assert len(read_bytes(large, MAX_SETTINGS_BYTES + 1)) == MAX_SETTINGS_BYTES + 1
 
 
