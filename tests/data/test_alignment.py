@@ -68,10 +68,12 @@ def test_evaluation_counts_and_lists_them(tiny_model: Model) -> None:
     face = np.asarray(Image.open(SAMPLES / "astronaut.jpg").convert("RGB"))
     data = images(face, np.zeros((60, 60), np.uint8), face)
     report = evaluate(tiny_model, data, steps=2, detect=True)
-    assert report["detect"] is True
-    assert report["n_images"] == 2
-    assert report["n_without_face"] == report["n_skipped"] == 1
-    assert report["skipped"] == [{"id": "p1", "reason": "no face found in p1"}]
+    assert report.detect is True
+    assert report.n_images == 2
+    assert report.n_without_face == report.n_skipped == 1
+    assert [vars(image) for image in report.skipped] == [
+        {"id": "p1", "reason": "no face found in p1"}
+    ]
 
 
 def test_the_geometry_of_crops_is_measured() -> None:

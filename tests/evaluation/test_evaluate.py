@@ -14,6 +14,7 @@ from emodc.backbones.face_unet import FaceUNet, FaceUNetConfig
 from emodc.codecs import PixelCodec
 from emodc.data import FaceData, open_data
 from emodc.evaluation.evaluate import EVALUATION_STEPS, evaluate
+from emodc.evaluation.report import EvaluationReport
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 from emodc.method.draws import draw_bank
@@ -94,34 +95,36 @@ def faces(count: int = 21) -> FaceData:
     return open_data(f"synthetic:count={count},size=16", "test")
 
 
-def figures(report: dict[str, Any]) -> dict[str, Any]:
+def figures(report: EvaluationReport) -> dict[str, Any]:
     """The report without what depends on the machine's speed."""
-    return {key: value for key, value in report.items() if key != "seconds_per_image"}
+    return {key: value for key, value in report.to_json().items() if key != "seconds_per_image"}
 
 
 def test_a_report_says_what_the_errors_say(tmp_path: Path) -> None:
     model, data = make_model(), faces()
     report = evaluate(model, data, steps=STEPS, seed=4, output=tmp_path)
-    assert json.loads((tmp_path / "report.json").read_text()) == report
+    text = (tmp_path / "report.json").read_text()
+    assert json.loads(text) == report.to_json()
+    assert EvaluationReport.model_validate_json(text) == report
 
     x0 = model.settings.codec.encode([data.image(i) for i in range(21)])
     bank = draw_bank(1000, STEPS, (1, 16, 16), seed=4)
     errors = class_errors(model.backbone.class_errors, model.schedule, x0, bank, 7)
     labels = torch.from_numpy(data.labels)
     p = posterior(errors, 50.0)
-    assert report["accuracy"] == pytest.approx(float((p.argmax(1) == labels).double().mean()))
+    assert report.accuracy == pytest.approx(float((p.argmax(1) == labels).double().mean()))
     d_p = errors[torch.arange(21), labels].mean(dim=0)
-    assert [entry["t"] for entry in report["error_by_timestep"]] == bank.t.tolist()
-    assert [entry["d_p"] for entry in report["error_by_timestep"]] == pytest.approx(
+    assert [entry.t for entry in report.error_by_timestep] == bank.t.tolist()
+    assert [entry.d_p for entry in report.error_by_timestep] == pytest.approx(
         d_p.tolist(), rel=1e-5
     )
-    assert report["labels"] == list(BASIC7.classes)
-    assert report["n_images"] == 21
-    assert report["majority_class_floor"] == report["chance"] == pytest.approx(1 / 7)
-    assert report["trunk_passes_per_image"] == STEPS
-    assert report["prompt_evaluations_per_image"] == 7 * STEPS
-    assert report["seconds_per_image"] > 0
-    assert report["data"]["fingerprint"] == data.fingerprint()
+    assert report.labels == list(BASIC7.classes)
+    assert report.n_images == 21
+    assert report.majority_class_floor == report.chance == pytest.approx(1 / 7)
+    assert report.trunk_passes_per_image == STEPS
+    assert report.prompt_evaluations_per_image == 7 * STEPS
+    assert report.seconds_per_image > 0
+    assert report.data.fingerprint == data.fingerprint()
 
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -136,11 +139,11 @@ def test_a_report_says_what_the_errors_say(tmp_path: Path) -> None:
 def test_a_model_that_knows_is_right_and_one_that_knows_the_reverse_is_wrong() -> None:
     oracle, data = make_oracle(), patterns([3, 1, 4, 1, 5, 2, 6, 0])
     report = evaluate(oracle, data, steps=STEPS)
-    assert report["accuracy"] == report["mean_class_accuracy"] == report["macro_f1"] == 1.0
-    assert report["nll"] < 1e-6
-    assert max(entry["d_p"] for entry in report["error_by_timestep"]) < 1e-6
+    assert report.accuracy == report.mean_class_accuracy == report.macro_f1 == 1.0
+    assert report.nll < 1e-6
+    assert max(entry.d_p for entry in report.error_by_timestep) < 1e-6
     reverse = replace(oracle, decision=Decision.model_construct(scale=-50.0))
-    assert evaluate(reverse, data, steps=STEPS)["accuracy"] == 0.0
+    assert evaluate(reverse, data, steps=STEPS).accuracy == 0.0
 
 
 def test_batch_size_and_order_change_nothing() -> None:
@@ -151,12 +154,12 @@ def test_batch_size_and_order_change_nothing() -> None:
         evaluate(model, data, steps=STEPS, pairs=5),
         evaluate(model, data.subset(order), steps=STEPS),
     ):
-        assert other["confusion"] == report["confusion"]
-        assert other["nll"] == pytest.approx(report["nll"], rel=1e-4)
+        assert other.confusion == report["confusion"]
+        assert other.nll == pytest.approx(report["nll"], rel=1e-4)
         for found, expected in zip(
-            other["error_by_timestep"], report["error_by_timestep"], strict=True
+            other.error_by_timestep, report["error_by_timestep"], strict=True
         ):
-            assert found["d_p"] == pytest.approx(expected["d_p"], rel=1e-5)
+            assert found.d_p == pytest.approx(expected["d_p"], rel=1e-5)
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
@@ -195,17 +198,17 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
         steps=STEPS,
         output=tmp_path,
     )
-    assert again["accuracy"] == resumed["accuracy"]
-    assert again["nll"] != resumed["nll"]
+    assert again.accuracy == resumed.accuracy
+    assert again.nll != resumed.nll
 
 
 def test_d_p_is_an_error_however_much_it_counts() -> None:
     plain = make_model().with_noise_floor(NoiseFloor(texture=0.0, least=0.0))  # all are noisy
     counting = plain.with_noise_floor(NoiseFloor(texture=0.0, least=0.0, gain=30.0))
     expected, found = (evaluate(model, faces(), steps=STEPS) for model in (plain, counting))
-    assert found["nll"] != expected["nll"]
-    assert [entry["d_p"] for entry in found["error_by_timestep"]] == pytest.approx(
-        [entry["d_p"] for entry in expected["error_by_timestep"]], rel=1e-5
+    assert found.nll != expected.nll
+    assert [entry.d_p for entry in found.error_by_timestep] == pytest.approx(
+        [entry.d_p for entry in expected.error_by_timestep], rel=1e-5
     )
 
 
@@ -253,7 +256,7 @@ def test_the_same_weights_are_known_again_after_storage(tmp_path: Path) -> None:
         first
     )
     stored = json.loads((tmp_path / "model" / "emodc.json").read_text())
-    assert first["model"]["weights_sha256"] == stored["weights_sha256"]
+    assert first.model.weights_sha256 == stored["weights_sha256"]
 
 
 def test_bad_images_are_reported_and_the_rest_go_on(tmp_path: Path) -> None:
@@ -266,12 +269,12 @@ def test_bad_images_are_reported_and_the_rest_go_on(tmp_path: Path) -> None:
 
     for _ in range(2):  # the second time from what the first has saved
         report = evaluate(make_oracle(), replace(data, reader=reader), steps=STEPS, output=tmp_path)
-        assert report["n_images"] == 18
-        assert report["accuracy"] == 1.0
-        assert report["n_skipped"] == 2
-        assert report["skipped"][0] == {"id": "image 2", "reason": "image 2: truncated"}
-        assert report["skipped"][1]["id"] == "image 17"
-        assert "(4, 4, 4)" in report["skipped"][1]["reason"]
+        assert report.n_images == 18
+        assert report.accuracy == 1.0
+        assert report.n_skipped == 2
+        assert vars(report.skipped[0]) == {"id": "image 2", "reason": "image 2: truncated"}
+        assert report.skipped[1].id == "image 17"
+        assert "(4, 4, 4)" in report.skipped[1].reason
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + 18
 
 
@@ -286,13 +289,13 @@ def test_without_a_readable_image_there_is_no_report() -> None:
 def test_labels_are_matched_by_name_and_what_is_not_shared_is_said() -> None:
     other = LabelSet("other", ("fear", "contempt", "happiness", "neutral"))
     report = evaluate(make_oracle(), patterns([0, 1, 2, 3, 0, 1], other), steps=STEPS)
-    assert report["labels"] == ["neutral", "happiness", "fear"]
-    assert report["confusion"] == [[1, 0, 0], [0, 1, 0], [0, 0, 2]]
-    assert report["chance"] == pytest.approx(1 / 3)
-    assert report["n_images"] == 4
-    assert report["data"]["classes_left_out"] == ["contempt"]
-    assert report["data"]["images_left_out"] == 2
-    assert report["model"]["classes_left_out"] == ["surprise", "sadness", "anger", "disgust"]
+    assert report.labels == ["neutral", "happiness", "fear"]
+    assert report.confusion == [[1, 0, 0], [0, 1, 0], [0, 0, 2]]
+    assert report.chance == pytest.approx(1 / 3)
+    assert report.n_images == 4
+    assert report.data.classes_left_out == ["contempt"]
+    assert report.data.images_left_out == 2
+    assert report.model.classes_left_out == ["surprise", "sadness", "anger", "disgust"]
 
 
 @pytest.mark.parametrize("names", [("awe", "pride"), ("fear", "pride")])
@@ -305,9 +308,9 @@ def test_too_few_classes_in_common_are_refused(names: tuple[str, ...]) -> None:
 def test_a_limit_takes_a_stratified_subset() -> None:
     data = patterns([0] * 60 + [1] * 30 + [2] * 3)
     report = evaluate(make_oracle(), data, steps=1, limit=10, seed=1)
-    assert [sum(row) for row in report["confusion"]] == [6, 3, 1, 0, 0, 0, 0]
+    assert [sum(row) for row in report.confusion] == [6, 3, 1, 0, 0, 0, 0]
     assert figures(evaluate(make_oracle(), data, steps=1, limit=10, seed=1)) == figures(report)
-    assert report["data"]["fingerprint"] != data.fingerprint()
+    assert report.data.fingerprint != data.fingerprint()
 
 
 def test_a_diverged_model_is_refused() -> None:
@@ -329,11 +332,11 @@ def test_groups_are_reported_where_the_data_tell_them() -> None:
     wrong = 2  # shown the pattern of another class
     data = patterns(labels, attributes={"age": ["old", "old", "", "young", *["young"] * 4]})
     data = replace(data, reader=lambda i: pattern(0 if i == wrong + 1 else labels[i]))
-    groups = evaluate(oracle, data, steps=STEPS)["groups"]["age"]
-    assert {value: row["n_images"] for value, row in groups.items()} == {"old": 2, "young": 5}
-    assert groups["old"]["accuracy"] == 1.0
-    assert groups["young"]["accuracy"] == 0.8
-    assert groups["young"]["mean_class_accuracy"] == 0.8
+    groups = evaluate(oracle, data, steps=STEPS).groups["age"]
+    assert {value: row.n_images for value, row in groups.items()} == {"old": 2, "young": 5}
+    assert groups["old"].accuracy == 1.0
+    assert groups["young"].accuracy == 0.8
+    assert groups["young"].mean_class_accuracy == 0.8
 
 
 @pytest.mark.parametrize(
@@ -354,4 +357,4 @@ def test_plain_and_sequential_scoring_at_once_are_refused(
 
 
 def test_without_a_choice_there_are_a_hundred_draws() -> None:
-    assert evaluate(make_oracle(), patterns([0, 1]))["steps"] == EVALUATION_STEPS == 100
+    assert evaluate(make_oracle(), patterns([0, 1])).steps == EVALUATION_STEPS == 100

@@ -131,7 +131,7 @@ def test_an_interrupted_baseline_ends_with_the_same_weights(network: str, tmp_pa
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(chosen, broken, progress=interrupt)
+        run(chosen, broken, on_metrics=interrupt)
     run(chosen, broken)
     assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
     first, second = load_model(whole / "last"), load_model(broken / "last")
@@ -221,13 +221,13 @@ def test_a_plain_baseline_ignores_the_draws() -> None:
 def test_evaluate_and_predict_agree_with_the_network(network: str, tmp_path: Path) -> None:
     model, data = baseline(network), faces()
     report = evaluate(model, data, steps=5, output=tmp_path)
-    assert report["steps"] == (5 if network == "control" else 1)
-    assert len(report["error_by_timestep"]) == (5 if network == "control" else 0)
+    assert report.steps == (5 if network == "control" else 1)
+    assert len(report.error_by_timestep) == (5 if network == "control" else 0)
     x0 = x0_of(model, 14)
-    errors = model.class_errors(x0, draw_bank(1000, report["steps"], (1, 16, 16)))
+    errors = model.class_errors(x0, draw_bank(1000, report.steps, (1, 16, 16)))
     p = posterior(errors, 2.0)
     labels = torch.from_numpy(data.labels)
-    assert report["accuracy"] == pytest.approx(float((p.argmax(dim=1) == labels).double().mean()))
+    assert report.accuracy == pytest.approx(float((p.argmax(dim=1) == labels).double().mean()))
     crops = [data.image(i) for i in range(14)]
     found = EmotionClassifier(model).predict_proba(crops, from_crops=True, steps=5)
     np.testing.assert_allclose(found, p.numpy(), atol=1e-6)
@@ -264,7 +264,7 @@ def test_of_the_baselines_the_control_alone_is_calibrated_and_keeps_its_temperat
     assert found.decision.adaptive is None
     kept = found.facts["calibration"]["noise"]["kept"]
     assert kept == (found.decision.noise_floor is not None)
-    assert "noise-aware" in model_card(found, None, None)
+    assert "noise-aware" in model_card(found, None)
 
 
 def test_the_recipes_differ_in_what_they_say_alone() -> None:
@@ -479,7 +479,7 @@ def test_an_onnx_file_answers_as_its_graph_says(rows: str | int, tmp_path: Path)
     torch.testing.assert_close(errors_of(model, x0), expected, rtol=1e-4, atol=1e-4)
     assert isinstance(model.backbone, Classifier)
     assert not model.backbone.differentiable
-    assert evaluate(model, faces(7))["n_images"] == 3
+    assert evaluate(model, faces(7)).n_images == 3
 
 
 def test_an_onnx_file_with_another_input_is_refused(tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_a_transformers_checkpoint_is_named_by_its_labels(vit: Path, tmp_path: P
     logits = victim.answer(pixels, 0)
     (gradient,) = torch.autograd.grad(logits[:, 0].sum(), pixels)
     assert bool(gradient.abs().sum() > 0)
-    assert evaluate(model, faces(7))["labels"] == ["happiness", "sadness", "anger"]
+    assert evaluate(model, faces(7)).labels == ["happiness", "sadness", "anger"]
     missing = {key: LABELS[key] for key in ("happy", "sad", "angry")}
     with pytest.raises(ValueError, match="does not say what other is"):
         load_model(describe(tmp_path, codec=_RGB, backbone=backbone | {"labels": missing}))

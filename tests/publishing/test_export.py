@@ -53,17 +53,26 @@ def test_a_card_tells_what_accounting_for_noise_gave(tiny_model: Model, tmp_path
 def test_a_report_of_these_weights_is_on_the_card(tiny_model: Model, tmp_path: Path) -> None:
     export_model(tiny_model, tmp_path, half=True)
     report = evaluate(load_model(tmp_path), open_data("synthetic:count=14", "test"), steps=2)
-    (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
     arguments = ["export", str(tmp_path), str(tmp_path), "--half", "--report"]
     result = CliRunner().invoke(app, [*arguments, str(tmp_path / "report.json")])
     assert result.exit_code == 0, result.output
-    assert f"{report['accuracy']:.4f}" in (tmp_path / CARD).read_text()
+    assert f"{report.accuracy:.4f}" in (tmp_path / CARD).read_text()
+
+
+def test_the_license_that_is_stated_travels(tiny_model: Model, tmp_path: Path) -> None:
+    export_model(tiny_model, tmp_path / "a", license_id="mit")
+    export_model(load_model(tmp_path / "a"), tmp_path / "b")
+    assert "\nlicense: mit\n" in (tmp_path / "b" / CARD).read_text()
+    export_model(tiny_model, tmp_path / "c")
+    assert "license: not stated" in (tmp_path / "c" / CARD).read_text()
+    assert load_model("face48").facts["license"] == "Apache-2.0"
 
 
 def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path) -> None:
     report = evaluate(tiny_model, open_data("synthetic:count=14", "test"), steps=2)
     with pytest.raises(ValueError, match="other weights"):
-        export_model(tiny_model, tmp_path, half=True, report=report)
+        export_model(tiny_model, tmp_path, half=True, report=report.to_json())
 
 
 def test_images_stay_on_the_card_as_long_as_the_weights(tiny_model: Model, tmp_path: Path) -> None:

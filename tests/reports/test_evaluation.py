@@ -31,6 +31,7 @@ RECIPE = parse_recipe(
     "test",
 )
 FACTS = {
+    "recipe": RECIPE.model_dump(mode="json"),
     "samples": 8192,
     "training_data": {"name": "drawn", "images": 2100, "notes": {"dropped": 41}},
     "validation": {"validation_accuracy": 0.8765},
@@ -127,11 +128,11 @@ def test_the_table_says_what_was_left_out() -> None:
 
 def test_the_card_is_made_of_facts() -> None:
     model = make_model(FACTS)
-    card = model_card(model, RECIPE, make_report())
+    card = model_card(model, make_report())
     header = yaml.safe_load(card.split("---\n")[1])
     assert header["library_name"] == "emodc"
     for part in (
-        "# tiny\n\nA tiny model.",
+        "By the recipe `tiny`: A tiny model.",
         f"classes, in order: {', '.join(BASIC7.classes)}",
         f"{sum(p.numel() for p in model.backbone.parameters()):,} parameters",
         "emodc predict photo.jpg --model path/to/this/folder",
@@ -154,7 +155,7 @@ def test_the_card_is_made_of_facts() -> None:
 
 
 def test_the_recipe_on_the_card_can_be_trained_again() -> None:
-    card = model_card(make_model(FACTS), RECIPE, None)
+    card = model_card(make_model(FACTS), None)
     text = card.split("```yaml\n")[1].split("```")[0]
     assert parse_recipe(yaml.safe_load(text), "card") == RECIPE
 
@@ -163,21 +164,28 @@ def test_the_recipe_on_the_card_can_be_trained_again() -> None:
 def test_a_changed_figure_changes_card_and_table(key: str) -> None:
     report = make_report()
     changed = copy.deepcopy(report) | {key: report[key] + 0.1}
-    assert f"{changed[key]:.4f}" in model_card(make_model(), None, changed)
-    assert model_card(make_model(), None, changed) != model_card(make_model(), None, report)
+    assert f"{changed[key]:.4f}" in model_card(make_model(), changed)
+    assert model_card(make_model(), changed) != model_card(make_model(), report)
     assert printed(changed) != printed(report)
 
 
 def test_the_terms_of_the_images_travel() -> None:
     terms = "collected by web search: no license"
     data = {"name": "photos", "terms": terms, "notes": {"dropped": 3}}
-    card = model_card(make_model({"training_data": data}), None, None)
+    card = model_card(make_model({"training_data": data}), None)
     assert f"- terms: {terms}\n- dropped: 3" in card
     assert "does not extend to these images" in card
 
 
+def test_no_license_is_invented() -> None:
+    header = yaml.safe_load(model_card(make_model(), None).split("---\n")[1])
+    assert "license" not in header
+    stated = model_card(make_model({"license": "MIT"}), None)
+    assert yaml.safe_load(stated.split("---\n")[1])["license"] == "mit"
+
+
 def test_a_card_without_facts_says_so() -> None:
-    card = model_card(make_model(), None, None)
+    card = model_card(make_model(), None)
     assert card.count("Not recorded.") == 2
     assert "Not evaluated yet." in card
     assert "None" not in card
@@ -189,12 +197,12 @@ def test_a_card_says_how_the_model_was_calibrated() -> None:
     held_out = {"images": 50, "before": figures | {"ece": 0.09}, "after": figures, "stops": [stop]}
     facts = {"images": 100, "data": "faces", "split": "validation", "steps": 40, "seed": 5}
     calibration = facts | {"date": "2026-01-31", "held_out": held_out}
-    card = model_card(make_model({"calibration": calibration}), None, None)
+    card = model_card(make_model({"calibration": calibration}), None)
     assert "On 100 images of faces validation, seed 5, 2026-01-31, 40 draws." in card
     assert "| ECE | 0.0900 | 0.0123 |" in card
     assert "| 0.02 | 7.5 | 0.0132 |" in card
     assert "Not calibrated" not in card
-    assert "Not calibrated" in model_card(make_model(), None, None)
+    assert "Not calibrated" in model_card(make_model(), None)
 
 
 def test_groups_and_the_way_of_scoring_are_shown() -> None:

@@ -24,6 +24,7 @@ from safetensors import safe_open
 
 from emodc.data import open_data
 from emodc.evaluation.evaluate import evaluate
+from emodc.evaluation.report import EvaluationReport
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.method.schedule import ShiftedCosine
 from emodc.model.identity import state_hash
@@ -239,8 +240,8 @@ def test_too_many_processes_for_a_batch_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def figures(report: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in report.items() if key != "seconds_per_image"}
+def figures(report: EvaluationReport) -> dict[str, Any]:
+    return {key: value for key, value in report.to_json().items() if key != "seconds_per_image"}
 
 
 def test_evaluation_is_the_same_on_two_processes(tiny_model: Model, tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_evaluation_is_the_same_on_two_processes(tiny_model: Model, tmp_path: Pa
     assert shown == [(0, 38), (16, 38), (32, 38), (38, 38)]
     tables = [(tmp_path / name / "predictions.csv").read_text() for name in ("one", "two")]
     assert tables[0] == tables[1]
-    assert json.loads((tmp_path / "two" / "report.json").read_text()) == first
+    assert json.loads((tmp_path / "two" / "report.json").read_text()) == first.to_json()
 
     # One process alone goes on from what two have saved, and the other way round.
     for chunk in sorted((tmp_path / "two" / "errors").iterdir())[1:4]:

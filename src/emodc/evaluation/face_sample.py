@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +58,7 @@ def choose_sample(
         ValueError: fewer than two classes in common, ``limit`` below 1, or no readable image.
     """
     classes = common_classes(label_sets, data.label_set)
-    names = [canonical_name(name) for name in data.label_set.classes]
-    label = np.array([classes.index(name) if name in classes else -1 for name in names])
+    label = _positions(data.label_set, classes)
     index = np.flatnonzero(label[data.labels] >= 0)
     left_out = len(data) - len(index)
     if limit is not None:
@@ -77,7 +77,45 @@ def choose_sample(
     return FaceSample(data.subset(index), index, classes, labels, tuple(skipped), left_out)
 
 
+class MatchedClasses(NamedTuple):
+    """The classes that a model and a dataset share, matched by name.
+
+    Attributes:
+        names: K' names, in the model's order and as it calls them.
+        columns: (K',) int64, the model's ids of them.
+        label: for each class of the dataset, its position among them, or -1.
+    """
+
+    names: tuple[str, ...]
+    columns: Tensor
+    label: NDArray[np.int64]
+
+
+def match_classes(label_set: LabelSet, dataset: LabelSet) -> MatchedClasses:
+    """Match a model's classes with a dataset's.
+
+    Raises:
+        ValueError: they share fewer than two.
+    """
+    common = common_classes([label_set], dataset)
+    columns = shared_columns(label_set, common)
+    names = tuple(label_set.classes[k] for k in columns.tolist())
+    return MatchedClasses(names, columns, _positions(dataset, common))
+
+
+def missing_classes(of: LabelSet, among: LabelSet) -> list[str]:
+    """Return the classes of a label set that another lacks."""
+    known = {canonical_name(name) for name in among.classes}
+    return [name for name in of.classes if canonical_name(name) not in known]
+
+
 def shared_columns(label_set: LabelSet, classes: Sequence[str]) -> Tensor:
     """Return (K',) int64, where a label set has these classes."""
     names = [canonical_name(name) for name in label_set.classes]
     return torch.tensor([names.index(name) for name in classes])
+
+
+def _positions(label_set: LabelSet, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return where each class of a label set stands among some classes, or -1."""
+    names = [canonical_name(name) for name in label_set.classes]
+    return np.array([classes.index(name) if name in classes else -1 for name in names])

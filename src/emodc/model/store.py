@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from emodc.backbones.base import DTYPES, WEIGHTS
+from emodc.backbones.base import WEIGHTS
 from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, prompt_texts
@@ -27,6 +27,7 @@ from emodc.model.decision import Decision
 from emodc.model.external import load_external
 from emodc.model.model import Model
 from emodc.model.settings import ModelSettings
+from emodc.support.devices import DTYPES
 from emodc.support.files import one_line, write_atomically
 
 FORMAT = 1
@@ -36,9 +37,6 @@ MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
 """What a model's folder can hold, the card aside."""
 
 _BUNDLED = Path(str(resources.files("emodc") / "assets" / "models"))
-
-LICENCE = "Apache-2.0"
-"""Of the weights; that of the images they were trained on is among the facts."""
 
 
 def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -61,7 +59,7 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "labels": {"name": model.label_set.name, "classes": list(model.label_set.classes)},
         "model": model.settings.model_dump(mode="json"),
         "prompts": prompt_texts(model.label_set, model.settings.prompts),
-        "license": LICENCE,
+        "license": model.facts.get("license"),
         "crop": None if model.geometry is None else model.geometry.to_dict(),
         "posterior": model.decision.model_dump(mode="json"),
         "facts": dict(model.facts),
@@ -142,9 +140,15 @@ def load_model(
         backbone=backbone.to(device).eval(),
         schedule=schedule,
         decision=decision,
-        facts=settings.get("facts", {}),
+        facts=_stated(settings),
         precision=precision,
     )
+
+
+def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts, with the license of the weights where it is stated."""
+    facts = dict(settings.get("facts", {}))
+    return facts | {"license": settings["license"]} if settings.get("license") else facts
 
 
 def bundled_models() -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """A model's card, written from its facts."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import yaml
 
 from emodc.model.model import Model
 from emodc.model.store import bundled_models
@@ -14,13 +15,13 @@ from emodc.reports.evaluation import (
     remarks_on,
     report_title,
 )
-from emodc.training.recipe import Recipe, dump_recipe
 
 _TIMESTEPS_SHOWN = 10
+_SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++(2M)"}
 
 _HEADER = """\
 ---
-license: apache-2.0
+{license}
 library_name: emodc
 pipeline_tag: image-classification
 tags: [facial-expression-recognition, {tag}]
@@ -54,16 +55,15 @@ _NOT_CALIBRATED = "Probabilities have a temperature from training alone."
 
 def model_card(
     model: Model,
-    recipe: Recipe | None,
     evaluation: Mapping[str, Any] | None,
     samples: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a model's card from its facts; every number comes from the arguments.
 
     Args:
-        model: the model. Of its facts, ``training_data``, ``samples``, ``calibration`` and
-            ``validation`` are used where they are present.
-        recipe: how it was trained, if that is known.
+        model: the model. Of its facts, ``training_data``, ``samples``, ``initial_model``,
+            ``calibration``, ``validation``, ``recipe`` and ``license`` are used where they are
+            present.
         evaluation: a report of :func:`emodc.evaluation.evaluate.evaluate`, if there is one.
         samples: how the images beside the card were drawn
             (`emodc.explain.sample_sheet.facts_of`), if they were.
@@ -93,17 +93,17 @@ def model_card(
     named = model.name if model.name in bundled_models() else "path/to/this/folder"
     use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
     sections = [
-        ("", about if recipe is None or not recipe.summary else [recipe.summary, "", *about]),
+        ("", about),
         ("Use", [use]),
         ("Training data", _training_data(model.facts)),
-        ("Training", _training(model.facts, recipe)),
+        ("Training", _training(model.facts)),
         ("Calibration", _calibration(model.facts)),
         ("Results", _results(model.facts, evaluation, error)),
         *([("Samples", _samples(samples))] if samples else []),
         ("Limits and intended use", [limits]),
     ]
     tag = "discriminative" if baseline else "diffusion-classifier"
-    text = [_HEADER.format(tag=tag), f"# {model.name}"]
+    text = [_HEADER.format(tag=tag, license=_license(model.facts)), f"# {model.name}"]
     for heading, lines in sections:
         text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
     return "\n\n".join(text) + "\n"
@@ -115,23 +115,54 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     data = dict(facts["training_data"])
     notes = data.pop("notes", {})
     lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
-    return [*lines, "", "The license of code and weights does not extend to these images."]
+    lines += _earlier_data(facts.get("initial_model", {}))
+    return [*lines, "", "The license of the weights does not extend to these images."]
 
 
-def _training(facts: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
+def _license(facts: Mapping[str, Any]) -> str:
+    """Return the header's line on the license; nobody's is invented."""
+    if "license" not in facts:
+        return "# license: not stated; emodc export --license ID states it"
+    return f"license: {facts['license'].lower()}"
+
+
+def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
+    """Return a line for every model that training began with, the latest first."""
+    if not initial:
+        return []
+    data = initial.get("training_data", {})
+    terms = f" ({data['terms']})" if data.get("terms") else ""
+    line = f"- before, as {initial['name']}: {data.get('name', 'not recorded')}{terms}"
+    return [line, *_earlier_data(initial.get("initial_model", {}))]
+
+
+def _training(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     if "samples" in facts:
         lines = [f"These are the weights after {facts['samples']:,} samples.", ""]
-    if recipe is None:
+    if initial := facts.get("initial_model"):
+        after = f" after {initial['samples']:,} samples" if "samples" in initial else ""
+        lines += [
+            f"They began as the weights of {initial['name']}{after} (SHA-256 "
+            f"{initial['weights_sha256']}). Classes it knew: "
+            f"{', '.join(initial['kept']) or 'none'}; new to it: "
+            f"{', '.join(initial['fresh']) or 'none'}.",
+            "",
+        ]
+    if "recipe" not in facts:
         return lines or ["Not recorded."]
+    recipe = facts["recipe"]
+    if recipe["summary"]:
+        lines += [f"By the recipe `{recipe['name']}`: {recipe['summary']}", ""]
     rows = []
-    for phase in recipe.phases:
-        settings = dataclasses.asdict(phase.objective)
+    for phase in recipe["phases"]:
+        settings = dict(phase["objective"])
         kind = settings.pop("kind")
         described = ", ".join(f"{key} {value}" for key, value in settings.items())
-        rows.append([f"{phase.share * recipe.samples:,.0f}", kind, described])
+        rows.append([f"{phase['share'] * recipe['samples']:,.0f}", kind, described])
     lines += markdown_table(["samples", "objective", "settings"], rows)
-    return [*lines, "", "The recipe, complete:", "", "```yaml", dump_recipe(recipe).rstrip(), "```"]
+    text = yaml.safe_dump(recipe, sort_keys=False)
+    return [*lines, "", "The recipe, complete:", "", "```yaml", text.rstrip(), "```"]
 
 
 def _calibration(facts: Mapping[str, Any]) -> list[str]:
@@ -222,10 +253,11 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: 
 
 
 def _samples(facts: Mapping[str, Any]) -> list[str]:
+    sampler = _SAMPLERS[facts.get("sampler", "ddim")]
     return [
         "![Faces drawn by the model, a row for each class](samples.png)",
         "",
-        f"Drawn by these weights from noise (DDIM, {facts['steps']} steps, guidance "
+        f"Drawn by these weights from noise ({sampler}, {facts['steps']} steps, guidance "
         f"{facts['guidance']:g}, seed {facts['seed']}), none of them chosen. Rows from top: "
         f"{', '.join(facts['classes'])}; the images of a column begin with the same noise.",
     ]

@@ -16,7 +16,6 @@ from emodc.model.model import Model
 from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card
 from emodc.support.files import write_atomically
-from emodc.training.recipe import parse_recipe
 
 CARD = "README.md"
 
@@ -27,6 +26,7 @@ def export_model(
     *,
     name: str | None = None,
     half: bool = False,
+    license_id: str | None = None,
     report: Mapping[str, Any] | None = None,
     samples: bool = False,
 ) -> None:
@@ -37,6 +37,8 @@ def export_model(
         folder: created if missing; a model in it is replaced.
         name: what the shipped model is called; as before if not given.
         half: store the weights in float16, at half the size.
+        license_id: of the weights, such as ``apache-2.0``; as stated before, or not at all, if not
+            given.
         report: for the card; what `emodc.evaluation.evaluate.evaluate` returned for the weights as
             they are stored.
         samples: draw images of every class for the card; one already there stays on the card as
@@ -54,7 +56,8 @@ def export_model(
         used = state_hash(stored, model.backbone.base.get("sha256", ""))
         if report.get("model", {}).get("weights_sha256") != used:
             raise ValueError(f"the evaluation is of other weights than those for {folder}")
-    save_model(replace(model, name=name or model.name), folder, dtype)
+    facts = dict(model.facts) | ({} if license_id is None else {"license": license_id})
+    save_model(replace(model, name=name or model.name, facts=facts), folder, dtype)
     if samples:
         write_atomically(folder / SAMPLES, card_samples(load_model(folder), DEFAULT_STEPS))
     write_card(folder, report)
@@ -73,10 +76,8 @@ def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
         OSError: the folder cannot be written.
     """
     model = load_model(folder)
-    recipe = model.facts.get("recipe")
-    parsed = None if recipe is None else parse_recipe(recipe, f"the recipe in {folder}")
     drawn = facts_of(folder / SAMPLES, model)
-    write_atomically(folder / CARD, model_card(model, parsed, report, drawn).encode())
+    write_atomically(folder / CARD, model_card(model, report, drawn).encode())
 
 
 def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 _SHOWN = 10  # skipped images listed
-_HEADING_LENGTH = 5  # of class names above the confusion matrix, to fit 80 columns
+_WIDTH = 80  # columns of the terminal that the confusion matrix shall fit
 
 
 def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
@@ -30,8 +30,8 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
     for name, row in zip(names, report["per_class"].values(), strict=True):
         classes.add_row(name, str(row["support"]), *class_shares(row))
     confusion = _table("Confusion: row = true class, column = predicted", "true")
-    for name in names:
-        confusion.add_column(name[:_HEADING_LENGTH], justify="right")
+    for short in _short_names(report["labels"]):
+        confusion.add_column(Text(short), justify="right")
     for name, counts in zip(names, report["confusion"], strict=True):
         confusion.add_row(name, *map(str, counts))
     groups = [_group_table(name, values) for name, values in report["groups"].items()]
@@ -46,6 +46,18 @@ def _group_table(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
         shown = (f"{row['accuracy']:.4f}", f"{low:.4f} to {high:.4f}")
         table.add_row(value, f"{row['n_images']:,}", *shown, f"{row['mean_class_accuracy']:.4f}")
     return table
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Return headings of a confusion matrix: names broken over lines to fit the terminal."""
+    room = _WIDTH - max(map(len, names)) - 4  # the column of true classes and its margins
+    width = max(room // len(names) - 2, 3)
+    shown = []
+    for name in names:
+        lines = -(-len(name) // width)
+        part = -(-len(name) // lines)  # lines of equal length
+        shown.append("\n".join(name[n : n + part] for n in range(0, len(name), part)))
+    return shown
 
 
 def calibration_table(facts: Mapping[str, Any]) -> Group:
@@ -123,8 +135,16 @@ def remarks_on(report: Mapping[str, Any]) -> list[str]:
             f"Classes of the data that the model lacks: {', '.join(missing)} "
             f"({report['data']['images_left_out']} images left out)."
         )
-    skipped = report["skipped"]
-    lines += [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
+    return lines + skipped_lines(report["skipped"])
+
+
+def skipped_lines(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a line for each of the first images that were skipped, and one for the others.
+
+    Args:
+        skipped: ``id`` and ``reason`` of each.
+    """
+    lines = [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
     if len(skipped) > _SHOWN:
         lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
     return lines

@@ -19,6 +19,7 @@ from emodc.data.readers.split_names import check_one_each, split_named
 from emodc.data.release import Release
 from emodc.faces.reading import decode_image, read_image
 from emodc.support.files import one_line
+from emodc.support.optional import importing
 from emodc.support.parsing import read_json
 from emodc.support.text import shortened
 
@@ -242,10 +243,5 @@ def _open_part(rows: Any, name: str, prefix: str, place: str) -> _Part:
 
 
 def _import(name: str) -> Any:
-    try:
+    with importing("hf", "reading what save_to_disk wrote, or a dataset of the hub,"):
         return importlib.import_module(name)
-    except ImportError:
-        raise ImportError(
-            "reading what save_to_disk wrote, or a dataset of the hub, needs an extra: "
-            'pip install "emodc[hf]"'
-        ) from None

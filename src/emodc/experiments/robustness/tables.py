@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emodc.reports.evaluation import markdown_table
-
-_SHOWN = 10  # skipped images listed
+from emodc.reports.evaluation import markdown_table, skipped_lines
 
 _READING = """\
 Accuracies are shares of the faces; in brackets the 95 % interval (Wilson; for differences and means
@@ -80,7 +78,7 @@ def summary_table(report: Mapping[str, Any]) -> list[str]:
 
 
 def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
-    """Return robust accuracies and least perturbations, as lines of Markdown; none if no attack.
+    """Return robust accuracies and minimal perturbations, as lines of Markdown; none if no attack.
 
     Args:
         report: of `emodc.experiments.robustness.summary.summarize_comparison`.
@@ -205,10 +203,7 @@ def _left_out(report: Mapping[str, Any]) -> list[str]:
     lines = []
     if count := report["data"]["images_left_out"]:
         lines.append(f"{count:,} faces of classes that not all models know were left out.")
-    skipped = report["skipped"]
-    lines += [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
-    if len(skipped) > _SHOWN:
-        lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
+    lines += skipped_lines(report["skipped"])
     return ["", *lines] if lines else []
 
 

@@ -211,7 +211,7 @@ def evaluated(
         progress=lambda done, total, note="": advance(done, total, f"test images of {run.name}"),
     )
     ids, right = _answers(run.folder / TEST / PREDICTIONS)
-    return replace(outcome, report=report, ids=ids, right=right)
+    return replace(outcome, report=report.to_json(), ids=ids, right=right)
 
 
 def read_outcome(run: Run) -> Outcome:
