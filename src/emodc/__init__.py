@@ -12,11 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emodc.data import FaceData, open_data
+    from emodc.calibration.calibrate import calibrate
+    from emodc.data import FaceData, open_data, open_release
+    from emodc.evaluation.evaluate import evaluate
+    from emodc.evaluation.report import EvaluationReport
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction
     from emodc.model.model import Model
-    from emodc.model.store import load_model
+    from emodc.model.store import load_model, save_model
+    from emodc.training.loop import train
+    from emodc.training.recipe import Recipe, load_recipe
 
     __version__: str
 
@@ -25,8 +30,16 @@ __all__ = [
     "Prediction",
     "Model",
     "load_model",
+    "save_model",
     "FaceData",
     "open_data",
+    "open_release",
+    "Recipe",
+    "load_recipe",
+    "train",
+    "evaluate",
+    "EvaluationReport",
+    "calibrate",
     "__version__",
 ]
 
@@ -35,8 +48,16 @@ _HOME = {
     "Prediction": "emodc.inference.prediction",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",
+    "save_model": "emodc.model.store",
     "FaceData": "emodc.data",
     "open_data": "emodc.data",
+    "open_release": "emodc.data",
+    "Recipe": "emodc.training.recipe",
+    "load_recipe": "emodc.training.recipe",
+    "train": "emodc.training.loop",
+    "evaluate": "emodc.evaluation.evaluate",
+    "EvaluationReport": "emodc.evaluation.report",
+    "calibrate": "emodc.calibration.calibrate",
 }
 
 

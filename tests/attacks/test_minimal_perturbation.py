@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from emodc.attacks.gradient import GradientAttack
-from emodc.attacks.minimal_perturbation import least_perturbation
+from emodc.attacks.minimal_perturbation import minimal_perturbation
 from emodc.attacks.search import FixedDraws
 from emodc.attacks.threat_model import NORMS, Images, Norm, distances
 from emodc.attacks.victims import Victim, predictions
@@ -13,10 +13,10 @@ ATTACK = GradientAttack(steps=15)
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("start", [1e-4, 0.3])
-def test_the_least_perturbations_of_a_linear_victim(norm: Norm, start: float) -> None:
+def test_the_minimal_perturbations_of_a_linear_victim(norm: Norm, start: float) -> None:
     victim, weights = linear_victim()
     images = gray(8, victim)
-    least = least_perturbation(ATTACK, victim, images, norm, FixedDraws(), start=start, rounds=12)
+    least = minimal_perturbation(ATTACK, victim, images, norm, FixedDraws(), start=start, rounds=12)
     z = victim.answer(images.pixels, 0)
     gaps = z.gather(1, images.labels.unsqueeze(1)) - z  # (B, K)
     between = weights.unsqueeze(0) - weights[images.labels].unsqueeze(1)
@@ -34,7 +34,7 @@ def test_mistakes_need_nothing_and_some_stand_up_to_everything(images: Images) -
         z[:, 2] = 1
         return z + 1e-6 * pixels.mean(dim=(1, 2, 3)).unsqueeze(1)
 
-    least = least_perturbation(ATTACK, Victim(stubborn), images, "linf", FixedDraws(), start=0.01)
+    least = minimal_perturbation(ATTACK, Victim(stubborn), images, "linf", FixedDraws(), start=0.01)
     right = images.labels == 2
     assert 0 < int(right.sum()) < len(images)
     assert bool(least.distance[right].isinf().all())
@@ -43,10 +43,10 @@ def test_mistakes_need_nothing_and_some_stand_up_to_everything(images: Images) -
 
 
 def test_an_image_is_searched_alone(victim: Victim, images: Images) -> None:
-    whole = least_perturbation(ATTACK, victim, images, "linf", FixedDraws(), start=0.05, rounds=5)
+    whole = minimal_perturbation(ATTACK, victim, images, "linf", FixedDraws(), start=0.05, rounds=5)
     assert len(set(whole.distance.tolist())) == len(images)
     rows = torch.tensor([11, 3])
-    some = least_perturbation(
+    some = minimal_perturbation(
         ATTACK, victim, images[rows], "linf", FixedDraws(), start=0.05, rounds=5
     )
     torch.testing.assert_close(some.distance, whole.distance[rows])
@@ -54,7 +54,7 @@ def test_an_image_is_searched_alone(victim: Victim, images: Images) -> None:
 
 def test_more_rounds_never_lengthen(victim: Victim, images: Images) -> None:
     few, many = (
-        least_perturbation(ATTACK, victim, images, "l2", FixedDraws(), start=0.05, rounds=rounds)
+        minimal_perturbation(ATTACK, victim, images, "l2", FixedDraws(), start=0.05, rounds=rounds)
         for rounds in (4, 8)
     )
     assert bool((many.distance <= few.distance).all())
@@ -63,4 +63,4 @@ def test_more_rounds_never_lengthen(victim: Victim, images: Images) -> None:
 
 def test_a_start_at_zero_is_refused(victim: Victim, images: Images) -> None:
     with pytest.raises(ValueError, match="must be positive, not 0"):
-        least_perturbation(ATTACK, victim, images, "linf", FixedDraws(), start=0)
+        minimal_perturbation(ATTACK, victim, images, "linf", FixedDraws(), start=0)

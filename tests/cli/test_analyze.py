@@ -10,7 +10,9 @@ from tests.cli.test_app import Answer, failure
 DATA = "synthetic:count=14,size=16"
 
 
-def test_an_analysis_tells_its_cost_first(tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_analysis_tells_its_cost_first(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "out"
     common = ["analyze", "--model", str(tiny_folder), "--data", DATA, "--steps", "2"]
     common += ["--output", str(output)]
@@ -21,6 +23,8 @@ def test_an_analysis_tells_its_cost_first(tiny_folder: Path, tmp_path: Path) -> 
     answer = Answer(*common, "--json")
     assert answer.code == 0
     assert json.loads(answer.out) == json.loads((output / "analysis.json").read_text())
+    # Drawing takes longest, and once is enough here.
+    monkeypatch.setattr("emodc.experiments.analysis.output.save_figure", lambda *_: [])
     again = Answer(*common)
     assert "tiny: finished" in again.err
     assert again.out.startswith("| model | accuracy |")
@@ -63,10 +67,26 @@ def test_faces_are_drawn(tiny_folder: Path, tmp_path: Path) -> None:
     assert (facts["steps"], facts["guidance"], facts["seed"]) == (2, 2.0, 0)
 
 
+def test_the_way_between_two_classes_is_drawn(tiny_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "way.png"
+    answer = Answer(
+        *("sample", "--model", tiny_folder, "--interpolate", "sad", "happy"),
+        *("--output", output, "--count", "2", "--steps", "2", "--sampler", "dpm-solver"),
+    )
+    assert (answer.code, answer.out) == (0, "")
+    page = Image.open(io.BytesIO(output.read_bytes()))
+    facts = json.loads(page.info["emodc"])
+    assert (facts["interpolate"], facts["sampler"]) == (["sadness", "happiness"], "dpm-solver")
+    assert page.height > 3 * page.width / 2  # seven rows of two faces
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--class", "bored"], "unknown class 'bored'"),
+        (["--class", "happy", "--interpolate", "sad", "fear"], "not both"),
+        (["--interpolate", "sad", "bored"], "unknown class 'bored'"),
+        (["--sampler", "euler"], "sampler is one of ddim, dpm-solver"),
         (["--count", "0"], "count must be at least 1"),
         (["--steps", "1001"], "between 1 and 1000"),
         (["--guidance", "nan"], "finite"),

@@ -251,7 +251,7 @@ def test_a_missing_extra_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tiny_folder: Path, crops: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert "emodc[faces]" in failure("predict", crops, "--model", tiny_folder)
+    assert "[faces]" in failure("predict", crops, "--model", tiny_folder)
     assert Answer("predict", crops, "--model", tiny_folder, "--no-detect").code == 0
 
 
@@ -366,3 +366,29 @@ def test_version() -> None:
     from emodc import __version__
 
     assert Answer("--version").out == f"emodc {__version__}\n"
+
+
+@pytest.mark.parametrize("text", ["2e-2", ".02", "+2e-2", "2E-02"])
+def test_a_delta_in_any_spelling_is_a_number_and_no_image(text: str) -> None:
+    plain = Answer("predict", SAMPLES / "happiness.jpg", "--adaptive=0.02", "--json")
+    assert plain.code == 0, plain.err
+    spelled = Answer("predict", SAMPLES / "happiness.jpg", "--adaptive", text, "--json")
+    assert (spelled.code, spelled.out) == (0, plain.out)
+
+
+@pytest.mark.parametrize("arguments", [["--adaptive"], ["--adaptive", "0.02"]])
+def test_adaptive_alone_stands_for_its_default(arguments: list[str]) -> None:
+    answer = Answer("predict", *arguments, SAMPLES / "happiness.jpg", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.out == Answer("predict", SAMPLES / "happiness.jpg", "--json").out
+
+
+def test_no_answer_may_change_is_refused() -> None:
+    answer = Answer("predict", SAMPLES / "happiness.jpg", "--adaptive", "0")
+    assert answer.code == 2
+    assert "no stopping threshold for delta 0" in answer.err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "train", "robustness", "data check"])
+def test_help_is_short_or_long(command: str) -> None:
+    assert Answer(*command.split(), "-h").out == Answer(*command.split(), "--help").out

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodc.explain.generate import generate, guided
+from emodc.explain.generate import SAMPLERS, generate, guided, interpolate
 from emodc.method.randomness import standard_normal
 from emodc.model.model import Model
 
@@ -51,11 +51,41 @@ def test_a_column_begins_with_the_same_noise(
     assert not torch.equal(seen[0][0], seen[0][1])
 
 
+def test_the_way_between_two_classes_begins_and_ends_with_them(tiny_model: Model) -> None:
+    for guidance in (1.0, 2.5):
+        way = interpolate(tiny_model, 1, 4, [0.0, 0.5, 1.0], 2, steps=3, guidance=guidance)
+        ends = generate(tiny_model, [1, 4], 2, steps=3, guidance=guidance)
+        torch.testing.assert_close(way[[0, 2]], ends, atol=1e-4, rtol=1e-4)
+        assert (way[1] - way[0]).abs().max() > 1e-3 < (way[1] - way[2]).abs().max()
+
+
+def test_a_mixture_predicts_the_weighted_mean(tiny_model: Model) -> None:
+    xt, t = standard_normal(0, 1, [0, 1], (1, 16, 16)), torch.tensor([300, 600])
+    prompts = torch.tensor([[1, 3], [0, 6]])
+    weights = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    with torch.no_grad():
+        each = tiny_model.predict_noise(xt, t, prompts)
+        null = tiny_model.predict_noise(xt, t, torch.full((2, 1), 7))[:, 0]
+        mixed = guided(tiny_model, prompts, 2.0, weights)(xt, t)
+    mean = torch.stack([0.25 * each[0, 0] + 0.75 * each[0, 1], each[1].mean(dim=0)])
+    torch.testing.assert_close(mixed, 2 * mean - null, atol=1e-5, rtol=1e-4)
+
+
+def test_samplers_agree_at_many_steps_and_differ_at_few(tiny_model: Model) -> None:
+    few, many = (
+        [generate(tiny_model, [1], 1, steps=steps, sampler=name) for name in SAMPLERS]
+        for steps in (5, 100)
+    )
+    assert (few[0] - few[1]).abs().mean() > 2 * (many[0] - many[1]).abs().mean() > 0
+
+
 def test_wrong_numbers_are_refused(tiny_model: Model) -> None:
     with pytest.raises(ValueError, match="count must be at least 1"):
         generate(tiny_model, [0], 0)
     with pytest.raises(ValueError, match="finite"):
         generate(tiny_model, [0], 1, guidance=float("inf"))
+    with pytest.raises(ValueError, match="one of ddim, dpm-solver, not 'euler'"):
+        generate(tiny_model, [0], 1, sampler="euler")
 
 
 def test_stable_diffusion_draws_in_color(sd_folder: Path) -> None:

@@ -289,5 +289,5 @@ def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ImportError, match=r'pip install "emodc\[faces\]"'):
+    with pytest.raises(ImportError, match=r"pip install .*\[faces\]"):
         FaceDetector()

@@ -12,7 +12,7 @@ from PIL import Image
 import emodc
 from emodc.faces.geometry import LANDMARKS
 from emodc.faces.sources import SourceImage
-from emodc.inference.classifier import EmotionClassifier, choose_device
+from emodc.inference.classifier import EmotionClassifier
 from emodc.inference.prediction import Prediction
 from emodc.labels import BASIC7
 from emodc.method.errors import posterior
@@ -212,16 +212,6 @@ def test_a_classifier_is_saved_and_comes_back(
     assert again.predict(crop(0), from_crops=True, steps=1) == classifier.predict(
         crop(0), from_crops=True, steps=1
     )
-
-
-def test_devices() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    expected = "cuda" if torch.cuda.is_available() else None
-    expected = expected or ("mps" if torch.backends.mps.is_available() else "cpu")
-    assert choose_device("auto").type == expected
-    for name in ("tpu", "", "meta", "cuda:99"):
-        with pytest.raises(ValueError, match=r"accepted are auto, .*cpu"):
-            choose_device(name)
 
 
 def test_the_package_offers_what_it_says() -> None:

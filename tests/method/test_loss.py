@@ -80,6 +80,32 @@ def test_the_loss_is_the_equation(reference: Reference, d_nn: float | None) -> N
     assert loss.item() == pytest.approx(expected + 3.0 * math.log(CLASSES), rel=1e-5)
 
 
+def test_all_negatives_can_count_by_class_frequency() -> None:
+    frequency = torch.tensor([0.4, 0.2, 0.1, 0.1, 0.1, 0.06, 0.04])
+    objective = AMDiT(negatives="all", negative_prior="frequency", weight=2.0, alpha=0.5)
+    batch = a_batch([0, 4, 6], [-1, -1, 7])  # the last one teaches the null prompt alone
+    network = KnownErrors(batch.eps)
+    loss, _ = sample_loss(
+        network, SCHEDULE, batch, objective, CLASSES, frequency=frequency.double()
+    )
+    d, f = KnownErrors.errors.tolist(), frequency.tolist()
+    by_hand = [d[7]]
+    for c_p in (0, 4):
+        hinges = [f[c] * max(0.0, 1.5 * d[c_p] - d[c]) for c in range(CLASSES) if c != c_p]
+        by_hand.append(d[c_p] + 2.0 * sum(hinges) / (1 - sum(share**2 for share in f)))
+    assert loss.item() == pytest.approx(sum(by_hand) / 3, rel=1e-5)
+
+
+def test_a_frequent_class_is_a_frequent_negative() -> None:
+    batch = a_batch([2] * 1000, [-1] * 1000)
+    frequency = torch.tensor([0.7, 0.1, 0.1, 0.1])
+    objective = AMDiT(negative_prior="frequency")
+    drawn = training_prompts(batch, objective, 4, frequency)[:, 1]
+    assert (drawn == 0).double().mean() == pytest.approx(7 / 9, abs=0.01)
+    with pytest.raises(ValueError, match="frequencies"):
+        training_prompts(batch, objective, 4)
+
+
 def test_noise_levels_are_weighted() -> None:
     batch = a_batch([0, 1, 2, 3], [-1] * 4)
     network = KnownErrors(batch.eps)

@@ -58,6 +58,20 @@ def test_balance_sets_the_class_frequencies(balance: float, share: float) -> Non
     assert float((labels == 1).double().mean()) == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.parametrize("changes", [{"balance": 0.3}, {"soft_labels": True}], ids=str)
+def test_the_frequencies_are_those_of_the_samples(changes: dict[str, object]) -> None:
+    sampler = Sampler(uneven_data(votes=True), recipe(**changes), SCHEDULE)
+    drawn = torch.bincount(sampler.batch(range(3000)).c_p, minlength=7) / 3000
+    torch.testing.assert_close(drawn.double(), sampler.frequency, atol=0.03, rtol=0)
+    assert float(sampler.frequency.sum()) == pytest.approx(1.0)
+
+
+def test_negatives_by_frequency_need_two_classes() -> None:
+    phases = [{"objective": {"kind": "amdit", "negative_prior": "frequency"}}]
+    with pytest.raises(ValueError, match="one class only"):
+        Sampler(uneven_data(votes=True), recipe(phases=phases, soft_labels=True), SCHEDULE)
+
+
 def test_soft_labels_follow_the_votes() -> None:
     batch = Sampler(uneven_data(votes=True), recipe(soft_labels=True), SCHEDULE).batch(range(50))
     assert (batch.c_p == 2).all()

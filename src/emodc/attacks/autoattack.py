@@ -6,6 +6,7 @@ from emodc.attacks.losses import margin
 from emodc.attacks.search import FixedDraws, Found
 from emodc.attacks.threat_model import Images, Norm
 from emodc.attacks.victims import Deployed, Victim
+from emodc.support.optional import importing
 
 _NORMS = {"linf": "Linf", "l2": "L2"}
 
@@ -34,14 +35,10 @@ def auto_attack(
         seed: of its randomness.
 
     Raises:
-        ValueError: the library is not installed.
+        ImportError: the extra `attacks` is not installed.
     """
-    try:
+    with importing("attacks", "the cross-check"):
         from pyautoattack import AutoAttack
-    except ImportError:
-        raise ValueError(
-            "the cross-check needs the library pyautoattack: pip install 'emodc[attacks]'"
-        ) from None
     module = Deployed(victim, draws.seed)
     library = AutoAttack(
         module,

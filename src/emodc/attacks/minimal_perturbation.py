@@ -1,4 +1,4 @@
-"""How far an image must be changed: the least perturbation that fools the victim."""
+"""How far an image must be changed: the minimal perturbation that fools the victim."""
 
 from dataclasses import dataclass, replace
 
@@ -15,8 +15,8 @@ _SHRINKS = 8  # halvings of the way back from an image found towards the clean o
 
 
 @dataclass(frozen=True)
-class Least:
-    """The least perturbations that were found: upper bounds of the true ones.
+class MinimalPerturbation:
+    """The minimal perturbations that were found: upper bounds of the true ones.
 
     Attributes:
         distance: (B,) float64; 0 for images that need none, inf where none was found at all.
@@ -27,7 +27,7 @@ class Least:
     pixels: Tensor
 
 
-def least_perturbation(
+def minimal_perturbation(
     attack: GradientAttack,
     victim: Victim,
     images: Images,
@@ -37,7 +37,7 @@ def least_perturbation(
     start: float,
     rounds: int = 8,
     seed: int = 0,
-) -> Least:
+) -> MinimalPerturbation:
     """Search the epsilon from which on the attack succeeds, for every image by itself.
 
     Each round attacks all images, each at an epsilon of its own: four times larger or smaller than
@@ -85,7 +85,7 @@ def least_perturbation(
             eps * _GROWTH,
             torch.where(failed == 0, best / _GROWTH, (failed * best).sqrt()),
         ).clamp_max(most)
-    return Least(best, pixels)
+    return MinimalPerturbation(best, pixels)
 
 
 def _pulled_back(

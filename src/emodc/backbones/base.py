@@ -7,7 +7,7 @@ the method is compared with are trained, saved and evaluated by the same code. B
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from safetensors.torch import load
@@ -17,15 +17,6 @@ from emodc.method.draws import Shown
 from emodc.method.errors import noise_errors
 from emodc.method.schedule import Schedule
 from emodc.support.tensors import pack_tensors
-
-Precision = Literal["fp32", "bf16", "fp16"]
-"""A number format, of weights or of arithmetic."""
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
 
 WEIGHTS = "model.safetensors"
 """The file of weights that every saved model has."""
@@ -39,8 +30,6 @@ class NetworkSettings(ABC):
         trainable: whether it can be trained here.
         auxiliary_head: whether training can use an auxiliary classification head beside it.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     generative: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
@@ -89,6 +78,8 @@ class Network(nn.Module, ABC):
         differentiable: whether gradients reach the image.
         shares_trunk: whether further prompts for an image cost little; if each costs a pass of
             its own, scoring drops classes that cannot win.
+        class_rows: names of the weights that have a row for each class, in label order, before any
+            other rows.
         base: the checkpoint that the network was made from, by ``path``, ``revision`` and
             ``sha256``; empty if it was trained from scratch.
     """
@@ -97,6 +88,7 @@ class Network(nn.Module, ABC):
     shares_trunk: ClassVar[bool]
     sees_noise: bool
     differentiable: bool = True
+    class_rows: ClassVar[frozenset[str]] = frozenset()
     base: Mapping[str, str] = {}
 
     @abstractmethod

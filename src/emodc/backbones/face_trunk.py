@@ -79,6 +79,7 @@ class FaceTrunk(Network):
     shares_trunk = True
     knows_augmentation = False
     sigma: Tensor
+    class_rows = frozenset({"prompt.weight", "trunk_classes.weight", "trunk_classes.bias"})
     trunk_classes: nn.Linear  # of those that read classes from the context
 
     def __init__(

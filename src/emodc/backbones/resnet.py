@@ -64,6 +64,8 @@ class ResNet(Classifier):
         num_classes: K.
     """
 
+    class_rows = frozenset({"network.classifier.1.weight", "network.classifier.1.bias"})
+
     def __init__(self, config: ResNetConfig, num_classes: int) -> None:
         super().__init__()
         with importing("baselines", "a ResNet"):

@@ -1,4 +1,4 @@
-"""The commands that look into a model: ``emodc analyze | sample``."""
+"""The command ``emodc analyze``: what training made of the errors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from emodc.cli.console import complain, note, print_json, progress
-from emodc.cli.options import Device, ModelName, Precision, Seed, names_to_show
+from emodc.cli.options import Device, Precision, Seed, names_to_show
 
 
 def analyze(
@@ -40,9 +40,9 @@ def analyze(
     from emodc.data import open_data
     from emodc.experiments.analysis import Measurement, write_analysis
     from emodc.experiments.analysis.output import README, summary_table
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
+    from emodc.support.devices import choose_device
 
     if not dry_run:
         require_matplotlib()
@@ -77,47 +77,3 @@ def analyze(
     if unreadable := len(report["skipped"]):
         complain(f"{unreadable} images could not be read; the report names them")
         raise typer.Exit(1)
-
-
-def sample(
-    output: Annotated[Path, typer.Option(metavar="FILE.png", help="The image to write.")],
-    model: ModelName = "face48",
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("--class", help="A class to draw; several may be given. [default: all]"),
-    ] = None,
-    count: Annotated[int, typer.Option(help="Faces of each class.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps of DDIM for each face.")] = 50,
-    guidance: Annotated[
-        float, typer.Option(help="1: the class alone; more exaggerates it against no class.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the faces begin with.")] = 0,
-    device: Device = "auto",
-    precision: Precision = "fp32",
-) -> None:
-    """Draw faces of some classes with the weights that classify, a row for each class.
-
-    The faces of a column begin with the same noise.
-    """
-    from emodc.explain.sample_sheet import sample_sheet
-    from emodc.inference.classifier import choose_device
-    from emodc.model.store import load_model
-    from emodc.support.files import write_atomically
-
-    if output.suffix.lower() != ".png":
-        raise ValueError(f"--output {output}: give a file name that ends with .png")
-    if not output.parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
-    loaded = load_model(model, choose_device(device), precision)
-    with progress("steps") as advance:
-        page = sample_sheet(
-            loaded,
-            classes or loaded.label_set.classes,
-            count,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            progress=advance,
-        )
-    write_atomically(output, page)
-    note(f"the image is {output}")

@@ -13,14 +13,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from emodc.cli.analyze import analyze, sample
+from emodc.cli.analyze import analyze
+from emodc.cli.calibrate import calibrate
 from emodc.cli.console import complain, speaks
 from emodc.cli.data import data_app
+from emodc.cli.evaluate import evaluate
+from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
-from emodc.cli.predict import calibrate, evaluate, predict
+from emodc.cli.predict import predict
 from emodc.cli.robustness import robustness
+from emodc.cli.sample import sample
 from emodc.cli.study import study
-from emodc.cli.train import export, recipes, train
+from emodc.cli.train import recipes, train
 
 
 class _ErrorBoundary(TyperGroup):
@@ -46,7 +50,7 @@ app = typer.Typer(
     cls=_ErrorBoundary,
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

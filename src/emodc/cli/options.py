@@ -27,13 +27,16 @@ Adaptive = Annotated[
     float | None,
     typer.Option(
         metavar="[DELTA]",
-        help="Take as many draws as it needs; at most this share of the answers may differ from "
-        "those of all draws. Takes a calibrated model. [default DELTA: 0.02]",
+        help="Stop early per face; at most DELTA of the labels may change. Requires a calibrated "
+        "model. [default DELTA: 0.02]",
     ),
 ]
 Budget = Annotated[int | None, typer.Option(help="Most draws for a face.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws: same seed, same answer.")]
 Limit = Annotated[int | None, typer.Option(help="Take a stratified subset of this many images.")]
+
+
+_USUAL = -1.0  # what ``--adaptive`` alone stands for: the default, which need not be loaded
 
 
 class OptionalDelta(TyperCommand):
@@ -44,10 +47,17 @@ class OptionalDelta(TyperCommand):
         given = list(args)
         if "--adaptive" in given:
             place = given.index("--adaptive")
-            following = given[place + 1] if place + 1 < len(given) else ""
-            if not following.replace(".", "", 1).isdigit():
-                given[place] = "--adaptive=0"  # stands for the default
+            if not _is_number(given[place + 1] if place + 1 < len(given) else ""):
+                given[place] = f"--adaptive={_USUAL}"
         return super().parse_args(ctx, given)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def names_to_show(own: Sequence[str], asked: Sequence[str]) -> list[str]:
@@ -72,4 +82,4 @@ def chosen_delta(adaptive: float | None) -> float | None:
     """Return the ``delta`` that ``--adaptive`` asks for."""
     from emodc.inference.scorer import DEFAULT_DELTA
 
-    return DEFAULT_DELTA if adaptive == 0 else adaptive
+    return DEFAULT_DELTA if adaptive == _USUAL else adaptive

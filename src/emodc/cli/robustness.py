@@ -2,10 +2,11 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, cast
 
 import typer
 
+from emodc.cli import robustness_options as options
 from emodc.cli.console import complain, note, print_json, progress
 from emodc.cli.options import Device, Limit, Precision, chosen_delta, names_to_show
 
@@ -19,87 +20,33 @@ if TYPE_CHECKING:
 
 
 def robustness(
-    data: Annotated[
-        str, typer.Option(metavar="NAME:PATH", help="The dataset: face crops, as they come.")
-    ],
-    model: Annotated[
-        list[str],
-        typer.Option(
-            help="A bundled model's name, a folder, a hub id or a YAML file; once for each."
-        ),
-    ] = ["face48"],  # noqa: B006 (typer copies it)
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="noise-blur, rafdb-c, all (corruptions) or rafdb-p (sequences); several may be "
-            "given. [default: noise-blur, or none beside --attack]"
-        ),
-    ] = None,
-    severities: Annotated[str, typer.Option(help="Of the corruptions, 1 to 5.")] = "1,2,3,4,5",
-    steps: Annotated[int, typer.Option(help="Draws for each answer.")] = 10,
-    seed: Annotated[
-        list[int],
-        typer.Option(min=0, help="Of draws, corruptions and attacks; the mean of several is told."),
-    ] = [0],  # noqa: B006
+    data: options.Data,
+    model: options.Models = ["face48"],  # noqa: B006 (typer copies it)
+    split: options.Split = "test",
+    suite: options.Suites = None,
+    severities: options.Severities = "1,2,3,4,5",
+    steps: options.Steps = 10,
+    seed: options.Seeds = [0],  # noqa: B006
     limit: Limit = None,
-    plain_too: Annotated[
-        bool,
-        typer.Option(
-            "--plain-too",
-            help="Test models that account for noise with plain scoring as well, as NAME (plain).",
-        ),
-    ] = False,
-    adaptive: Annotated[
-        float | None,
-        typer.Option(
-            metavar="[DELTA]",
-            help="Test calibrated models with sequential scoring as well, as NAME (sequential); "
-            "see predict. [default DELTA: 0.02]",
-        ),
-    ] = None,
-    frames: Annotated[int, typer.Option(help="Of each sequence, 2 to 60.")] = 30,
-    baseline: Annotated[
-        str | None,
-        typer.Option(help="The model that the others are compared with. [default: the last one]"),
-    ] = None,
-    attack: Annotated[str | None, typer.Option(help="apgd, pgd or square.")] = None,
-    eps: Annotated[
-        list[str] | None,
-        typer.Option(help="Greatest change by the attack, such as 1/255; several may be given."),
-    ] = None,
-    norm: Annotated[str, typer.Option(help="linf or l2: how the change is measured.")] = "linf",
-    loss: Annotated[str, typer.Option(help="dlr or ce: what apgd and pgd raise.")] = "dlr",
-    iterations: Annotated[
-        int | None,
-        typer.Option(help="Steps of the attack. [default: 20; of square: 1000 queries]"),
-    ] = None,
-    restarts: Annotated[int, typer.Option(help="Random starts of apgd and pgd.")] = 1,
-    targets: Annotated[int, typer.Option(help="Wrong classes aimed at in turn; 0: any.")] = 0,
-    eot: Annotated[
-        int | None,
-        typer.Option(
-            help="Attack the defence by fresh draws, too, averaging over so many banks of draws."
-        ),
-    ] = None,
-    transfer_from: Annotated[
-        str | None,
-        typer.Option(help="Show the other models images that were made on this one, too."),
-    ] = None,
-    least: Annotated[
-        bool, typer.Option("--least", help="Search the least perturbations, linf and l2, too.")
-    ] = False,
-    checked: Annotated[int, typer.Option(help="Faces to check the attack on; 0: none.")] = 16,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for reports and figures; a run interrupted there goes on. "
-            "[default: runs/robustness]"
-        ),
-    ] = None,
-    figures: Annotated[bool, typer.Option(help="Draw them; takes the extra figures.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the cost and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    plain_too: options.PlainToo = False,
+    adaptive: options.AdaptiveToo = None,
+    frames: options.Frames = 30,
+    baseline: options.Baseline = None,
+    attack: options.Attack = None,
+    eps: options.Eps = None,
+    norm: options.NormName = "linf",
+    loss: options.Loss = "dlr",
+    iterations: options.Iterations = None,
+    restarts: options.Restarts = 1,
+    targets: options.Targets = 0,
+    eot: options.Eot = None,
+    transfer_from: options.TransferFrom = None,
+    minimal: options.Minimal = False,
+    checked: options.Checked = 16,
+    output: options.Output = None,
+    figures: options.Figures = True,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
@@ -120,7 +67,7 @@ def robustness(
         model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive)
     )
     plan = _attack_plan(
-        *(attack, eps, norm, loss, iterations, restarts, targets, eot, least, checked),
+        *(attack, eps, norm, loss, iterations, restarts, targets, eot, minimal, checked),
         _source(transfer_from, subjects),
     )
     folder = output or Path("runs") / "robustness"
@@ -169,8 +116,8 @@ def _subjects(
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.experiments.robustness import ModelSubject, SequentialSubject
-    from emodc.inference.classifier import choose_device
     from emodc.model.store import load_model
+    from emodc.support.devices import choose_device
 
     chosen = choose_device(device)
     models = [load_model(name, chosen, precision) for name in names]
@@ -210,14 +157,15 @@ def _attack_plan(
     restarts: int,
     targets: int,
     eot: int | None,
-    least: bool,
+    minimal: bool,
     checked: int,
     source: "Subject | None",
 ) -> "AttackPlan | None":
     if attack is None:
-        if eps or eot is not None or least or source is not None:
+        if eps or eot is not None or minimal or source is not None:
             raise ValueError(
-                "--eps, --eot, --least and --transfer-from belong to an attack: give --attack apgd"
+                "--eps, --eot, --minimal and --transfer-from belong to an attack: give "
+                "--attack apgd"
             )
         return None
     from emodc.experiments.robustness import AttackPlan
@@ -232,7 +180,7 @@ def _attack_plan(
         restarts=restarts,
         targets=targets,
         eot=eot,
-        least=least,
+        minimal=minimal,
         checked=checked,
         transfer_from=source,
     )

@@ -1,4 +1,4 @@
-"""The commands that make a model: ``emodc train | export | recipes``."""
+"""The commands ``emodc train`` and ``emodc recipes``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +23,14 @@ def train(
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Begin with the weights of a model: its name, folder or hub id. Its classes may "
+            "be others.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     dry_run: Annotated[
@@ -49,9 +57,11 @@ def train(
     import logging
 
     from emodc.data import open_release
+    from emodc.model.store import load_model
     from emodc.training.loop import train as run
     from emodc.training.state import TrainingDiverged
 
+    initial = None if init is None else load_model(init)
     release = open_release(spec)
     training, validation = release.split("train"), release.split("validation")
     folder = output or Path("runs") / settings.name
@@ -66,7 +76,15 @@ def train(
             advance(samples, settings.samples, f"loss {metrics['loss']:.3g}")
 
         try:
-            run(settings, training, validation, folder, device=device, on_metrics=report)
+            run(
+                settings,
+                training,
+                validation,
+                folder,
+                device=device,
+                initial=initial,
+                on_metrics=report,
+            )
         except TrainingDiverged as error:
             complain(str(error))
             raise typer.Exit(1) from None
@@ -76,64 +94,13 @@ def train(
 def _print_cost(recipe: "Recipe", spec: str | None, device: str) -> None:
     """Print the cost as comments below the settings; without data, for seven classes."""
     from emodc.data import open_release
-    from emodc.inference.classifier import choose_device
     from emodc.labels import BASIC7
+    from emodc.support.devices import choose_device
     from emodc.training.cost import plan
 
     label_set = BASIC7 if spec is None else open_release(spec).split("train").label_set
     for heading, text in plan(recipe, label_set, choose_device(device)).items():
         typer.echo(f"# {heading}: {text}")
-
-
-def export(
-    model: Annotated[str, typer.Argument(help="A run's folder, or any other model.")],
-    folder: Annotated[Path, typer.Argument(help="Where to write model and card.")],
-    name: Annotated[str | None, typer.Option(help="What the model is called from now on.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store the weights in float16.")] = False,
-    license_id: Annotated[
-        str | None,
-        typer.Option(
-            "--license",
-            metavar="ID",
-            help="License of the weights, for the card; of the hub's identifiers, such as mit.",
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="report.json of an evaluation of FOLDER, for the card.")
-    ] = None,
-    samples: Annotated[
-        bool,
-        typer.Option("--samples", help="Draw faces of every class for the card; see emodc sample."),
-    ] = False,
-    push: Annotated[
-        str | None,
-        typer.Option(
-            "--push-to-hub", metavar="OWNER/NAME", help="Upload it to the hub; private if new."
-        ),
-    ] = None,
-) -> None:
-    """Package a trained model for shipping, with its card.
-
-    For a card with results: export, evaluate the exported folder, and export again with --report.
-    """
-    import json
-
-    from emodc.model.store import load_model
-    from emodc.publishing.export import export_model, push_to_hub
-
-    figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
-    export_model(
-        load_model(model),
-        folder,
-        name=name,
-        half=half,
-        license_id=license_id,
-        report=figures,
-        samples=samples,
-    )
-    note(f"the model is in {folder}")
-    if push is not None:
-        note(f"uploaded: {push_to_hub(folder, push)}")
 
 
 def recipes() -> None:

@@ -29,8 +29,6 @@ class NormalizedCodec:
         ValueError: the size or a deviation is not positive, or the numbers are not 1 or 3.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     kind: Literal["normalized"] = "normalized"
     size: int
     mean: tuple[float, ...]

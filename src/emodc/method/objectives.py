@@ -20,6 +20,9 @@ from torch import Tensor
 
 Reference = Literal["positive", "null", "non_class"]
 
+NegativePrior = Literal["uniform", "frequency"]
+"""How likely, or how heavy, each class is as a negative; see `emodc.method.prompts`."""
+
 
 class Objective(Protocol):
     """What training asks of an objective."""
@@ -29,6 +32,10 @@ class Objective(Protocol):
         """How many negative prompts a sample is evaluated under."""
 
     @property
+    def negative_prior(self) -> NegativePrior:
+        """How negatives are drawn, or their hinges weighted."""
+
+    @property
     def reference(self) -> Reference:
         """The non-negative prompt c_nn; ``positive`` costs no evaluation."""
 
@@ -36,27 +43,24 @@ class Objective(Protocol):
     def detach_reference(self) -> bool:
         """Whether ``d_nn`` is a constant to the gradient, so that its prompt needs no graph."""
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+    def __call__(
+        self, d_p: Tensor, d_n: Tensor, d_nn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of each sample.
 
         Args:
             d_p: (B,) float32, error under the true class.
             d_n: (B, N) float32, errors under the negative classes.
             d_nn: (B,) float32, error under the reference prompt.
+            weights: (B, N) float32, what each negative counts for; 1 if not given.
 
         Returns:
             (B,) float32.
         """
 
 
-class _Settings:
-    """Objectives are settings too: unknown keys are refused."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Contrastive(_Settings):
+class _Contrastive:
     """Settings of the objectives that evaluate negatives.
 
     Attributes:
@@ -77,12 +81,34 @@ class _Contrastive(_Settings):
                 raise ValueError(f"{name} must be finite and not negative, not {value}")
 
 
-class _ErrorAlone(_Settings):
+@dataclass(frozen=True, kw_only=True)
+class _PerNegative(_Contrastive):
+    """Settings of the objectives that add a term for each negative.
+
+    Attributes:
+        negative_prior: ``uniform``, as in the paper, or by class ``frequency``. Under uniform
+            negatives the pair (class a, prompt b) is trained as often as class a is met, so class
+            frequencies become part of the score. By frequency, (a, b) and (b, a) count alike, and
+            the score compares likelihoods.
+    """
+
+    negative_prior: NegativePrior = "uniform"
+
+
+def _mean(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean over the negatives: (B, N) -> (B,)."""
+    return (terms if weights is None else terms * weights).mean(dim=1)
+
+
+class _ErrorAlone:
     """What evaluates no other prompt."""
 
+    negative_prior: ClassVar[NegativePrior] = "uniform"
     detach_reference: ClassVar[bool] = False
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+    def __call__(
+        self, d_p: Tensor, d_n: Tensor, d_nn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return ``d_p`` (B,)."""
         return d_p
 
@@ -106,7 +132,7 @@ class CrossEntropy(_ErrorAlone):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedMargin(_Contrastive):
+class FixedMargin(_PerNegative):
     """Margin discrepancy training with one margin for all samples (the paper's m_f).
 
     Attributes:
@@ -118,14 +144,16 @@ class FixedMargin(_Contrastive):
     detach_reference: ClassVar[bool] = False
     margin: float = 0.01
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+    def __call__(
+        self, d_p: Tensor, d_n: Tensor, d_nn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return ``d_p + w relu(d_p - d_n + m_f)`` (B,)."""
         hinge = torch.relu(d_p.unsqueeze(1) - d_n + self.margin)
-        return d_p + self.weight * hinge.mean(dim=1)
+        return d_p + self.weight * _mean(hinge, weights)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AMDiT(_Contrastive):
+class AMDiT(_PerNegative):
     """Adaptive margin discrepancy training: the margin follows the sample's own difficulty.
 
     ``d_nn`` measures how hard the noise of this image is to predict at this step, whatever its
@@ -143,15 +171,17 @@ class AMDiT(_Contrastive):
     detach_reference: bool = True
     alpha: float = 0.2
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+    def __call__(
+        self, d_p: Tensor, d_n: Tensor, d_nn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return ``d_p + w relu(d_p - d_n + alpha d_nn)`` (B,)."""
         margin = self.alpha * (d_nn.detach() if self.detach_reference else d_nn)
         hinge = torch.relu((d_p + margin).unsqueeze(1) - d_n)
-        return d_p + self.weight * hinge.mean(dim=1)
+        return d_p + self.weight * _mean(hinge, weights)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardNeg(_Contrastive):
+class HardNeg(_PerNegative):
     """HardNeg-DiffusionITM (Krojer et al., NeurIPS 2023): push d_n up to a multiple of d_p.
 
     Attributes:
@@ -163,10 +193,12 @@ class HardNeg(_Contrastive):
     detach_reference: ClassVar[bool] = False
     cap: float = 1.2
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+    def __call__(
+        self, d_p: Tensor, d_n: Tensor, d_nn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return ``d_p - w min(d_n, k d_p)`` (B,), the bound held constant."""
         pushed = torch.minimum(d_n, self.cap * d_p.detach().unsqueeze(1))
-        return d_p - self.weight * pushed.mean(dim=1)
+        return d_p - self.weight * _mean(pushed, weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,12 +213,15 @@ class Softmax(_Contrastive):
     """
 
     kind: Literal["softmax"] = "softmax"
+    negative_prior: ClassVar[NegativePrior] = "uniform"
     reference: Literal["positive"] = "positive"
     detach_reference: ClassVar[bool] = False
     negatives: Literal["one", "all"] = "all"
     tau: float = 0.1
 
-    def __call__(self, d_p: Tensor, d_n: Tensor, d_nn: Tensor) -> Tensor:
+    def __call__(
+        self, d_p: Tensor, d_n: Tensor, d_nn: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return ``d_p + w CE`` (B,), the true class first among the logits."""
         errors = torch.cat([d_p.unsqueeze(1), d_n], dim=1)  # (B, 1+N)
         logits = -errors / (self.tau * d_p.detach().unsqueeze(1))

@@ -83,8 +83,6 @@ class ShiftedCosine:
         ValueError: an attribute is not positive.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     kind: Literal["shifted_cosine"] = "shifted_cosine"
     timesteps: int = 1000
     median_sigma: float = 0.3
@@ -103,8 +101,6 @@ class ShiftedCosine:
 @dataclass(frozen=True, kw_only=True)
 class EvenLevels:
     """Training noise levels that follow the schedule: t is uniform over 0..T-1."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     kind: Literal["even"] = "even"
 
@@ -128,8 +124,6 @@ class LogNormalLevels:
     Raises:
         ValueError: ``median`` or ``spread`` is not positive and finite, or ``even`` is no share.
     """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
 
     kind: Literal["log_normal"] = "log_normal"
     median: float = 0.8

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import DTYPES, Network
+from emodc.backbones.base import Network
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, prompt_texts
 from emodc.method.draws import DrawBank, Shown, check_steps, draw_bank
@@ -17,6 +17,7 @@ from emodc.method.noise_level import error_gain, observe
 from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision, NoiseFloor
 from emodc.model.settings import ModelSettings
+from emodc.support.devices import DTYPES
 
 
 @dataclass(frozen=True)

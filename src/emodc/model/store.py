@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from emodc.backbones.base import DTYPES, WEIGHTS
+from emodc.backbones.base import WEIGHTS
 from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, prompt_texts
@@ -27,6 +27,7 @@ from emodc.model.decision import Decision
 from emodc.model.external import load_external
 from emodc.model.model import Model
 from emodc.model.settings import ModelSettings
+from emodc.support.devices import DTYPES
 from emodc.support.files import one_line, write_atomically
 
 FORMAT = 1

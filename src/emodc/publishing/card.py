@@ -17,6 +17,7 @@ from emodc.reports.evaluation import (
 )
 
 _TIMESTEPS_SHOWN = 10
+_SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++(2M)"}
 
 _HEADER = """\
 ---
@@ -60,8 +61,9 @@ def model_card(
     """Write a model's card from its facts; every number comes from the arguments.
 
     Args:
-        model: the model. Of its facts, ``training_data``, ``samples``, ``calibration`` and
-            ``validation``, ``recipe`` and ``license`` are used where they are present.
+        model: the model. Of its facts, ``training_data``, ``samples``, ``initial_model``,
+            ``calibration``, ``validation``, ``recipe`` and ``license`` are used where they are
+            present.
         evaluation: a report of :func:`emodc.evaluation.evaluate.evaluate`, if there is one.
         samples: how the images beside the card were drawn
             (`emodc.explain.sample_sheet.facts_of`), if they were.
@@ -113,6 +115,7 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     data = dict(facts["training_data"])
     notes = data.pop("notes", {})
     lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
+    lines += _earlier_data(facts.get("initial_model", {}))
     return [*lines, "", "The license of the weights does not extend to these images."]
 
 
@@ -123,10 +126,29 @@ def _license(facts: Mapping[str, Any]) -> str:
     return f"license: {facts['license'].lower()}"
 
 
+def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
+    """Return a line for every model that training began with, the latest first."""
+    if not initial:
+        return []
+    data = initial.get("training_data", {})
+    terms = f" ({data['terms']})" if data.get("terms") else ""
+    line = f"- before, as {initial['name']}: {data.get('name', 'not recorded')}{terms}"
+    return [line, *_earlier_data(initial.get("initial_model", {}))]
+
+
 def _training(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     if "samples" in facts:
         lines = [f"These are the weights after {facts['samples']:,} samples.", ""]
+    if initial := facts.get("initial_model"):
+        after = f" after {initial['samples']:,} samples" if "samples" in initial else ""
+        lines += [
+            f"They began as the weights of {initial['name']}{after} (SHA-256 "
+            f"{initial['weights_sha256']}). Classes it knew: "
+            f"{', '.join(initial['kept']) or 'none'}; new to it: "
+            f"{', '.join(initial['fresh']) or 'none'}.",
+            "",
+        ]
     if "recipe" not in facts:
         return lines or ["Not recorded."]
     recipe = facts["recipe"]
@@ -231,10 +253,11 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: 
 
 
 def _samples(facts: Mapping[str, Any]) -> list[str]:
+    sampler = _SAMPLERS[facts.get("sampler", "ddim")]
     return [
         "![Faces drawn by the model, a row for each class](samples.png)",
         "",
-        f"Drawn by these weights from noise (DDIM, {facts['steps']} steps, guidance "
+        f"Drawn by these weights from noise ({sampler}, {facts['steps']} steps, guidance "
         f"{facts['guidance']:g}, seed {facts['seed']}), none of them chosen. Rows from top: "
         f"{', '.join(facts['classes'])}; the images of a column begin with the same noise.",
     ]

@@ -135,8 +135,16 @@ def remarks_on(report: Mapping[str, Any]) -> list[str]:
             f"Classes of the data that the model lacks: {', '.join(missing)} "
             f"({report['data']['images_left_out']} images left out)."
         )
-    skipped = report["skipped"]
-    lines += [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
+    return lines + skipped_lines(report["skipped"])
+
+
+def skipped_lines(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a line for each of the first images that were skipped, and one for the others.
+
+    Args:
+        skipped: ``id`` and ``reason`` of each.
+    """
+    lines = [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
     if len(skipped) > _SHOWN:
         lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
     return lines

@@ -9,7 +9,10 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Settings that refuse unknown keys and numbers that are none."""
+    """Settings that refuse unknown keys and non-finite numbers.
+
+    Pydantic holds dataclasses among the fields to the same, so they need not know of it.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False

@@ -41,8 +41,13 @@ class Sampler:
         device: where images are encoded.
         world: the processes that train together.
 
+    Attributes:
+        frequency: (K,) float64 on the CPU, how often each class is a sample's true one, after
+            balancing and votes; sums to 1.
+
     Raises:
-        ValueError: an image cannot be read, or the recipe wants votes that the data lack.
+        ValueError: an image cannot be read, or the recipe wants votes or classes that the
+            data lack.
         OSError: the cache cannot be written.
     """
 
@@ -74,6 +79,12 @@ class Sampler:
         self._label_cdf = _cdf(
             np.eye(self._classes)[data.labels] if votes is None else votes.astype(np.float64)
         )
+        self.frequency = _frequency(self._image_cdf, self._label_cdf)
+        priors = [phase.objective.negative_prior for phase in recipe.phases]
+        if "frequency" in priors and int((self.frequency > 0).sum()) < 2:
+            raise ValueError(
+                f"{data.name} has images of one class only; negative_prior=frequency needs two"
+            )
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """Return the samples with these global indices."""
@@ -131,6 +142,13 @@ class Sampler:
         p_either = p_null + self._recipe.p_non_class
         stand_in = np.where(u < p_null, null_prompt(self._classes), non_class_prompt(self._classes))
         return np.where(u < p_either, stand_in, -1)
+
+
+def _frequency(image_cdf: NDArray[np.float64], label_cdf: NDArray[np.float64]) -> Tensor:
+    """Return the expected share of every class among the samples: (K,)."""
+    images = np.diff(image_cdf, prepend=0.0)  # (N,)
+    labels = np.diff(label_cdf, axis=1, prepend=0.0)  # (N, K)
+    return torch.from_numpy(images @ labels)
 
 
 def _cdf(weights: NDArray[np.float64]) -> NDArray[np.float64]:

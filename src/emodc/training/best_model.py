@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Chooser:
         schedule: the noise schedule.
         device: where to validate.
         world: the processes that validate together.
+        initial: facts about the model that training began with, if it did.
 
     Raises:
         ValueError: the two have different classes, or an image cannot be read.
@@ -55,6 +57,7 @@ class Chooser:
         schedule: Schedule,
         device: torch.device,
         world: World,
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
         if validation.label_set != training.label_set:
             raise ValueError(
@@ -88,6 +91,8 @@ class Chooser:
                 "notes": dict(validation.notes),
             },
         }
+        if initial is not None:
+            self._facts["initial_model"] = initial
 
     def listed(self) -> bytes:
         """Return the validation subset as CSV: id, label."""

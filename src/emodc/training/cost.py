@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import DTYPES, Network
+from emodc.backbones.base import Network
 from emodc.labels import LabelSet
 from emodc.method.loss import Batch, sample_loss, training_prompts
 from emodc.method.schedule import Schedule
 from emodc.model.model import build_backbone
-from emodc.support.memory import naming_the_remedy
+from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.timing import seconds_of
 from emodc.training.loop import phase_at
 from emodc.training.recipe import Recipe
@@ -94,19 +94,21 @@ def probe_step(
                 num_classes,
                 phase.trunk_weight,
                 phase.level_weight,
+                torch.full((num_classes,), 1 / num_classes, device=device),
             )
         torch.autograd.backward(loss)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # steps are queued
 
-    with naming_the_remedy("lower micro_batch, or set backbone.gradient_checkpointing=true"):
+    with when_memory_is_full("lower micro_batch, or set backbone.gradient_checkpointing=true"):
         return seconds_of(step, repeats)
 
 
 def prompts_a_sample(recipe: Recipe, num_classes: int) -> int:
     """Return how many prompts the last phase evaluates for a sample."""
     objective = phase_at(recipe, recipe.samples).objective
-    return training_prompts(_noise(recipe, num_classes), objective, num_classes).shape[1]
+    frequency = torch.full((num_classes,), 1 / num_classes)
+    return training_prompts(_noise(recipe, num_classes), objective, num_classes, frequency).shape[1]
 
 
 def _noise(recipe: Recipe, num_classes: int) -> Batch:

@@ -20,7 +20,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from emodc.backbones.base import DTYPES
 from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate, report_text
 from emodc.method.loss import Batch, sample_loss
@@ -28,12 +27,13 @@ from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import SETTINGS, load_model
 from emodc.publishing.export import write_card
+from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
-from emodc.support.memory import naming_the_remedy
 from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, Chooser
+from emodc.training.initial import take_weights
 from emodc.training.log import STATE, Meter, RunLog
 from emodc.training.recipe import Phase, Recipe, dump_recipe
 from emodc.training.state import RunState, TrainingDiverged
@@ -55,6 +55,7 @@ def train(
     output: Path,
     *,
     device: str = "auto",
+    initial: Model | None = None,
     on_metrics: OnMetrics = lambda samples, metrics: None,
 ) -> Model:
     """Train a model, or go on training it.
@@ -66,13 +67,16 @@ def train(
             stratified subset of it is used.
         output: the run's folder.
         device: ``auto`` (accelerate's choice) or ``cpu``.
+        initial: a model whose weights to begin with (`emodc.training.initial`); a run that goes on
+            must be given the same.
         on_metrics: is told how the run goes, in the main process.
 
     Returns:
         The best model by validation accuracy; it computes in the recipe's precision.
 
     Raises:
-        ValueError: the data do not suit the recipe, or the folder holds another run.
+        ValueError: the data or the initial model do not suit the recipe, or the folder holds
+            another run.
         TrainingDiverged: the loss became NaN or infinite.
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
@@ -83,12 +87,16 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
-    identity = run_identity(recipe, training, validation)
+    identity, begun = run_identity(recipe, training, validation), None
+    if initial is not None:
+        begun = take_weights(backbone, recipe.model, training.label_set, initial)
+        identity["initial model"] = begun["weights_sha256"]
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
 
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
-    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world)
+    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world, begun)
+    frequency = sampler.frequency.to(accelerator.device)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, chooser.listed())
@@ -100,9 +108,9 @@ def train(
             indices = world.share(range(state.samples, state.samples + recipe.batch_size))
             batch = sampler.batch(indices).to(accelerator.device)
             phase = phase_at(recipe, state.samples)
-            with naming_the_remedy(_LESS_MEMORY):
+            with when_memory_is_full(_LESS_MEMORY):
                 metrics = add_gradients(
-                    accelerator, learner, schedule, batch, recipe, phase, classes
+                    accelerator, learner, schedule, batch, recipe, phase, classes, frequency
                 )
             norm = whole(accelerator.clip_grad_norm_(backbone.parameters(), clip))
             if fp16 and not norm.isfinite():
@@ -193,6 +201,7 @@ def add_gradients(
     recipe: Recipe,
     phase: Phase,
     num_classes: int,
+    frequency: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Add up the gradients of a batch, by parts that fit into memory; return what to report."""
     device, dtype = accelerator.device.type, DTYPES[recipe.precision]
@@ -214,6 +223,7 @@ def add_gradients(
                     num_classes,
                     phase.trunk_weight,
                     phase.level_weight,
+                    frequency,
                 )
             accelerator.backward(loss * (len(part.x0) * scale))
         sums = {name: value + sums.get(name, 0) for name, value in metrics.items()}

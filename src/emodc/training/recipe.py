@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
-from emodc.backbones.base import Precision
 from emodc.corruptions import CORRUPTIONS
 from emodc.method.objectives import AMDiT, Base, CrossEntropy, FixedMargin, HardNeg, Softmax
 from emodc.method.schedule import EvenLevels, LevelWeight, LogNormalLevels, ShiftedCosine
 from emodc.model.settings import MODEL_KINDS, ModelSettings
+from emodc.support.devices import Precision
 from emodc.support.files import one_line
 from emodc.support.settings import Settings, checked, kinds
 

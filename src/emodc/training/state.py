@@ -46,7 +46,7 @@ class RunState:
         average: the exponential moving average that is validated and shipped; it shares the
             weights that are not trained.
         optimizers: the optimizers by name.
-        identity: what must be the same when a run goes on: recipe and data.
+        identity: what must be the same when a run goes on: recipe, data and initial model.
         samples: training samples seen.
         best: best validation score so far, or -1.
     """
@@ -183,8 +183,9 @@ def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
             raise ValueError("its progress makes no sense")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(_damaged(path, error)) from None
-    for what, value in progress["identity"].items():
-        if _present(what, value) != identity.get(what):
+    saved = progress["identity"]
+    for what in saved | dict(identity):
+        if what not in saved or _present(what, saved[what]) != identity.get(what):
             raise ValueError(
                 f"{path.parent}: holds a run with another {what}; choose another --output"
             )

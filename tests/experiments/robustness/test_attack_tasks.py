@@ -104,8 +104,8 @@ def test_an_attack_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert summarize_results(again.results) == report
 
 
-def test_least_perturbations_and_checks_are_reported(tmp_path: Path) -> None:
-    plan = AttackPlan(eps=(0.01,), iterations=3, least=True, checked=5)
+def test_minimal_perturbations_and_checks_are_reported(tmp_path: Path) -> None:
+    plan = AttackPlan(eps=(0.01,), iterations=3, minimal=True, checked=5)
     report = summarize_results(compare([Memory("a")], tmp_path, plan).results)
     assert [row["norm"] for row in report["least"]] == ["linf", "l2"]
     linf, l2 = (row["median_of_these"] for row in report["least"])
@@ -137,7 +137,7 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     sequential: SequentialSubject, tmp_path: Path
 ) -> None:
     crops = [faces().image(i) for i in range(14)]
-    plan = replace(PLAN, checked=14, least=True, eot=2)
+    plan = replace(PLAN, checked=14, minimal=True, eot=2)
     tasks = tasks_of(plan, sequential, 0)
     assert {task.kind for task in tasks} == {"robust"}
     victim = victim_of(tasks[0], sequential, BASIC7.classes)
@@ -150,7 +150,7 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     assert not any(row["stop_when_fooled"] for row in report["attacks"])
     text = attack_text(report["attacks"][0])
     assert text == "apgd-dlr, 2 steps, on plain scoring, 12 draws"
-    square = replace(plan, method="square", least=False)
+    square = replace(plan, method="square", minimal=False)
     assert all(task.made_on is sequential for task in tasks_of(square, sequential, 0))
 
 

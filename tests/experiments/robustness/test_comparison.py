@@ -255,7 +255,7 @@ def test_cost_grows_with_everything(subject: ModelSubject, tmp_path: Path) -> No
         AttackPlan(iterations=30),
         AttackPlan(eps=(0.1, 0.2)),
         AttackPlan(eot=2),
-        AttackPlan(least=True),
+        AttackPlan(minimal=True),
         AttackPlan(restarts=2),
         AttackPlan(targets=3),
     ):

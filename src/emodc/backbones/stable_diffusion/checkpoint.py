@@ -42,8 +42,6 @@ class CheckpointSource:
         variant: read the weight files ``*.VARIANT.safetensors``, for instance ``fp16``.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (read by pydantic, not a field)
-
     path: str
     revision: str | None = None
     variant: str | None = None

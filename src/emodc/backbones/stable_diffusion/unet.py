@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from emodc.backbones.base import DTYPES, WEIGHTS, Backbone, NetworkSettings, Precision
+from emodc.backbones.base import WEIGHTS, Backbone, NetworkSettings
 from emodc.backbones.stable_diffusion.checkpoint import CheckpointSource, SDCheckpoint
 from emodc.backbones.stable_diffusion.texts import encode_texts
 from emodc.method.schedule import Schedule
-from emodc.support.memory import naming_the_remedy
+from emodc.support.devices import DTYPES, Precision, when_memory_is_full
 from emodc.support.optional import importing
 from emodc.support.tensors import pack_tensors
 
@@ -155,6 +155,7 @@ class StableDiffusion(Backbone):
     """
 
     shares_trunk = False
+    class_rows = frozenset({"prompts"})
     signal: Tensor
     noise: Tensor
 
@@ -189,7 +190,7 @@ class StableDiffusion(Backbone):
         images, asked = prompts.shape
         image = torch.arange(images * asked, device=xt.device) // asked  # (B*P,)
         prompt, rows = prompts.flatten(), self._config.rows
-        with naming_the_remedy(f"lower model.backbone.rows, now {rows}"):
+        with when_memory_is_full(f"lower model.backbone.rows, now {rows}"):
             parts = [
                 self._noise(xt[i], t[i], p)
                 for i, p in zip(torch.split(image, rows), torch.split(prompt, rows), strict=True)

@@ -18,6 +18,7 @@ from emodc.data.readers.listing import ATTRIBUTE
 from emodc.data.release import Release
 from emodc.faces.reading import decode_image, read_image
 from emodc.support.files import one_line
+from emodc.support.optional import importing
 
 LABEL_FIELDS = ("label", "expression", "emotion", "text-label")
 """The names under which a class may stand."""
@@ -217,9 +218,5 @@ def _open_part(rows: Any, name: str, prefix: str, place: str) -> _Part:
 
 
 def _import(name: str) -> Any:
-    try:
+    with importing("hf", "reading what save_to_disk wrote"):
         return importlib.import_module(name)
-    except ImportError:
-        raise ImportError(
-            'reading what save_to_disk wrote needs an extra: pip install "emodc[hf]"'
-        ) from None

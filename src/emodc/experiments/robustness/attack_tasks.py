@@ -11,7 +11,7 @@ import torch
 
 from emodc.attacks.gradient import GradientAttack
 from emodc.attacks.losses import LossName
-from emodc.attacks.minimal_perturbation import least_perturbation
+from emodc.attacks.minimal_perturbation import minimal_perturbation
 from emodc.attacks.sanity import check_attack
 from emodc.attacks.search import Attack, Draws, FixedDraws, FreshDraws
 from emodc.attacks.square import Square
@@ -25,7 +25,7 @@ Method = Literal["apgd", "pgd", "square"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 _QUERIES = 200  # of the black-box attack among the checks
-_ROUNDS = 8  # of the search for the least perturbation
+_ROUNDS = 8  # of the search for the minimal perturbation
 
 # For the estimate of costs: passes that one with its gradient counts, and attacks in all checks.
 _GRADIENT, _CHECKS = 3, 7
@@ -48,7 +48,7 @@ class AttackPlan:
         eot: attack the defence that takes fresh draws for every image, too, averaging over so
             many banks of draws in every query; not if None.
         evaluations: answers of that defence to each attacked image.
-        least: search the least perturbation of each face, in both norms, too.
+        minimal: search the minimal adversarial perturbation of each face, in both norms, too.
         checked: faces that the sanity checks are made on; 0 makes none.
         transfer_from: show images that are made on this subject to all others, too.
 
@@ -66,7 +66,7 @@ class AttackPlan:
     targets: int = 0
     eot: int | None = None
     evaluations: int = 5
-    least: bool = False
+    minimal: bool = False
     checked: int = 16
     transfer_from: Subject | None = None
 
@@ -82,9 +82,9 @@ class AttackPlan:
             raise ValueError("an attack needs at least one eps, and all of them above 0")
         if self.evaluations < 1 or self.checked < 0:
             raise ValueError("evaluations must be at least 1, and checked faces not below 0")
-        if self.method == "square" and (self.least or self.targets):
+        if self.method == "square" and (self.minimal or self.targets):
             raise ValueError(
-                "square aims at no class and searches no least perturbation: use apgd or pgd"
+                "square aims at no class and searches no minimal perturbation: use apgd or pgd"
             )
         if self.transfer_from is not None and (
             self.method == "square" or not self.transfer_from.differentiable
@@ -158,7 +158,7 @@ def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) ->
     """Return what is measured with images that are made on a source.
 
     Another source than the subject is attacked to the end, for an image that only just fools it
-    may not fool the subject. Checks and least perturbations would be its own, so there are none.
+    may not fool the subject. Checks and minimal perturbations would be its own, so there are none.
     """
     attack, exact = plan.attack(), source is subject
     attacker: dict[str, Any] = {"attack": plan.method, "seed": seed, "draws": subject.draws}
@@ -194,7 +194,7 @@ def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) ->
             known = shared | {"eps": eps, "faces": plan.checked}
             passes = _CHECKS * each + eot * _QUERIES * answer
             tasks.append(Task("checks", known, source, passes, _CHECKS * evaluations, checks))
-    if plan.least and exact and isinstance(attack, GradientAttack):
+    if plan.minimal and exact and isinstance(attack, GradientAttack):
         for norm in NORMS:
             defence, draws, _ = _defences(plan, subject, source, seed)[0]
             search = partial(_least, attack, norm, seed)
@@ -253,7 +253,7 @@ def _robust(
 
 def _least(attack: GradientAttack, norm: Norm, seed: int, victim: Victim, images: Images) -> Result:
     draws = FixedDraws(seed)
-    least = least_perturbation(
+    least = minimal_perturbation(
         attack, victim, images, norm, draws, start=_FIRST[norm], rounds=_ROUNDS, seed=seed
     )
     return Result({"distance": least.distance.cpu()}, {})

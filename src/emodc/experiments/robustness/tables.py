@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emodc.reports.evaluation import markdown_table
-
-_SHOWN = 10  # skipped images listed
+from emodc.reports.evaluation import markdown_table, skipped_lines
 
 _READING = """\
 Accuracies are shares of the faces, with 95 % confidence intervals: Wilson's for one accuracy, the
@@ -208,10 +206,7 @@ def _left_out(report: Mapping[str, Any]) -> list[str]:
     lines = []
     if count := report["data"]["images_left_out"]:
         lines.append(f"{count:,} faces of classes that not all models know were left out.")
-    skipped = report["skipped"]
-    lines += [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
-    if len(skipped) > _SHOWN:
-        lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
+    lines += skipped_lines(report["skipped"])
     return ["", *lines] if lines else []
 
 

@@ -27,8 +27,8 @@ from emodc.experiments.study.runs import (
     samples_left,
     train_rest,
 )
-from emodc.inference.classifier import choose_device
 from emodc.method.draws import spaced_timesteps
+from emodc.support.devices import choose_device
 from emodc.support.timing import Cost
 from emodc.training.recipe import Recipe
 

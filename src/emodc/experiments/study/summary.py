@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emodc.evaluation.statistics import share_right
+from emodc.evaluation.statistics import RESAMPLES, mcnemar, paired_bootstrap, share_right
 from emodc.experiments.study.arms import CLAIMS
-from emodc.experiments.study.compare import RESAMPLES, mcnemar, paired_bootstrap
 from emodc.experiments.study.protocol import ArmResult, Study
 from emodc.experiments.study.runs import Outcome
 

@@ -1,0 +1,76 @@
+"""The command ``emodc calibrate``: fit the decision on validation data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emodc.cli.console import note, print_json, print_rich, progress
+from emodc.cli.options import (
+    Device,
+    Limit,
+    ModelName,
+    Precision,
+    Seed,
+)
+
+
+def calibrate(
+    data: Annotated[
+        str, typer.Option(metavar="NAME:PATH", help="The dataset; its validation split is used.")
+    ],
+    model: ModelName = "face48",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the calibrated model. [default: the model's folder]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="validation, or test if that is not reported on.")] = (
+        "validation"
+    ),
+    steps: Annotated[int, typer.Option(help="Draws of the answer that is aimed at.")] = 100,
+    limit: Limit = None,
+    coverage: Annotated[
+        float, typer.Option(help="Share of faces whose true class a prediction set shall hold.")
+    ] = 0.9,
+    seed: Seed = 0,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder for measured errors; a calibration interrupted there goes on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Fit probabilities, prediction sets and sequential scoring of a model on validation data."""
+    from emodc.calibration.calibrate import calibrate as run
+    from emodc.data import open_data
+    from emodc.model.store import load_model, save_model
+    from emodc.reports.evaluation import calibration_table
+    from emodc.support.devices import choose_device
+    from emodc.support.distributed import join
+
+    if output is None and not Path(model).is_dir():
+        raise ValueError(f"model '{model}' is no folder to write to: give --output FOLDER")
+    images = open_data(data, split)
+    world = join(device)
+    loaded = load_model(model, world.device or choose_device(device), precision)
+    with progress("images") as advance:
+        calibrated = run(
+            loaded,
+            images,
+            steps=steps,
+            limit=limit,
+            coverage=coverage,
+            seed=seed,
+            folder=work,
+            progress=advance,
+            world=world,
+        )
+    folder = output or Path(model)
+    if world.is_main:
+        save_model(calibrated, folder)
+    if as_json:
+        print_json(calibrated.facts["calibration"])
+    else:
+        print_rich(calibration_table(calibrated.facts["calibration"]))
+    note(f"the calibrated model is in {folder}")

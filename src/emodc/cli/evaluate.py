@@ -1,0 +1,86 @@
+"""The command ``emodc evaluate``: a model on a labeled dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emodc.cli.console import complain, note, print_json, print_rich, progress
+from emodc.cli.options import (
+    Adaptive,
+    Budget,
+    Device,
+    Limit,
+    ModelName,
+    Precision,
+    Seed,
+    chosen_delta,
+)
+
+
+def evaluate(
+    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The dataset.")],
+    model: ModelName = "face48",
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    steps: Annotated[
+        int | None, typer.Option(help="Draws for each image. [default: 100, without --adaptive]")
+    ] = None,
+    adaptive: Adaptive = None,
+    budget: Budget = None,
+    limit: Limit = None,
+    detect: Annotated[
+        bool,
+        typer.Option(
+            "--detect/--no-detect",
+            help="Find, align and crop the faces first, as predict does, or take whole images.",
+        ),
+    ] = False,
+    ignore_noise: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-noise", help="Score plainly: take images for clean, whatever they carry."
+        ),
+    ] = False,
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report; an evaluation interrupted there goes on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Measure a model, or a baseline, on a labeled dataset."""
+    from emodc.data import open_data
+    from emodc.evaluation.evaluate import evaluate as run
+    from emodc.model.store import load_model
+    from emodc.reports.evaluation import evaluation_table
+    from emodc.support.devices import choose_device
+    from emodc.support.distributed import join
+
+    images = open_data(data, split)
+    world = join(device)
+    loaded = load_model(model, world.device or choose_device(device), precision)
+    with progress("images") as advance:
+        report = run(
+            loaded.ignoring_noise() if ignore_noise else loaded,
+            images,
+            steps=steps,
+            delta=chosen_delta(adaptive),
+            budget=budget,
+            seed=seed,
+            limit=limit,
+            detect=detect,
+            output=output,
+            progress=advance,
+            world=world,
+        )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_rich(evaluation_table(report.to_json()))
+    if faceless := report.n_without_face:
+        note(f"no face found in {faceless} images; the report names them")
+    if unreadable := report.n_skipped - faceless:
+        complain(f"{unreadable} images could not be read; the report names them")
+        raise typer.Exit(1)

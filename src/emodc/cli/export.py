@@ -1,0 +1,59 @@
+"""The command ``emodc export``: a trained model for others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emodc.cli.console import note
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A run's folder, or any other model.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write model and card.")],
+    name: Annotated[str | None, typer.Option(help="What the model is called from now on.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in float16.")] = False,
+    license_id: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="ID",
+            help="License of the weights, for the card; of the hub's identifiers, such as mit.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="report.json of an evaluation of FOLDER, for the card.")
+    ] = None,
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="Draw faces of every class for the card; see emodc sample."),
+    ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub", metavar="OWNER/NAME", help="Upload it to the hub; private if new."
+        ),
+    ] = None,
+) -> None:
+    """Package a trained model for shipping, with its card.
+
+    For a card with results: export, evaluate the exported folder, and export again with --report.
+    """
+    import json
+
+    from emodc.model.store import load_model
+    from emodc.publishing.export import export_model, push_to_hub
+
+    figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
+    export_model(
+        load_model(model),
+        folder,
+        name=name,
+        half=half,
+        license_id=license_id,
+        report=figures,
+        samples=samples,
+    )
+    note(f"the model is in {folder}")
+    if push is not None:
+        note(f"uploaded: {push_to_hub(folder, push)}")
