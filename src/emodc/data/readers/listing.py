@@ -11,9 +11,13 @@ import numpy as np
 
 from emodc.data.readers.class_names import ClassNames, known_subjects
 from emodc.data.release import Release, file_reader, file_stamp
+from emodc.support.parsing import read_text
+from emodc.support.text import printable
 
 ATTRIBUTE = "attribute_"
 """What a column of attributes starts with: ``attribute_gender`` gives ``gender``."""
+
+_MOST_COLUMNS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def release_of(
                 "keep one of the two rows"
             )
         place_of[path] = entry.place
-        ids.append(path.removeprefix(start).replace(os.sep, "/"))
+        ids.append(printable(path.removeprefix(start).replace(os.sep, "/")))
     label_set, labels = names.label(
         [entry.label for entry in entries], lambda index: entries[index].place, source
     )
@@ -101,29 +105,6 @@ def release_of(
         unlisted=unlisted,
         absent=absent,
     )
-
-
-def read_text(file: Path) -> str:
-    """Return a text file's content without a byte order mark.
-
-    Raises:
-        ValueError: there is no such file, or it is not UTF-8 text; the message names the file,
-            and the line.
-    """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror}); check the path") from error
-    # UTF-16 without a mark passes for UTF-8 as long as it is English.
-    bad = content.find(b"\0")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        text, bad = "", error.start if bad < 0 else min(bad, error.start)
-    if bad >= 0:
-        line = content.count(b"\n", 0, bad) + 1
-        raise ValueError(f"{file}, line {line}: not UTF-8 text; save the file as UTF-8")
-    return text
 
 
 def read_table(
@@ -159,6 +140,8 @@ def read_table(
             raise ValueError(f"{place}: {error}; mend the quotes of this line") from error
         if not columns:
             columns = [cell.lower() for cell in cells] or [""]
+            if len(columns) > _MOST_COLUMNS:
+                raise ValueError(f"{place}: {len(columns):,} columns, more than {_MOST_COLUMNS:,}")
             if twice := [cell for cell in columns if columns.count(cell) > 1]:
                 raise ValueError(f"{place}: two columns '{twice[0]}'; rename or remove one")
             check_header(columns)
@@ -167,7 +150,7 @@ def read_table(
         elif len(cells) != len(columns):
             raise ValueError(
                 f"{place}: {len(cells)} cells instead of {len(columns)} "
-                f"({','.join(columns)}); a comma inside a cell needs quotes around the cell"
+                f"({','.join(columns)[:200]}); a comma inside a cell needs quotes around the cell"
             )
         else:
             rows.append((place, dict(zip(columns, cells, strict=True))))
