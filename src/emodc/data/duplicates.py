@@ -113,8 +113,7 @@ def take_prints(
         batches = [range(i, min(i + _BATCH, total)) for i in range(0, total, _BATCH)]
         try:
             for done in pool.map(read, batches):
-                if progress is not None:
-                    progress(done, total)
+                progress(done, total)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

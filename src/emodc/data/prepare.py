@@ -99,11 +99,8 @@ def prepare(
 
     labeled = np.flatnonzero(release.labels >= 0)
     assigned, left_out = _splits(release, labeled, chosen, progress)
-    split_of = {
-        row: SPLITS[split]
-        for row, split in zip(labeled.tolist(), assigned.tolist(), strict=True)
-        if split >= 0 and SPLITS[split] in chosen
-    }
+    pairs = zip(labeled.tolist(), assigned.tolist(), strict=True)
+    split_of = {row: SPLITS[n] for row, n in pairs if n >= 0 and SPLITS[n] in chosen}
     # Now, because an attribute file that cannot be read must not be found after the work is done.
     known = {
         name: {row: values[row] for row in split_of} for name, values in release.attributes.items()
@@ -119,8 +116,7 @@ def prepare(
         except ValueError as failure:
             # Not where the data lie: that is nobody's business.
             failures[row] = str(failure).rpartition(f"{release.ids[row]}: ")[2]
-        if progress is not None:
-            progress(done, len(split_of))
+        progress(done, len(split_of))
 
     failed = [[release.ids[row], reason] for row, reason in failures.items()]
     classes = release.label_set.classes

@@ -26,7 +26,7 @@ class Memory:
     label_set: LabelSet = BASIC7
     draws: int = 0
     differentiable: bool = True
-    stand_in: Subject | None = None
+    surrogate: Subject | None = None
     shown: list[int] = field(default_factory=list)
 
     @property
