@@ -19,7 +19,8 @@ from emodc.labels import LabelSet
 from emodc.model import store as model_store
 from emodc.model.decision import Decision
 from emodc.model.model import Model
-from emodc.model.store import description_hash, load_model, save_model
+from emodc.model.description import description_hash
+from emodc.model.store import load_model, save_model
 from emodc.support.tensors import pack_tensors
 
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from emodc.backbones.external_kinds import ExternalConfig
 from emodc.model.decision import Decision
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import parse_model
-from emodc.support.files import one_line
+from emodc.support.parsing import read_yaml
 
 
 def load_external(path: Path, device: torch.device | str = "cpu", precision: str = "fp32") -> Model:
@@ -40,10 +39,7 @@ def load_external(path: Path, device: torch.device | str = "cpu", precision: str
             described.
         ImportError: the extra that it needs is not installed.
     """
-    try:
-        described = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read: {one_line(error)}") from None
+    described = read_yaml(path.expanduser())
     if not isinstance(described, dict):
         raise ValueError(f"{path}: not a description of a classifier: name, codec and backbone")
     name = str(described.pop("name", path.stem))
