@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Backbone, check_sizes
+from emodc.backbones.base import Backbone
 from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
+from emodc.backbones.sizes import check_sizes
 from emodc.method.schedule import Schedule
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodc.backbones.base import Network, NetworkSettings, check_sizes
+from emodc.backbones.base import Network, NetworkSettings
+from emodc.backbones.sizes import check_sizes
 from emodc.method.schedule import Schedule
 
 GROUPS = 8
@@ -30,7 +31,7 @@ class TrunkSizes(NetworkSettings):
 
     Raises:
         ValueError: a size is not positive, a width is not a multiple of 8, or a size is beyond
-            `MOST_PATCH`, `emodc.backbones.base.MOST_WIDTH` and the like.
+            `MOST_PATCH` or the bounds of `emodc.backbones.sizes`.
     """
 
     patch: int

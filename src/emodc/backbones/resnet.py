@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.base import Classifier, NetworkSettings, check_sizes
+from emodc.backbones.base import Classifier, NetworkSettings
+from emodc.backbones.sizes import check_sizes
 from emodc.method.schedule import Schedule
 from emodc.support.optional import importing
 

@@ -15,7 +15,6 @@ from emodc.method.forecast import Forecast, gap_covariance
 from emodc.method.schedule import MOST_TIMESTEPS
 from emodc.method.sequential import Settled
 
-
 Scale = Annotated[float, Field(gt=0, le=1e12)]
 """An inverse temperature: far above any that is fitted, and no product with it overflows."""
 

@@ -122,7 +122,8 @@ def load_model(
     except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = shortened(one_line(error))
         raise ValueError(
-            f"{printable(str(folder))}: not what {SETTINGS} describes ({reason}); copy all files from the same run"
+            f"{printable(str(folder))}: not what {SETTINGS} describes ({reason}); copy all files "
+            "from the same run"
         ) from None
     base = described.base
     if backbone.base.get("sha256") != base.get("sha256"):

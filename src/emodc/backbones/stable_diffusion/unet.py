@@ -46,7 +46,8 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
         rows: (image, prompt) pairs in one call of the UNet when scoring: bounds memory.
 
     Raises:
-        ValueError: a number is not positive or out of bounds, or ``weights`` is not fp32 and all are trained.
+        ValueError: a number is not positive or out of bounds, or ``weights`` is not fp32 and all
+            are trained.
     """
 
     generative = True
