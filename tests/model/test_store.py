@@ -18,8 +18,9 @@ from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet
 from emodc.model import store as model_store
 from emodc.model.decision import Decision
+from emodc.model.description import description_hash
 from emodc.model.model import Model
-from emodc.model.store import description_hash, load_model, save_model
+from emodc.model.store import load_model, save_model
 from emodc.support.tensors import pack_tensors
 
 

@@ -17,6 +17,7 @@ from emodc.method.draws import Shown
 from emodc.method.errors import noise_errors
 from emodc.method.schedule import Schedule
 from emodc.support.tensors import pack_tensors
+from emodc.support.text import printable, shortened
 
 WEIGHTS = "model.safetensors"
 """The file of weights that every saved model has."""
@@ -232,13 +233,48 @@ class Classifier(Network):
         return 1
 
 
+class NotFinite(ValueError):
+    """Weights that are NaN or infinite: a model that has them can answer nothing.
+
+    Args:
+        file: that holds them.
+        weight: the first of them.
+    """
+
+    def __init__(self, file: str, weight: str) -> None:
+        super().__init__(
+            f"{shortened(printable(weight), 200)} holds NaN or infinite weights: the training "
+            "diverged, or the file was damaged; take another checkpoint"
+        )
+        self.file = file
+
+
+def read_weights(files: Mapping[str, bytes], name: str = WEIGHTS) -> dict[str, Tensor]:
+    """Return the weights in one of the files that `Network.files` gave, as float32.
+
+    Raises:
+        NotFinite: some are NaN or infinite.
+        SafetensorError: they are no safetensors.
+        ValueError: there is no such file.
+    """
+    if name not in files:
+        raise ValueError(f"{name} is missing")
+    weights = {key: weight.float() for key, weight in load(files[name]).items()}
+    for key, weight in weights.items():
+        if not bool(weight.isfinite().all()):
+            raise NotFinite(name, key)
+    return weights
+
+
 def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
     """Give a network the weights that `Network.files` gave.
 
     Raises:
+        NotFinite: some are NaN or infinite.
         ValueError: they do not fit.
     """
+    weights = read_weights(files)
     try:
-        network.load_state_dict({k: v.float() for k, v in load(files[WEIGHTS]).items()})
+        network.load_state_dict(weights)
     except RuntimeError:
         raise ValueError("the weights do not fit the backbone that is described") from None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from emodc.backbones.base import Backbone
 from emodc.backbones.face_trunk import GROUPS, FaceTrunk, ResBlock, TrunkSizes
+from emodc.backbones.sizes import check_sizes
 from emodc.method.schedule import Schedule
 
 
@@ -54,6 +55,7 @@ class ConditionalUNetConfig(TrunkSizes):
         super().__post_init__()
         if min(self.decoder_depths) < 1:
             raise ValueError("decoder_depths must be positive: each resolution needs a prompt")
+        check_sizes(self.widths, self.decoder_depths, self.embedding)
 
     def build(self, texts: Sequence[str], schedule: Schedule) -> "ConditionalUNet":
         """Return the network with fresh weights, drawn from torch's global generator.

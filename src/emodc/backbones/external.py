@@ -7,15 +7,17 @@ one that is to be left out. Several may be the same class of ours; their probabi
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier, NetworkSettings
-from emodc.labels import BASIC8, LabelSet, canonical_name, label_set_of
+from emodc.labels import ALIASES, BASIC8, COMPOUND11, LabelSet, canonical_name, label_set_of
 from emodc.method.schedule import Schedule
 from emodc.support.files import one_line
+from emodc.support.text import printable, shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class External(NetworkSettings):
         outputs: what the outputs are: logits, or probabilities.
 
     Raises:
-        ValueError: `labels` names fewer than two classes.
+        ValueError: `labels` names fewer than two classes, or one that looks misspelt.
     """
 
     trainable = False
@@ -38,6 +40,12 @@ class External(NetworkSettings):
     outputs: Literal["logits", "probabilities"] = "logits"
 
     def __post_init__(self) -> None:
+        for key, name in self.labels.items():
+            if name is not None and (meant := _meant(name)):
+                raise ValueError(
+                    f"labels.{key}: '{shortened(printable(name), 80)}' is no class known here; "
+                    f"'{meant}' is"
+                )
         self.label_set()
 
     def label_set(self) -> LabelSet:
@@ -63,6 +71,10 @@ class External(NetworkSettings):
             ValueError: it cannot be opened.
         """
         return self.open()
+
+
+class Unfit(ValueError):
+    """What a classifier answers cannot be used, whatever it is shown."""
 
 
 class ExternalClassifier(Classifier):
@@ -92,11 +104,13 @@ class ExternalClassifier(Classifier):
         """
         try:
             outputs = self.outputs(x0)
+        except Unfit:
+            raise
         except Exception as error:  # whatever foreign code finds wrong with the image
             shape = "x".join(map(str, x0.shape[1:]))
             raise ValueError(
                 f"{self._config.path} cannot be shown images of {shape} (channels x height x "
-                f"width): {one_line(error)}; change codec.size, codec.mean or codec.std"
+                f"width): {shortened(one_line(error))}; change codec.size, codec.mean or codec.std"
             ) from error
         if outputs.ndim != 2 or len(outputs) != len(x0):
             raise ValueError(
@@ -112,6 +126,12 @@ class ExternalClassifier(Classifier):
                 )
             logs = logs.clamp_min(torch.finfo(logs.dtype).tiny).log()
         return torch.stack([logs[:, own].logsumexp(dim=1) for own in columns], dim=1)
+
+    def answers_probabilities(self, x0: Tensor) -> bool:
+        """Tell whether the outputs for x0 are probabilities: not negative, of sum 1."""
+        outputs = self.outputs(x0).float()
+        sums = outputs.sum(dim=1)
+        return bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-2)
 
     def hidden_weights(self) -> list[nn.Parameter]:
         """Return nothing: it is not trained here."""
@@ -162,6 +182,15 @@ def match_labels(config: External, count: int, names: Sequence[str] | None) -> l
         [n for n, ours in sorted(given.items()) if ours is not None and canonical_name(ours) == k]
         for k in classes
     ]
+
+
+def _meant(name: str) -> str:
+    """Return the class that a name is a misspelling of; "" if it is known, or like no other."""
+    known = [*BASIC8.classes, *COMPOUND11.classes]
+    if canonical_name(name) in known:
+        return ""
+    close = get_close_matches(canonical_name(name), [*known, *ALIASES], n=1, cutoff=0.8)
+    return canonical_name(close[0]) if close else ""
 
 
 def _listed(count: int, names: Sequence[str]) -> str:

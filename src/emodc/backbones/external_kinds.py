@@ -12,9 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emodc.backbones.external import External, ExternalClassifier
+from emodc.backbones.external import External, ExternalClassifier, Unfit
 from emodc.support.files import one_line
 from emodc.support.optional import importing
+from emodc.support.parsing import read_bytes
+from emodc.support.text import shortened
+
+_MOST_ONNX = 2 << 30  # bytes: what a protobuf may have
+
+_FLOATS = {
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +80,10 @@ class _TorchClassifier(ExternalClassifier):
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxConfig(External):
-    """An ONNX file with one input (B, C, H, W) float32 and one output (B, number of labels)."""
+    """An ONNX file with one input of images, whose first output is (B, number of labels).
+
+    The input is (B, C, H, W) or (B, H, W, C), of floats of any precision; B may be fixed.
+    """
 
     kind: Literal["onnx"] = "onnx"
 
@@ -84,15 +97,15 @@ class OnnxConfig(External):
         with importing("onnx", "an ONNX file"):
             import onnxruntime
         try:
-            content = Path(self.path).expanduser().read_bytes()
+            content = read_bytes(Path(self.path).expanduser(), _MOST_ONNX)
             session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own have no common ancestor below Exception
-            raise ValueError(f"backbone.path {self.path}: {one_line(error)}") from None
+            raise ValueError(f"backbone.path {self.path}: {shortened(one_line(error))}") from None
         return _OnnxClassifier(self, session, hashlib.sha256(content).hexdigest())
 
 
 class _OnnxClassifier(ExternalClassifier):
-    """An ONNX session; its input may have a fixed number of images."""
+    """An ONNX session; its input may have a fixed number of images, and channels last."""
 
     differentiable = False
 
@@ -100,19 +113,30 @@ class _OnnxClassifier(ExternalClassifier):
         super().__init__(config)
         self._session = session
         self.base = {"path": config.path, "revision": "", "sha256": sha256}
+        inputs = session.get_inputs()
+        if len(inputs) != 1:
+            raise ValueError(f"{config.path}: it has {len(inputs)} inputs, not one")
+        self._input = inputs[0]
+        if self._input.type not in _FLOATS:
+            raise ValueError(
+                f"{config.path}: its input is {self._input.type}, not of floats; export it again "
+                "without what turns bytes into floats"
+            )
 
     def outputs(self, x0: Tensor) -> Tensor:
         """Return the first output, for as many images at a time as the file takes."""
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise ValueError(f"it has {len(inputs)} inputs, not one")
-        rows = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else len(x0)
-        if len(x0) % rows:
-            raise ValueError(f"it takes {rows} images at a time")
-        parts = [
-            self._session.run(None, {inputs[0].name: part.detach().cpu().numpy()})[0]
-            for part in torch.split(x0, rows)
-        ]
+        shape, dtype = self._input.shape, _FLOATS[self._input.type]
+        images = x0.detach().cpu()
+        if len(shape) == 4 and shape[3] == x0.shape[1] != shape[1]:
+            images = images.permute(0, 2, 3, 1)
+        rows = shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else len(images)
+        parts = []
+        for part in torch.split(images, rows):
+            full = torch.cat([part, part[:1].expand(rows - len(part), *part.shape[1:])])
+            found = self._session.run(None, {self._input.name: full.numpy().astype(dtype)})[0]
+            if not isinstance(found, np.ndarray):
+                raise Unfit(f"{self._config.path}: its first output is no tensor")
+            parts.append(found[: len(part)])
         return torch.from_numpy(np.concatenate(parts)).to(x0.device)
 
 

@@ -11,12 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodc.backbones.base import Network, NetworkSettings
+from emodc.backbones.sizes import check_sizes
 from emodc.method.schedule import Schedule
 
 GROUPS = 8
 """Of group normalization; every width is a multiple of it."""
 
 _FREQUENCIES = 32
+
+MOST_PATCH = 16
+"""The largest squares of pixels that are folded into channels."""
 
 AUGMENTATIONS = 6
 """A: the numbers that tell a network how an image was changed, see `emodc.training.augment`."""
@@ -26,7 +30,8 @@ class TrunkSizes(NetworkSettings):
     """What the settings of networks with this trunk share; they are dataclasses with its sizes.
 
     Raises:
-        ValueError: a size is not positive, or a width is not a multiple of 8.
+        ValueError: a size is not positive, a width is not a multiple of 8, or a size is beyond
+            `MOST_PATCH` or the bounds of `emodc.backbones.sizes`.
     """
 
     patch: int
@@ -40,6 +45,9 @@ class TrunkSizes(NetworkSettings):
             raise ValueError("patch, widths and embedding must be positive, depths not negative")
         if any(width % GROUPS for width in self.widths):
             raise ValueError(f"widths must be multiples of {GROUPS}, not {self.widths}")
+        if self.patch > MOST_PATCH:
+            raise ValueError(f"patch is at most {MOST_PATCH}, not {self.patch}")
+        check_sizes(self.widths, self.depths, self.embedding)
 
     @property
     def multiple(self) -> int:

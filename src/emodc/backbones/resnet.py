@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from emodc.backbones.base import Classifier, NetworkSettings
+from emodc.backbones.sizes import check_sizes
 from emodc.method.schedule import Schedule
 from emodc.support.optional import importing
 
 _GROUPS = 8
+_MOST_STAGES = 8  # each halves the resolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,9 @@ class ResNetConfig(NetworkSettings):
             raise ValueError("widths and depths must name the same number of stages, at least one")
         if any(width < 1 or width % _GROUPS for width in self.widths) or min(self.depths) < 1:
             raise ValueError(f"widths must be multiples of {_GROUPS}, depths positive")
+        if len(self.widths) > _MOST_STAGES:
+            raise ValueError(f"at most {_MOST_STAGES} stages, not {len(self.widths)}")
+        check_sizes(self.widths, self.depths)
 
     def build(self, texts: Sequence[str], schedule: Schedule) -> "ResNet":
         """Return the network with fresh weights, drawn from torch's global generator.

@@ -13,6 +13,9 @@ from emodc.faces.reading import as_rgb
 
 CPU = torch.device("cpu")
 
+MOST_PIXELS = 1024
+"""The largest size of a codec that works on pixels."""
+
 
 class Codec(Protocol):
     """Turns face crops into x0, the space in which a backbone works, and back."""

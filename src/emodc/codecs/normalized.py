@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from emodc.codecs.base import CPU, square
+from emodc.codecs.base import CPU, MOST_PIXELS, square
 from emodc.faces.reading import as_rgb
 
 
@@ -26,7 +26,8 @@ class NormalizedCodec:
         std: likewise; 1/255 keeps values of 0..255.
 
     Raises:
-        ValueError: the size or a deviation is not positive, or the numbers are not 1 or 3.
+        ValueError: the size or a deviation is not positive, the size is above `MOST_PIXELS`, or
+            the numbers are not 1 or 3.
     """
 
     kind: Literal["normalized"] = "normalized"
@@ -35,6 +36,8 @@ class NormalizedCodec:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        if self.size > MOST_PIXELS:
+            raise ValueError(f"size is at most {MOST_PIXELS}, not {self.size}")
         if self.size < 1 or len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
             raise ValueError(
                 "size must be positive, mean and std one number each (gray) or three (RGB)"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from emodc.codecs.base import CPU, square
+from emodc.codecs.base import CPU, MOST_PIXELS, square
 
 # The contrast below which a crop counts as blank: scaling it up would only amplify noise.
 _LEAST_CONTRAST = 4.0
@@ -30,15 +30,17 @@ class PixelCodec:
         size: height and width of x0 in pixels.
 
     Raises:
-        ValueError: the size is not positive.
+        ValueError: the size is not positive, or above `MOST_PIXELS`.
     """
 
     kind: Literal["pixel"] = "pixel"
     size: int = 48
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"the codec's size must be positive, not {self.size}")
+        if not 1 <= self.size <= MOST_PIXELS:
+            raise ValueError(
+                f"the codec's size must be positive and at most {MOST_PIXELS}, not {self.size}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:

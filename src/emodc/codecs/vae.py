@@ -16,6 +16,7 @@ from emodc.codecs.base import CPU, square
 from emodc.faces.reading import as_rgb
 from emodc.support.optional import importing
 
+_MOST_PIXELS = 2048  # side of the crops
 _AT_ONCE = 4  # images in one call of the autoencoder: bounds memory, hardly costs speed
 
 
@@ -43,10 +44,10 @@ class VAECodec(CheckpointSource):
         """
         checkpoint = self.open()
         size, factor = self.resolution or checkpoint.size, checkpoint.factor
-        if size < 1 or size % factor:
+        if not 1 <= size <= _MOST_PIXELS or size % factor:
             raise ValueError(
                 f"codec.resolution {size}: the autoencoder of {self.path} takes multiples of "
-                f"{factor}; it was made for {checkpoint.size}"
+                f"{factor} up to {_MOST_PIXELS}; it was made for {checkpoint.size}"
             )
         return checkpoint
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from emodc.explain.generate import generate, interpolate
 from emodc.model.identity import weights_hash
 from emodc.model.model import Model
+from emodc.support.parsing import open_regular, parse_json
 from emodc.support.timing import Progress, unheard
 
 SAMPLES = "samples.png"
@@ -164,8 +165,8 @@ def facts_of(path: Path, model: Model) -> dict[str, Any] | None:
         None if there is no such page, or these weights did not draw it.
     """
     try:
-        with Image.open(path) as page:
-            facts = json.loads(page.info[_FACTS])
+        with open_regular(path) as file, Image.open(file) as page:
+            facts = parse_json(page.info[_FACTS], str(path))
         return dict(facts) if facts["weights_sha256"] == weights_hash(model) else None
     except (OSError, KeyError, TypeError, ValueError):
         return None

@@ -117,7 +117,7 @@ def score_images(
     progress(done, total)
     for start, indices in images.items():
         file = files.get(start)
-        part = None if file is None else _load_chunk(file, identity)
+        part = None if file is None else _load_chunk(file, identity, indices)
         if part is None:
             part = _score_chunk(model, data, indices, score)
             if file is not None:
@@ -127,6 +127,8 @@ def score_images(
         progress(done, total)
     everyones = {start: part for share in world.gather(found) for start, part in share.items()}
     parts = [everyones[start] for start in starts]
+    if any(part.values.keys() != parts[0].values.keys() for part in parts):
+        raise ValueError(f"{folder}: its files hold different measures; choose another folder")
     return Scores(
         index=torch.cat([part.index for part in parts]),
         values={name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values},
@@ -182,14 +184,25 @@ def _score_chunk(model: Model, data: FaceData, indices: range, score: Score) -> 
     )
 
 
-def _load_chunk(file: Path, identity: Mapping[str, str]) -> Scores | None:
+def _load_chunk(file: Path, identity: Mapping[str, str], indices: range) -> Scores | None:
     found = load_result(file, identity, ("index",), ("skipped", "seconds"))
     if found is None:
         return None
     values = dict(found.tensors)
-    return Scores(
-        index=values.pop("index"),
-        values=values,
-        skipped=tuple((int(i), str(reason)) for i, reason in found.facts["skipped"]),
-        seconds=float(found.facts["seconds"]),
+    index, skipped = values.pop("index"), found.facts["skipped"]
+    try:
+        part = Scores(
+            index=index,
+            values=values,
+            skipped=tuple((int(i), str(reason)) for i, reason in skipped),
+            seconds=float(found.facts["seconds"]),
+        )
+        named = sorted([*index.tolist(), *(i for i, _ in part.skipped)])
+    except (TypeError, ValueError):
+        named = []
+    whole = index.dtype == torch.int64 and all(
+        value.ndim and len(value) == len(index) for value in values.values()
     )
+    if not whole or named != list(indices):
+        raise ValueError(f"{file}: damaged; delete it and it will be measured again")
+    return part

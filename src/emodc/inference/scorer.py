@@ -213,8 +213,21 @@ class Scorer:
         return self._model.class_errors(x0, self._bank)
 
     def __call__(self, x0: Tensor) -> Answers:
-        """Return the answers for the images (B, C, H, W) on the model's device."""
+        """Return the answers for the images (B, C, H, W) on the model's device.
+
+        Raises:
+            ValueError: the model answers NaN or infinity.
+        """
         if self._delta is None:
-            return plain_answers(self._model, self.errors(x0), self._bank.t)
-        outcome = sequential_outcome(self._model, x0, self._bank, self._delta, budget=self._budget)
-        return sequential_answers(self._model, outcome, self._delta)
+            answers = plain_answers(self._model, self.errors(x0), self._bank.t)
+        else:
+            outcome = sequential_outcome(
+                self._model, x0, self._bank, self._delta, budget=self._budget
+            )
+            answers = sequential_answers(self._model, outcome, self._delta)
+        if not bool(answers.probabilities.isfinite().all()):
+            raise ValueError(
+                f"model '{self._model.name}' answers NaN or infinity: its weights diverged, or "
+                f"precision {self._model.precision} is too coarse for it"
+            )
+        return answers

@@ -4,6 +4,7 @@ With S draws ``(t_s, eps_s)`` every image is shown at the same timesteps with th
 an image that carries noise of its own arrives at noisier ones.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from emodc.method.schedule import Schedule, add_noise
 
 # Stream of `counter_rng` that belongs to evaluation draws; training uses others.
 _BANK_STREAM = 0xBA2C
+
+_MOST_NUMBERS = 1 << 28  # in the noise of one bank, which is held in memory as float32
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,12 @@ def draw_bank(
         mirror: show the mirror image in every other draw, to a network that was trained on both.
 
     Raises:
-        ValueError: S is outside 1..T.
+        ValueError: S is outside 1..T, or their noise takes more than a gigabyte.
     """
     t = spaced_timesteps(timesteps, steps)
+    if steps * math.prod(shape) > _MOST_NUMBERS:
+        size = "x".join(map(str, shape))
+        raise ValueError(f"{steps} steps of {size} numbers take over 1 GB; ask for fewer steps")
     indices = [steps * timesteps + i for i in range(steps)]
     mirrored = torch.arange(steps) % 2 == 1
     return DrawBank(t, standard_normal(seed, _BANK_STREAM, indices, shape), mirrored & mirror)

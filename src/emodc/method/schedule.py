@@ -13,6 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+MOST_TIMESTEPS = 10_000
+"""The largest T that settings may ask for."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -80,7 +83,7 @@ class ShiftedCosine:
         median_sigma: ``s_t`` at the middle of the schedule, in standard deviations of x0.
 
     Raises:
-        ValueError: an attribute is not positive.
+        ValueError: an attribute is not positive, or there are more than `MOST_TIMESTEPS`.
     """
 
     kind: Literal["shifted_cosine"] = "shifted_cosine"
@@ -90,6 +93,8 @@ class ShiftedCosine:
     def __post_init__(self) -> None:
         if self.timesteps < 1 or not 0 < self.median_sigma < math.inf:
             raise ValueError("timesteps and median_sigma must be positive and finite")
+        if self.timesteps > MOST_TIMESTEPS:
+            raise ValueError(f"timesteps are at most {MOST_TIMESTEPS:,}, not {self.timesteps:,}")
 
     def build(self) -> Schedule:
         """Return the schedule."""

@@ -4,13 +4,23 @@ The equations are those of `emodc.method.errors`; here they get their numbers. S
 and attacks all decide by what stands here.
 """
 
+from typing import Annotated
+
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 from torch import Tensor
 
 from emodc.method.errors import class_logits, mean_errors, posterior
 from emodc.method.forecast import Forecast, gap_covariance
+from emodc.method.schedule import MOST_TIMESTEPS
 from emodc.method.sequential import Settled
+
+Scale = Annotated[float, Field(gt=0, le=1e12)]
+"""An inverse temperature: far above any that is fitted, and no product with it overflows."""
+
+Power = Annotated[float, Field(gt=0, le=10)]
+
+_MOST_STEPS = 2000  # the covariance of their gaps is a matrix
 
 
 class _Fitted(BaseModel):
@@ -30,8 +40,8 @@ class Stop(_Fitted):
 
     delta: float = Field(gt=0, lt=1)
     threshold: PositiveFloat
-    scale: PositiveFloat
-    power: PositiveFloat = 1.0
+    scale: Scale
+    power: Power = 1.0
     least_probability: float = Field(ge=0, le=1)
 
     def probabilities(self, gaps: Tensor) -> Tensor:
@@ -58,12 +68,22 @@ class Adaptive(_Fitted):
         stops: by rising ``delta``.
     """
 
-    steps: PositiveInt
-    block: PositiveInt
+    steps: int = Field(ge=1, le=_MOST_STEPS)
+    block: int = Field(ge=1, le=_MOST_STEPS)
     covariance: tuple[tuple[float, ...], ...] = Field(min_length=1)
     noise: tuple[PositiveFloat, ...] = Field(min_length=1)
     confidence: float = Field(gt=0, lt=1)
-    stops: tuple[Stop, ...] = Field(min_length=1)
+    stops: tuple[Stop, ...] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _bins_agree(self) -> "Adaptive":
+        bins = len(self.noise)
+        if len(self.covariance) != bins or any(len(row) != bins for row in self.covariance):
+            raise ValueError(f"covariance must be {bins} x {bins}, as noise has {bins} bins")
+        deltas = [stop.delta for stop in self.stops]
+        if deltas != sorted(deltas):
+            raise ValueError("stops must be in the order of their delta")
+        return self
 
     def rule(self, stop: Stop, t: Tensor, timesteps: int, order: Tensor) -> Settled:
         """Return the rule of a stop for draws at the timesteps t (S,), taken in this order (S,)."""
@@ -96,7 +116,7 @@ class FewSteps(_Fitted):
     """
 
     t: tuple[int, ...] = Field(min_length=1)
-    scale: PositiveFloat
+    scale: Scale
 
 
 class NoiseFloor(_Fitted):
@@ -131,9 +151,9 @@ class Decision(_Fitted):
 
     mirror: bool = False
     noise_floor: NoiseFloor | None = None
-    scale: PositiveFloat
-    power: PositiveFloat = 1.0
-    weights: tuple[PositiveFloat, ...] = ()
+    scale: Scale
+    power: Power = 1.0
+    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=MOST_TIMESTEPS)
     adaptive: Adaptive | None = None
     few_steps: tuple[FewSteps, ...] = ()
     coverage: float | None = Field(default=None, gt=0, lt=1)

@@ -169,6 +169,13 @@ class Model:
             ValueError: it is not known.
         """
         if self.geometry is None:
+            if not self.settings.backbone.trainable:
+                raise ValueError(
+                    f"nothing says how the crops that model '{self.name}' knows show a face: add "
+                    "crop: fer2013 (or arcface, or the landmarks' positions) to the file that "
+                    "describes it, or give crops, and say so (--no-detect, in Python "
+                    "from_crops=True)"
+                )
             raise ValueError(
                 f"model '{self.name}' was trained on crops in which no faces were found, so it "
                 "cannot be shown photographs: give crops like these, and say so (--no-detect, in "

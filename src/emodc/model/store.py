@@ -8,7 +8,6 @@ UNet in further files, as diffusers names them, and the hash of the checkpoint i
 
 import hashlib
 import json
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,27 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from emodc.backbones.base import WEIGHTS
-from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
+from emodc.backbones.base import WEIGHTS, NotFinite
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, prompt_texts
-from emodc.model.decision import Decision
+from emodc.model.description import (
+    FILES,
+    FORMAT,
+    SETTINGS,
+    Description,
+    description_hash,
+    read_description,
+    read_files,
+)
 from emodc.model.external import load_external
 from emodc.model.model import Model
-from emodc.model.settings import ModelSettings
 from emodc.support.devices import DTYPES
 from emodc.support.files import one_line, write_atomically
+from emodc.support.text import printable, shortened
 
-FORMAT = 1
-SETTINGS = "emodc.json"
-
-MODEL_FILES = [WEIGHTS, SETTINGS, LORA, UNET, UNET_SETTINGS]
+MODEL_FILES = [SETTINGS, *FILES]
 """What a model's folder can hold, the card aside."""
 
 _BUNDLED = Path(str(resources.files("emodc") / "assets" / "models"))
@@ -100,32 +102,30 @@ def load_model(
     if str(name_or_path).endswith((".yaml", ".yml")):
         return load_external(Path(name_or_path), device, precision)
     folder = locate(str(name_or_path))
-    settings = read_settings(folder / SETTINGS)
-    hashes = {WEIGHTS: settings.get("weights_sha256"), **settings.get("files_sha256", {})}
-    files = {name: read_file(folder / name, expected) for name, expected in hashes.items()}
+    described = read_description(folder / SETTINGS)
+    parsed, crop = described.model, described.crop
     try:
-        label_set = LabelSet(settings["labels"]["name"], tuple(settings["labels"]["classes"]))
-        parsed = ModelSettings.model_validate(settings["model"])
-        crop = settings["crop"]
+        label_set = LabelSet(described.labels.name, described.labels.classes)
         geometry = None if crop is None else CropGeometry.from_dict(crop)
-        decision = Decision.model_validate(settings["posterior"])
         texts = prompt_texts(label_set, parsed.prompts)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = (
-            f"{error.error_count()} settings are wrong"
-            if isinstance(error, ValidationError)
-            else one_line(error)
-        )
-        raise ValueError(f"{folder / SETTINGS}: not a usable model description: {reason}") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{printable(str(folder / SETTINGS))}: not a usable model description: "
+            f"{shortened(one_line(error))}"
+        ) from None
+    files = read_files(folder, described)
     schedule = parsed.schedule.build()
     try:
         backbone = parsed.backbone.restore(files, texts, schedule)
+    except NotFinite as error:
+        raise ValueError(f"{printable(str(folder / error.file))}: {error}") from None
     except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = one_line(error)
+        reason = shortened(one_line(error))
         raise ValueError(
-            f"{folder}: not what {SETTINGS} describes ({reason}); copy all files from the same run"
+            f"{printable(str(folder))}: not what {SETTINGS} describes ({reason}); copy all files "
+            "from the same run"
         ) from None
-    base = settings.get("base", {})
+    base = described.base
     if backbone.base.get("sha256") != base.get("sha256"):
         raise ValueError(
             f"{folder}: made from another checkpoint than the one now at {base.get('path')}: it "
@@ -133,22 +133,22 @@ def load_model(
         )
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(
-        name=str(settings.get("name", folder.name)),
+        name=described.name or folder.name,
         settings=parsed,
         label_set=label_set,
         geometry=geometry,
         backbone=backbone.to(device).eval(),
         schedule=schedule,
-        decision=decision,
-        facts=_stated(settings),
+        decision=described.posterior,
+        facts=_stated(described),
         precision=precision,
     )
 
 
-def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(described: Description) -> dict[str, Any]:
     """Return the facts, with the license of the weights where it is stated."""
-    facts = dict(settings.get("facts", {}))
-    return facts | {"license": settings["license"]} if settings.get("license") else facts
+    license_of_weights = described.license
+    return described.facts | ({"license": license_of_weights} if license_of_weights else {})
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -159,12 +159,6 @@ def bundled_models() -> tuple[str, ...]:
 def bundled_folder(name: str) -> Path:
     """Return the folder of a model that comes with the package."""
     return _BUNDLED / name
-
-
-def description_hash(settings: Mapping[str, Any]) -> str:
-    """Return the hash of a description without its own; layout and key order do not matter."""
-    described = {key: value for key, value in settings.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def locate(name: str) -> Path:
@@ -192,41 +186,3 @@ def locate(name: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"no folder and no hub model '{name}': {reason}") from None
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return what `SETTINGS` says.
-
-    Raises:
-        ValueError: it is missing, edited, damaged, or of another format.
-    """
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: missing; {path.parent} is not an EmoDC model folder") from None
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); copy the model again") from None
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise ValueError(f"{path}: not of format {FORMAT}; update emodc or export the model again")
-    if settings.get("sha256") != description_hash(settings):
-        raise ValueError(f"{path}: edited since it was written; copy the model again")
-    return settings
-
-
-def read_file(path: Path, expected_sha256: object) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        ValueError: it is missing, or its hash is not ``expected_sha256``.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}; copy the model again") from None
-    if hashlib.sha256(content).hexdigest() != expected_sha256:
-        raise ValueError(
-            f"{path}: not the file that {SETTINGS} was written with (damaged, edited or from "
-            "another run); copy all files again"
-        )
-    return content

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from emodc.support.distributed import World
 from emodc.support.files import write_atomically
+from emodc.support.parsing import MAX_TEXT_BYTES, read_bytes
+from emodc.support.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +90,37 @@ class Meter:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Return the lines of ``metrics.jsonl``, without one that a killed process left unfinished."""
+    """Return the lines of ``metrics.jsonl``, without one that a killed process left unfinished.
+
+    A line counts if it is a JSON object of numbers that says after how many samples it was written;
+    of others a warning tells.
+
+    Raises:
+        ValueError: the file cannot be read; the message names it.
+    """
     path = folder / METRICS
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            logger.warning("%s: dropped an unfinished line", path)
+    content = read_bytes(path, MAX_TEXT_BYTES)
+    for number, line in enumerate(content.splitlines(), start=1):
+        found = _metrics_in(line)
+        if found is None:
+            logger.warning(
+                "%s, line %d: dropped, as it is unfinished or damaged", printable(str(path)), number
+            )
+        else:
+            lines.append(found)
     return lines
+
+
+def _metrics_in(line: bytes) -> dict[str, float] | None:
+    """Return what a line says; None if it is no line of metrics."""
+    try:
+        found = json.loads(line)  # not `parse_json`: a metric may be NaN
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not all(type(v) in (int, float) for v in found.values()):
+        return None
+    samples = found.get("samples")
+    return found if isinstance(samples, int) and samples >= 0 else None

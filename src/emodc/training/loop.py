@@ -24,8 +24,9 @@ from emodc.data import FaceData
 from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
+from emodc.model.description import SETTINGS
 from emodc.model.model import Model, build_backbone
-from emodc.model.store import SETTINGS, load_model
+from emodc.model.store import load_model
 from emodc.publishing.export import write_card
 from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.distributed import World, join

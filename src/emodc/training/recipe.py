@@ -17,14 +17,17 @@ from emodc.method.objectives import AMDiT, Base, CrossEntropy, FixedMargin, Hard
 from emodc.method.schedule import EvenLevels, LevelWeight, LogNormalLevels, ShiftedCosine
 from emodc.model.settings import MODEL_KINDS, ModelSettings
 from emodc.support.devices import Precision
-from emodc.support.files import one_line
+from emodc.support.parsing import parse_yaml, read_yaml
 from emodc.support.settings import Settings, checked, kinds
+from emodc.support.text import printable, shortened
 
 ObjectiveConfig = Annotated[
     Base | FixedMargin | AMDiT | HardNeg | Softmax | CrossEntropy, Field(discriminator="kind")
 ]
 
 NoiseLevels = Annotated[EvenLevels | LogNormalLevels, Field(discriminator="kind")]
+
+_MOST_SAMPLES, _MOST_BATCH = 10**11, 65_536
 
 _RECIPES = resources.files("emodc") / "assets" / "recipes"
 
@@ -89,7 +92,7 @@ class OptimizerSettings(Settings):
     learning_rate: float = Field(default=1e-3, gt=0)
     muon_learning_rate: float = Field(default=2e-3, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    warm_up: int = Field(default=2000, ge=1)
+    warm_up: int = Field(default=2000, ge=1, le=_MOST_SAMPLES)
     final: float = Field(default=0.0, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
     eight_bit: bool = False
@@ -125,8 +128,8 @@ class ValidationSettings(Settings):
         steps: S of the draws used.
     """
 
-    every: int = Field(default=50_000, ge=1)
-    images: int = Field(default=700, ge=1)
+    every: int = Field(default=50_000, ge=1, le=_MOST_SAMPLES)
+    images: int = Field(default=700, ge=1, le=1_000_000)
     steps: int = Field(default=10, ge=1)
 
 
@@ -139,8 +142,8 @@ class Recipe(Settings):
         data: the data specification used when none is given on the command line.
         seed: seed of every draw in training.
         model: what is trained.
-        samples: training samples seen in all.
-        batch_size: samples in one optimizer step.
+        samples: training samples seen in all, at most 10^11.
+        batch_size: samples in one optimizer step, at most 65,536.
         phases: objectives in order, each for its share of the samples.
         optimizer: the optimizers and their rates.
         noise_levels: how the timesteps of training samples are drawn.
@@ -163,11 +166,11 @@ class Recipe(Settings):
     name: str
     summary: str = ""
     data: str | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     model: ModelSettings = ModelSettings()
-    samples: int = Field(ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    phases: tuple[Phase, ...] = Field(min_length=1)
+    samples: int = Field(ge=1, le=_MOST_SAMPLES)
+    batch_size: int = Field(default=64, ge=1, le=_MOST_BATCH)
+    phases: tuple[Phase, ...] = Field(min_length=1, max_length=100)
     optimizer: OptimizerSettings = OptimizerSettings()
     noise_levels: NoiseLevels = EvenLevels()
     augment: AugmentSettings = AugmentSettings()
@@ -177,8 +180,8 @@ class Recipe(Settings):
     soft_labels: bool = False
     p_null: float = Field(default=0.05, ge=0, le=0.5)
     p_non_class: float = Field(default=0.05, ge=0, le=0.5)
-    ema: int = Field(default=10_000, ge=0)
-    micro_batch: int = Field(default=0, ge=0)
+    ema: int = Field(default=10_000, ge=0, le=_MOST_SAMPLES)
+    micro_batch: int = Field(default=0, ge=0, le=_MOST_BATCH)
     precision: Precision = "fp32"
     validation: ValidationSettings = ValidationSettings()
 
@@ -238,11 +241,7 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
         ValueError: there is no such recipe, it is not YAML, or a key or value is wrong; the
             message names the file and the dotted path.
     """
-    text = _read(name_or_path)
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{name_or_path}: not YAML: {one_line(error)}") from None
+    values = read_yaml(_file_of(name_or_path))
     if not isinstance(values, dict):
         raise ValueError(f"{name_or_path}: a recipe is a mapping of settings")
     for override in overrides:
@@ -269,24 +268,21 @@ def dump_recipe(recipe: Recipe) -> str:
     return text
 
 
-def _read(name_or_path: str) -> str:
-    if not name_or_path.endswith((".yaml", ".yml")):
-        if name_or_path not in recipe_names():
-            known = ", ".join(recipe_names())
-            raise ValueError(
-                f"unknown recipe '{name_or_path}': give a .yaml file or one of {known}"
-            )
-        return (_RECIPES / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    try:
-        return Path(name_or_path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name_or_path}: cannot read the recipe: {error}") from None
+def _file_of(name_or_path: str) -> Path:
+    if name_or_path.endswith((".yaml", ".yml")):
+        return Path(name_or_path).expanduser()
+    if name_or_path not in recipe_names():
+        known = ", ".join(recipe_names())
+        named = shortened(printable(name_or_path), 300)
+        raise ValueError(f"unknown recipe '{named}': give a .yaml file or one of {known}")
+    return Path(str(_RECIPES / f"{name_or_path}.yaml"))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ValueError(f"--set takes dotted.path=value, not '{override}'")
+    value = parse_yaml(text, f"--set {shortened(path, 300)}")
     *parents, last = path.split(".")
     # What is trained may be named without its first step: backbone.path.
     within_model = path.partition(".")[0] in ModelSettings.model_fields
@@ -294,6 +290,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         for key in parents:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(text)
-    except (TypeError, ValueError, IndexError, AttributeError, yaml.YAMLError):
+        node[int(last) if isinstance(node, list) else last] = value
+    except (TypeError, ValueError, IndexError, AttributeError):
         raise ValueError(f"--set {override}: there is no such setting") from None

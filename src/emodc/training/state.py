@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from emodc.backbones.base import Network
 from emodc.support.files import one_line, whole_file
 from emodc.support.fsdp import split_like, whole
+from emodc.support.parsing import parse_json, parse_yaml
 from emodc.support.tensors import read_metadata, read_tensors, write_tensors
 from emodc.training.optimizers import Muon, build_adamw
 from emodc.training.recipe import OptimizerSettings, dump_recipe, parse_recipe
@@ -177,7 +177,7 @@ def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
         ValueError: the file is damaged, or of a run with another recipe or other data.
     """
     try:
-        progress: dict[str, Any] = json.loads(read_metadata(path)[_KEY])
+        progress: dict[str, Any] = parse_json(read_metadata(path)[_KEY], _KEY)
         told = (progress["samples"], progress["best"], progress["identity"])
         if not (isinstance(told[0], int) and told[0] >= 0 and isinstance(told[2], dict)):
             raise ValueError("its progress makes no sense")
@@ -224,7 +224,7 @@ def _present(what: str, value: str) -> str:
     if what != "recipe":
         return value
     try:
-        return dump_recipe(parse_recipe(yaml.safe_load(value), what))
+        return dump_recipe(parse_recipe(parse_yaml(value, what), what))
     except ValueError:  # it has keys that are no more
         return value
 

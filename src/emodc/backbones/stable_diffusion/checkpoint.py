@@ -23,12 +23,31 @@ from emodc.backbones.stable_diffusion.files import (
     weight_files,
     weight_patterns,
 )
-from emodc.method.schedule import Schedule
+from emodc.method.schedule import MOST_TIMESTEPS, Schedule
 
 BASE_FOLDER = "EMODC_BASE"
 """Environment variable: the folder of a checkpoint that is no longer where a model says."""
 
 _SUPPORTED = "supported are Stable Diffusion 1.x and 2.x text-to-image checkpoints"
+_MOST = {
+    "in_channels": 64,
+    "out_channels": 64,
+    "latent_channels": 64,
+    "sample_size": 4096,
+    "block_out_channels": 2048,
+    "layers_per_block": 8,
+    "transformer_layers_per_block": 8,
+    "attention_head_dim": 2048,
+    "cross_attention_dim": 4096,
+    "hidden_size": 4096,
+    "intermediate_size": 16384,
+    "num_hidden_layers": 64,
+    "vocab_size": 500_000,
+    "max_position_embeddings": 4096,
+    "num_train_timesteps": MOST_TIMESTEPS,
+}
+"""The largest numbers in the settings of a checkpoint's parts, by key."""
+
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
 
 
@@ -219,6 +238,8 @@ def _check(checkpoint: SDCheckpoint) -> None:
             raise ValueError(
                 f"{folder / part}: its settings lack {', '.join(absent)}; {_SUPPORTED}"
             )
+    for part in needed:
+        _check_numbers(folder / part, getattr(checkpoint, part))
     if unet.get("addition_embed_type") or unet["in_channels"] != checkpoint.vae["latent_channels"]:
         raise ValueError(
             f"{folder / 'unet'}: takes {unet['in_channels']} channels and "
@@ -232,3 +253,13 @@ def _check(checkpoint: SDCheckpoint) -> None:
     prediction = checkpoint.scheduler.get("prediction_type", "epsilon")
     if prediction not in ("epsilon", "v_prediction"):
         raise ValueError(f"{folder / 'scheduler'}: prediction_type '{prediction}'; {_SUPPORTED}")
+
+
+def _check_numbers(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse sizes far beyond those of Stable Diffusion, before anything is allocated."""
+    for key, most in _MOST.items():
+        values = settings.get(key)
+        each = values if isinstance(values, list) else [values]
+        given = [value for value in each if value is not None]
+        if len(given) > 16 or not all(type(v) is int and 0 < v <= most for v in given):
+            raise ValueError(f"{folder}: {key} is {values!r:.100}, not 1 to {most:,}; {_SUPPORTED}")

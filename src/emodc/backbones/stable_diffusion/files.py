@@ -4,12 +4,13 @@ Weights are one file, or shards with an index that says which of them holds what
 """
 
 import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+
+from emodc.support import parsing
 
 PARTS = {
     "unet": "diffusion_pytorch_model",
@@ -17,6 +18,8 @@ PARTS = {
     "text_encoder": "model",
 }
 """The folders with weights, and what the names of their weight files begin with."""
+
+_MOST_JSON = 1 << 24  # bytes: an index names thousands of weights
 
 
 def weight_files(folder: Path, variant: str | None) -> list[Path]:
@@ -41,7 +44,12 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
     holds = read_json(index).get("weight_map")
     if not isinstance(holds, dict) or not holds:
         raise ValueError(f"{index}: names no shards; download it again")
-    shards = {name: folder / str(name) for name in sorted(set(holds.values()))}
+    stem = PARTS[folder.name]
+    for name in holds.values():
+        # Shards lie beside their index, under names that begin as it does.
+        if not isinstance(name, str) or not name.startswith(stem) or Path(name).name != name:
+            raise ValueError(f"{index}: {name!r:.200} is no name of a shard; download it again")
+    shards = {name: folder / name for name in sorted(set(holds.values()))}
     keys = {name: _keys(shard) for name, shard in shards.items()}
     for key, name in holds.items():
         if key not in keys[name]:
@@ -70,14 +78,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is missing or damaged.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise ValueError(
             f"{path}: missing; not a checkpoint in diffusers' layout, or half downloaded"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); download it again") from None
+        )
+    try:
+        values = parsing.read_json(path, _MOST_JSON)
+    except ValueError as error:
+        raise ValueError(f"{error}; download it again") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: not a mapping of settings; download it again")
     return values

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
-from emodc.backbones.base import WEIGHTS, Backbone, NetworkSettings
+from emodc.backbones.base import WEIGHTS, Backbone, NetworkSettings, read_weights
 from emodc.backbones.stable_diffusion.checkpoint import CheckpointSource, SDCheckpoint
 from emodc.backbones.stable_diffusion.texts import encode_texts
 from emodc.method.schedule import Schedule
@@ -27,6 +26,8 @@ from emodc.support.tensors import pack_tensors
 LORA = "pytorch_lora_weights.safetensors"
 UNET, UNET_SETTINGS = "unet/diffusion_pytorch_model.safetensors", "unet/config.json"
 """Diffusers' names for what a saved model holds beside `emodc.backbones.base.WEIGHTS`."""
+
+_MOST_RANK, _MOST_ROWS = 1024, 65536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
         rows: (image, prompt) pairs in one call of the UNet when scoring: bounds memory.
 
     Raises:
-        ValueError: a number is not positive, or ``weights`` is not fp32 and all are trained.
+        ValueError: a number is not positive or out of bounds, or ``weights`` is not fp32 and all
+            are trained.
     """
 
     generative = True
@@ -63,6 +65,8 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
     def __post_init__(self) -> None:
         if min(self.rank, self.rows) < 1 or not 0 < self.alpha < math.inf or not self.targets:
             raise ValueError("rank, rows and alpha must be positive, and targets not empty")
+        if self.rank > _MOST_RANK or self.rows > _MOST_ROWS:
+            raise ValueError(f"rank is at most {_MOST_RANK}, rows at most {_MOST_ROWS}")
         if self.tune == "full" and self.weights != "fp32":
             raise ValueError("weights must be fp32 with tune=full; set the recipe's precision")
 
@@ -97,18 +101,18 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
         """
         checkpoint = self.open()
         unet = self._unet(checkpoint, files)
-        prompts = load(files[WEIGHTS]).get("prompts")
+        prompts = read_weights(files).get("prompts")
         width = unet.config.cross_attention_dim
         if prompts is None or len(prompts) != len(texts) or prompts.shape[-1] != width:
             raise ValueError(f"{WEIGHTS} does not hold embeddings of {len(texts)} prompts")
         if self.tune == "lora":
             from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-            stored = {k.removeprefix("unet."): v for k, v in load(files[LORA]).items()}
+            stored = {k.removeprefix("unet."): v for k, v in read_weights(files, LORA).items()}
             if stored.keys() != get_peft_model_state_dict(unet).keys():
                 raise ValueError(f"{LORA} does not fit the LoRA that the settings describe")
-            set_peft_model_state_dict(unet, {k: v.float() for k, v in stored.items()})
-        return StableDiffusion(self, checkpoint, unet, prompts.float(), schedule)
+            set_peft_model_state_dict(unet, stored)
+        return StableDiffusion(self, checkpoint, unet, prompts, schedule)
 
     def _unet(self, checkpoint: SDCheckpoint, files: Mapping[str, bytes] | None = None) -> Any:
         """Return the UNet of a checkpoint, or a fully fine-tuned one; with a LoRA if it has one."""
@@ -116,8 +120,9 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
             from diffusers import UNet2DConditionModel
             from peft import LoraConfig
         if self.tune == "full" and files is not None:
-            unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
-            unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
+            # Fine-tuning changes no architecture: what the model's own file says is for others.
+            unet = UNet2DConditionModel.from_config(dict(checkpoint.unet))
+            unet.load_state_dict(read_weights(files, UNET))
             return unet
         checkpoint.weights("unet")  # refuses an unfinished file
         unet = UNet2DConditionModel.from_pretrained(

@@ -17,7 +17,8 @@ from emodc.experiments.study.arms import Arm, Setting, arm_recipe, run_name
 from emodc.model.store import load_model
 from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import write_atomically
-from emodc.training.log import STATE, read_metrics
+from emodc.support.parsing import read_json
+from emodc.training.log import METRICS, STATE, read_metrics
 from emodc.training.loop import run_identity, train
 from emodc.training.recipe import Recipe
 from emodc.training.state import TrainingDiverged, read_progress
@@ -219,8 +220,13 @@ def read_outcome(run: Run) -> Outcome:
     lines = [line for line in read_metrics(run.folder) if "validation_accuracy" in line]
     curve = tuple((int(line["samples"]), line["validation_accuracy"]) for line in lines)
     if (run.folder / DIVERGED).exists():
-        told = json.loads((run.folder / DIVERGED).read_text(encoding="utf-8"))
+        file = run.folder / DIVERGED
+        told = read_json(file)
+        if not isinstance(told, dict) or not isinstance(told.get("reason"), str):
+            raise ValueError(f"{file}: damaged; delete it, and the run is trained again")
         return Outcome(run, diverged=told["reason"], curve=curve)
+    if run.arm.denoises and not any("validation_d_p" in line for line in lines[-1:]):
+        raise ValueError(f"{run.folder / METRICS}: lacks the last validation; delete {run.folder}")
     return Outcome(
         run,
         validation_accuracy=EvaluationReport.read(run.folder / REPORT).accuracy,
