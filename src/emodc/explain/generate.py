@@ -4,8 +4,7 @@ Ho and Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equati
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,11 +21,7 @@ DEFAULT_STEPS = 50
 """Steps of the sampler, if the number is not chosen."""
 
 
-class _Sampler(Protocol):
-    def __call__(
-        self, denoiser: Denoiser, schedule: Schedule, noise: Tensor, steps: int, progress: Progress
-    ) -> Tensor: ...
-
+_Sampler = Callable[[Denoiser, Schedule, Tensor, int, Callable[[int, int], None]], Tensor]
 
 SAMPLERS: Mapping[str, _Sampler] = {"ddim": ddim, "dpm-solver": dpm_solver}
 """What turns noise into images, by name: `emodc.method.ddim`, `emodc.method.dpm_solver`."""

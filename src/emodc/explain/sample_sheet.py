@@ -112,7 +112,7 @@ def interpolation_sheet(
     Raises:
         ValueError: see `emodc.explain.generate.interpolate`; or a class is not the model's.
     """
-    ends = [model.label_set.index(name) for name in (first, second)]
+    ends = model.label_set.index(first), model.label_set.index(second)
     x0 = interpolate(
         model,
         *ends,
