@@ -1,6 +1,6 @@
 """The table and the figure of what `scoring.py` measured.
 
-    python benchmarks/scoring_report.py docs/results/scoring.json
+    python benchmarks/scoring_report.py docs/scoring.json
 
 prints the tables as Markdown and draws the curves beside the file.
 """
@@ -24,7 +24,7 @@ def tables(report: dict[str, Any]) -> list[str]:
     half, faithful = report["half"], report["faithful_milliseconds"]
     seeds = ", ".join(map(str, report["seeds"]))
     headings = (
-        *("method", "trunk passes", "prompt evaluations", "ms, fp32", f"ms, {half}", "x, fp32"),
+        *("method", "NFE, trunk", "NFE, prompts", "ms, fp32", f"ms, {half}", "x, fp32"),
         *(f"x, {half}", "agreement %", "accuracy %", "difference to plain 100 (95 %)"),
     )
     lines = [
@@ -89,7 +89,7 @@ def _range(rows: list[dict[str, Any]], key: str) -> str:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Write the curves: accuracy against trunk passes and against time (fp32)."""
+    """Write the curves: accuracy against trunk evaluations and against time (fp32)."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -97,8 +97,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     panels: list[tuple[str, Callable[[dict[str, Any]], float]]] = [
-        ("trunk passes an image", lambda row: float(row["trunk_passes"])),
-        ("milliseconds an image, fp32", lambda row: float(row["milliseconds"]["fp32"])),
+        ("trunk evaluations per image", lambda row: float(row["trunk_passes"])),
+        ("milliseconds per image, fp32", lambda row: float(row["milliseconds"]["fp32"])),
     ]
     for axis, (label, cost) in zip(axes, panels, strict=True):
         for family, (marker, line, color) in STYLES.items():

@@ -1,8 +1,8 @@
-"""Write tests/frozen/MODEL.json: what the bundled models make of some drawn faces.
+"""Write tests/frozen/MODEL.json: the errors of the bundled models on some drawn faces.
 
     python scripts/freeze_bundled.py
 
-Run it when the weights change; `tests/test_bundled.py` holds later code to these figures.
+Run it when the weights change; `tests/model/test_bundled.py` holds later code to these figures.
 """
 
 import json

@@ -3,8 +3,9 @@
     python scripts/write_results.py
 
 Text between ``<!-- NAME -->`` and ``<!-- end of NAME -->`` is replaced: ``results`` from the
-reports in docs/results/, README's ``sequential`` from the one in docs/results/sequential/ and its
-counterpart, and the tables ``scoring`` from docs/scoring.json (`benchmarks/scoring.py`).
+reports in docs/results/, README's with the means of the robustness report ``noise-blur``; README's
+``sequential`` from the report in docs/results/sequential/ and its counterpart; and the tables
+``scoring`` from docs/scoring.json (`benchmarks/scoring.py`).
 """
 
 import json
@@ -15,60 +16,95 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from emodc.reports.tables import markdown_table  # noqa: E402
 from marked import with_part  # noqa: E402
 from scoring_report import tables  # noqa: E402
 
 REPORTS = ROOT / "docs" / "results"
 SHIPPED = "face48-fer2013plus-test.json"
-COMMAND = (
-    "emodc evaluate --model {model} --data {data}:/path/to/data --split {split} --steps {steps} "
-    "--precision {precision}"
-)
+COMMAND = """\
+emodc evaluate --model {model} --data {data}:/path/to/data --split {split} \\
+  --steps {steps} --precision {precision}"""
 
 
-def row(report: dict[str, Any]) -> str:
+def row(report: dict[str, Any]) -> list[str]:
     """Return a report as a line of the table."""
-    low, high = report["accuracy_ci95"]
-    cells = [
+    return [
         f"`{report['model']['name']}`",
         f"{report['data']['name']} {report['data']['split']}",
         f"{report['n_images']:,}",
         f"{report['steps']}",
-        f"**{report['accuracy']:.3f}** ({low:.3f} to {high:.3f})",
+        share(report),
         f"{report['mean_class_accuracy']:.3f}",
         f"{report['macro_f1']:.3f}",
         f"{report['ece']:.3f}",
         f"{report['majority_class_floor']:.3f}",
     ]
-    return "| " + " | ".join(cells) + " |"
+
+
+def share(figures: dict[str, Any]) -> str:
+    """Return an accuracy with its interval."""
+    low, high = figures["accuracy_ci95"]
+    return f"**{figures['accuracy']:.3f}** ({low:.3f} to {high:.3f})"
 
 
 def section(reports: list[dict[str, Any]]) -> str:
     """Return the table and the commands behind it."""
     headings = (
         *("model", "data", "images", "steps", "accuracy (95 % CI)", "mean class accuracy"),
-        *("macro F1", "ECE", "commonest class"),
+        *("macro F1", "ECE", "majority class"),
     )
-    lines = ["| " + " | ".join(headings) + " |", "| --- " * len(headings) + "|"]
-    lines += [row(report) for report in reports]
-    lines += [
+    commands = [
+        COMMAND.format(
+            model=report["model"]["name"],
+            data=report["data"]["name"],
+            split=report["data"]["split"],
+            steps=report["steps"],
+            precision=report["model"]["precision"],
+        )
+        for report in reports
+    ]
+    lines = [
+        *markdown_table(headings, [row(report) for report in reports]),
         "",
-        "Each line is the report of this command, seed 0, in `docs/results/`:",
+        "Each row is the report of one of these commands, seed 0, in `docs/results/`:",
         "",
         "```text",
+        *commands,
+        "```",
     ]
-    for report in reports:
-        data = report["data"]
-        lines.append(
-            COMMAND.format(
-                model=report["model"]["name"],
-                data=data["name"],
-                split=data["split"],
-                steps=report["steps"],
-                precision=report["model"]["precision"],
-            )
-        )
-    return "\n".join([*lines, "```", ""])
+    return "\n".join([*lines, ""])
+
+
+def summary(reports: list[dict[str, Any]], robustness: dict[str, Any]) -> str:
+    """Return the small table of README.
+
+    Args:
+        reports: of evaluations, all on the same images.
+        robustness: of `emodc robustness`, with the same models.
+    """
+    corrupted = {model["name"]: model["corrupted"] for model in robustness["models"]}
+    rows = [
+        [
+            f"`{report['model']['name']}`",
+            share(report),
+            f"{report['mean_class_accuracy']:.3f}",
+            f"{report['ece']:.3f}",
+            share(corrupted[report["model"]["name"]]),
+        ]
+        for report in reports
+    ]
+    header = ["model", "accuracy (95 % CI)", "mean class accuracy", "ECE"]
+    images, floor = reports[0]["n_images"], reports[0]["majority_class_floor"]
+    lines = [
+        *markdown_table([*header, "accuracy under noise and blur (95 % CI)"], rows),
+        "",
+        f"Test split of FER+, {images:,} images; the majority-class baseline has {floor:.3f}. "
+        "Noise and blur: the mean over eight corruptions at five severities, on "
+        f"{robustness['n_images']:,} of these images.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def sequential_sentence(report: dict[str, Any], whole: dict[str, Any]) -> str:
@@ -80,8 +116,8 @@ def sequential_sentence(report: dict[str, Any], whole: dict[str, Any]) -> str:
     """
     name, delta = report["model"]["name"], report["delta"]
     return (
-        f"Scored sequentially (`--adaptive {delta:g}`), `{name}` takes "
-        f"{report['trunk_passes_per_image']:.1f} draws an image instead of {whole['steps']}, at "
+        f"With early stopping (`--adaptive {delta:g}`), `{name}` needs "
+        f"{report['trunk_passes_per_image']:.1f} draws per image instead of {whole['steps']}, at "
         f"an accuracy of {report['accuracy']:.3f} instead of {whole['accuracy']:.3f} "
         f"({report['n_images']:,} images).\n"
     )
@@ -102,9 +138,9 @@ def write(page: Path, mark: str, text: str) -> None:
 def main() -> None:
     """Rewrite the marked parts."""
     readme, results = ROOT / "README.md", ROOT / "docs" / "results.md"
-    text = section([read(file) for file in sorted(REPORTS.glob("*.json"))])
-    write(readme, "results", text)
-    write(results, "results", text)
+    reports = [read(file) for file in sorted(REPORTS.glob("*.json"), reverse=True)]
+    write(readme, "results", summary(reports, read(REPORTS / "robustness" / "noise-blur.json")))
+    write(results, "results", section(reports))
     stopped, whole = read(REPORTS / "sequential" / SHIPPED), read(REPORTS / SHIPPED)
     write(readme, "sequential", sequential_sentence(stopped, whole))
     scoring = read(ROOT / "docs" / "scoring.json")

@@ -1,10 +1,10 @@
-"""Write the results into docs/robustness.md and README.md from docs/results/robustness/.
+"""Write the results into docs/robustness.md from docs/results/robustness/.
 
     python scripts/write_robustness.py
 
 Each report there is a ``report.json`` of `emodc robustness`, under a name of its own. Text between
-``<!-- robustness -->`` and ``<!-- end of robustness -->`` is replaced; README.md gets the means of
-the report ``noise-blur``.
+``<!-- robustness -->`` and ``<!-- end of robustness -->`` is replaced by all of them, the part
+``headline`` by the means of the report ``noise-blur``.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from emodc.corruptions import CORRUPTIONS
 from emodc.experiments.robustness.tables import attack_tables, summary_table
-from emodc.reports.evaluation import markdown_table
+from emodc.reports.tables import markdown_table
 from marked import with_part
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def section(name: str, report: dict[str, Any]) -> list[str]:
             f" Corrupted: mean over {', '.join(corruptions)} at severity "
             f"{', '.join(map(str, severities))}."
         )
-    lines += ["", *summary_table(report), "", *attack_tables(report, level=4)]
+    lines += ["", *summary_table(report), "", *attack_tables(report, level=4, notes=False)]
     failed = [finding for finding in report["findings"] if not finding["passed"]]
     if report["findings"]:
         lines.append(f"Checks of the attack: {len(report['findings'])}, failed: {len(failed)}.")
@@ -81,13 +81,14 @@ def headline(report: dict[str, Any]) -> list[str]:
 def rewritten(page: str, reports: dict[str, dict[str, Any]]) -> str:
     """Return a page with these reports, by name, between its marks."""
     lines = [line for name, report in reports.items() for line in section(name, report)]
-    return marked(page, lines or ["None yet."])
+    if "noise-blur" in reports:
+        page = marked(page, "headline", headline(reports["noise-blur"]))
+    return marked(page, "robustness", lines or ["None yet."])
 
 
-def marked(page: str, lines: list[str]) -> str:
-    """Return a page with these lines between its marks."""
-    text = "\n".join(lines).rstrip() + "\n"
-    return with_part(page, "robustness", text)
+def marked(page: str, name: str, lines: list[str]) -> str:
+    """Return a page with these lines as the part of this name."""
+    return with_part(page, name, "\n".join(lines).rstrip() + "\n")
 
 
 def kept_reports() -> dict[str, dict[str, Any]]:
@@ -98,12 +99,8 @@ def kept_reports() -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Rewrite the marked parts."""
-    reports = kept_reports()
-    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8"), reports), encoding="utf-8")
-    if "noise-blur" in reports:
-        readme = ROOT / "README.md"
-        text = marked(readme.read_text(encoding="utf-8"), headline(reports["noise-blur"]))
-        readme.write_text(text, encoding="utf-8")
+    page = rewritten(PAGE.read_text(encoding="utf-8"), kept_reports())
+    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 ``<!-- study -->`` to ``<!-- end of study -->`` is replaced by the report and the figures in
 docs/study/, of `emodc study`; ``<!-- quick study -->`` begins the place of those in
 docs/study/quick/, of `emodc study --quick`.
-README.md gets the tables of arms alone, the pages of docs/ get all of it.
 """
 
 import json
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emodc.experiments.study.output import ACCURACY, REPORT, VALIDATION
-from emodc.experiments.study.tables import study_headline, study_section
+from emodc.experiments.study.tables import study_section
 from marked import has_part, with_part
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,32 +27,27 @@ CAPTIONS = {
 }
 
 
-def section(
-    report: dict[str, Any] | None, short: bool = False, images: Sequence[str] = ()
-) -> list[str]:
+def section(report: dict[str, Any] | None, images: Sequence[str] = ()) -> list[str]:
     """Return a study as lines of Markdown.
 
     Args:
         report: of `emodc study`, if there is one.
-        short: the table of arms alone.
         images: lines that show the figures.
     """
     if report is None:
         return ["None yet."]
-    if short:
-        return study_headline(report)
     return [*study_section(report), *(line for shown in images for line in ("", shown))]
 
 
 def write(root: Path) -> list[Path]:
-    """Rewrite the marked parts below a folder, and return the pages that have one."""
+    """Rewrite the marked parts of a folder's docs, and return the pages that have one."""
     written: dict[Path, None] = {}
     for part, place in PARTS.items():
         folder = root / place
         source = folder / REPORT
         report = json.loads(source.read_text(encoding="utf-8")) if source.exists() else None
         figures = {folder / f"{name}.png": caption for name, caption in CAPTIONS.items()}
-        for page in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
+        for page in sorted((root / "docs").rglob("*.md")):
             text = page.read_text(encoding="utf-8")
             if not has_part(text, part):
                 continue
@@ -62,7 +56,7 @@ def write(root: Path) -> list[Path]:
                 for file, caption in figures.items()
                 if file.exists()
             ]
-            lines = section(report, page.parent == root, images)
+            lines = section(report, images)
             page.write_text(with_part(text, part, "\n".join(lines) + "\n"), encoding="utf-8")
             written[page] = None
     return list(written)

@@ -1,12 +1,18 @@
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from emodc.backbones.face_unet import FaceUNetConfig
 from emodc.codecs import PixelCodec
+from emodc.data import alignment
+from emodc.faces.detector import Face, FaceDetector
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.labels import BASIC7
 from emodc.model.decision import Decision
@@ -17,6 +23,26 @@ from emodc.model.store import save_model
 # The networks here are small; and tests of several processes fork this one, which a pool of threads
 # would not survive.
 torch.set_num_threads(1)
+
+
+class Remembering(FaceDetector):
+    """Looks only once for the faces in an image."""
+
+    known: ClassVar[dict[tuple[object, ...], list[Face]]] = {}
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        key = self.threshold, self.working_size, image.shape, image.tobytes()
+        if key not in self.known:
+            self.known[key] = super().detect(image)
+        return list(self.known[key])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _landmarks_once() -> Iterator[None]:
+    """Every training measures where its faces show the landmarks: longer than a tiny run takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "FaceDetector", Remembering)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def images(network: nn.Module) -> Images:
 
 
 def linear_victim(seed: int = 0) -> tuple[Victim, Tensor]:
-    """A linear classifier, whose least perturbations are known, and its weights (K, 64)."""
+    """A linear classifier, whose minimal perturbations are known, and its weights (K, 64)."""
     g = torch.Generator().manual_seed(seed)
     weights = torch.randn(CLASSES, SIDE * SIDE, generator=g, dtype=torch.float64)
     return network_victim(lambda pixels: (pixels - 0.5).flatten(1) @ weights.T), weights

@@ -16,16 +16,16 @@ ATTACK = GradientAttack(steps=15)
 def test_the_minimal_perturbations_of_a_linear_victim(norm: Norm, start: float) -> None:
     victim, weights = linear_victim()
     images = gray(8, victim)
-    least = minimal_perturbation(ATTACK, victim, images, norm, FixedDraws(), start=start, rounds=12)
+    found = minimal_perturbation(ATTACK, victim, images, norm, FixedDraws(), start=start, rounds=12)
     z = victim.answer(images.pixels, 0)
     gaps = z.gather(1, images.labels.unsqueeze(1)) - z  # (B, K)
     between = weights.unsqueeze(0) - weights[images.labels].unsqueeze(1)
     dual = between.abs().sum(dim=2) if norm == "linf" else between.norm(dim=2)
     true = (gaps / dual).nan_to_num(nan=torch.inf).amin(dim=1)
-    assert bool((least.distance >= true - 1e-9).all())
-    assert bool((least.distance <= 1.05 * true).all())
-    torch.testing.assert_close(distances(least.pixels - images.pixels, norm), least.distance)
-    assert bool((predictions(victim, least.pixels, [0]).squeeze(1) != images.labels).all())
+    assert bool((found.distance >= true - 1e-9).all())
+    assert bool((found.distance <= 1.05 * true).all())
+    torch.testing.assert_close(distances(found.pixels - images.pixels, norm), found.distance)
+    assert bool((predictions(victim, found.pixels, [0]).squeeze(1) != images.labels).all())
 
 
 def test_mistakes_need_nothing_and_some_stand_up_to_everything(images: Images) -> None:
@@ -34,12 +34,12 @@ def test_mistakes_need_nothing_and_some_stand_up_to_everything(images: Images) -
         z[:, 2] = 1
         return z + 1e-6 * pixels.mean(dim=(1, 2, 3)).unsqueeze(1)
 
-    least = minimal_perturbation(ATTACK, Victim(stubborn), images, "linf", FixedDraws(), start=0.01)
+    found = minimal_perturbation(ATTACK, Victim(stubborn), images, "linf", FixedDraws(), start=0.01)
     right = images.labels == 2
     assert 0 < int(right.sum()) < len(images)
-    assert bool(least.distance[right].isinf().all())
-    assert bool((least.distance[~right] == 0).all())
-    assert torch.equal(least.pixels, images.pixels)
+    assert bool(found.distance[right].isinf().all())
+    assert bool((found.distance[~right] == 0).all())
+    assert torch.equal(found.pixels, images.pixels)
 
 
 def test_an_image_is_searched_alone(victim: Victim, images: Images) -> None:

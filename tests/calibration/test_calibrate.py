@@ -56,15 +56,16 @@ def calibrated(tiny_model: Model) -> Model:
     return replace(tiny_model, decision=DECISION)
 
 
-def test_the_promise_is_kept_on_new_images() -> None:
+def test_the_promise_is_kept_on_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
     ones, broken, bold = torch.ones(40), 0, []
-    delta, confidence, worlds = 0.05, 0.9, 30
+    delta, confidence, worlds, block = 0.05, 0.9, 30, 8
+    monkeypatch.setattr("emodc.calibration.stopping.DELTAS", (delta,))
     for seed in range(worlds):
-        hold, new = errors_of_a_world(300, seed), errors_of_a_world(3000, 1000 + seed)
+        hold, new = errors_of_a_world(300, seed), errors_of_a_world(2000, 1000 + seed)
         forecast = forecast_of(errors_of_a_world(300, 2000 + seed))
-        thresholds = stopping_thresholds(hold, ones, forecast, 4, confidence)
+        thresholds = stopping_thresholds(hold, ones, forecast, block, confidence)
         rule = Settled(threshold=thresholds[delta], forecast=forecast)
-        outcome = simulate(new, ones, rule, 4)
+        outcome = simulate(new, ones, rule, block)
         final = new.double().mean(dim=2).argmin(dim=1)
         broken += float((outcome.label != final).double().mean()) > delta
         bold.append(float(outcome.draws.double().mean()))
@@ -83,11 +84,11 @@ def test_few_images_certify_little() -> None:
 
 
 def test_a_calibrated_model_knows_what_was_fitted_on_what(tiny_model: Model) -> None:
-    data = open_data("synthetic:count=140", "validation")
-    model = calibrate(tiny_model, data, steps=8, limit=120)
+    data = open_data("synthetic:count=70", "validation")
+    model = calibrate(tiny_model, data, steps=8, limit=60)
     facts = model.facts["calibration"]
-    assert facts["images"] == 120
-    assert facts["held_out"]["images"] == 60
+    assert facts["images"] == 60
+    assert facts["held_out"]["images"] == 30
     assert facts["date"]
     assert facts["data"] == "synthetic"
     assert facts["fingerprint"] != data.fingerprint()  # of the subset
@@ -180,10 +181,10 @@ def test_sequential_evaluation_agrees_with_the_steps_it_aims_at(
 def test_from_the_command_line(tiny_folder: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke
     made, work = str(tmp_path / "made"), str(tmp_path / "work")
-    data = ["--data", "synthetic:count=140", "--steps", "6", "--work", work]
+    data = ["--data", "synthetic:count=70", "--steps", "6", "--work", work]
     answer = run(app, ["calibrate", *data, "--model", str(tiny_folder), "--output", made, "--json"])
     assert answer.exit_code == 0, answer.output
-    assert json.loads(answer.stdout)["images"] == 140
+    assert json.loads(answer.stdout)["images"] == 70
     again = run(app, ["calibrate", *data, "--model", made])  # in place, errors found again
     assert again.exit_code == 0, again.output
     assert "answers differ" in again.stdout

@@ -10,7 +10,9 @@ from tests.cli.test_app import Answer, failure
 DATA = "synthetic:count=14,size=16"
 
 
-def test_an_analysis_tells_its_cost_first(tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_analysis_tells_its_cost_first(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "out"
     common = ["analyze", "--model", str(tiny_folder), "--data", DATA, "--steps", "2"]
     common += ["--output", str(output)]
@@ -21,6 +23,8 @@ def test_an_analysis_tells_its_cost_first(tiny_folder: Path, tmp_path: Path) -> 
     answer = Answer(*common, "--json")
     assert answer.code == 0
     assert json.loads(answer.out) == json.loads((output / "analysis.json").read_text())
+    # Drawing takes longest, and once is enough here.
+    monkeypatch.setattr("emodc.experiments.analysis.output.save_figure", lambda *_: [])
     again = Answer(*common)
     assert "tiny: finished" in again.err
     assert again.out.startswith("| model | accuracy |")

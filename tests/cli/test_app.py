@@ -392,3 +392,31 @@ def test_no_answer_may_change_is_refused() -> None:
 @pytest.mark.parametrize("command", ["predict", "evaluate", "train", "robustness", "data check"])
 def test_help_is_short_or_long(command: str) -> None:
     assert Answer(*command.split(), "-h").out == Answer(*command.split(), "--help").out
+
+
+def test_what_a_folder_holds_beside_images_is_told(tiny_folder: Path, tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    for name in ("a.jpg", "b.avif", "c.jpe", "d.jp2"):
+        image.save(tmp_path / name)
+    (tmp_path / "a.jpg").rename(tmp_path / "without")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "Thumbs.db").write_text("no image")
+    answer = Answer("predict", tmp_path, "--model", tiny_folder, "--no-detect", "--json")
+    rows = json.loads(answer.out)
+    assert [row["status"] for row in rows] == ["ok"] * 4 + ["skipped"] * 2
+    assert rows[-1]["error"].startswith("not an image") or "operating" in rows[-1]["error"]
+    assert "notes.txt (not an image" in answer.err
+    assert answer.code == 0
+
+
+def test_a_good_image_is_answered_beside_names_that_are_none(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    good = tmp_path / "a.png"
+    Image.new("RGB", (20, 20), "red").save(good)
+    odd = ["x" * 300, "~nosuchuser/x.jpg", "?[", "https://example.org/a.jpg", "\x1b[2J.png"]
+    options = ("--model", tiny_folder, "--no-detect", "--json")
+    answer = Answer("predict", *odd, good, *options)
+    assert [row["status"] for row in json.loads(answer.out)] == ["unreadable"] * 5 + ["ok"]
+    assert answer.code == 1
+    assert "\x1b" not in answer.err

@@ -225,3 +225,27 @@ def test_what_is_known_of_fer2013_is_found() -> None:
     assert found["blank"] == 13
     assert report["copies"]["inside"]["train"]["images"] == 1237
     assert "official_counts" not in found
+
+
+def test_what_is_skipped_is_told_in_the_table_and_in_json(folder: Path) -> None:
+    for name in ("notes.txt", "Thumbs.db", "._a.png"):
+        (folder / "train" / "neutral" / name).write_text("no image")
+    code, report, _ = check(folder)
+    assert code == 0
+    assert {item["file"]: item["reason"] for item in report["skipped"]} == {
+        "train/neutral/._a.png": "left by an operating system",
+        "train/neutral/Thumbs.db": "left by an operating system",
+        "train/neutral/notes.txt": "not an image in a supported format",
+    }
+    (found,) = (item for item in report["findings"] if item["kind"] == "skipped")
+    assert (found["count"], found["severity"]) == (3, "note")
+    table = CliRunner().invoke(app, ["data", "check", f"folder:{folder}"]).stdout
+    assert "2 left by an operating system, 1 not an image" in table
+
+
+def test_names_in_a_report_cannot_move_the_cursor(folder: Path) -> None:
+    (folder / "train" / "neutral" / "a\x1b[2J.png").write_text("no image")
+    answer = CliRunner().invoke(app, ["data", "check", f"folder:{folder}"])
+    assert answer.exit_code == 1
+    assert "\x1b[2J" not in answer.stdout + answer.stderr
+    assert r"a\x1b[2J.png" in answer.stdout

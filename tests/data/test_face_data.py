@@ -53,3 +53,9 @@ def test_empty_and_inconsistent_data_are_refused() -> None:
         face_data(labels=np.array([], dtype=np.int64), ids=[])
     with pytest.raises(ValueError, match="2 ids for 3 labels"):
         face_data(ids=["a", "b"])
+
+
+def test_it_describes_itself_in_one_line() -> None:
+    text = repr(face_data())
+    assert text.startswith("FaceData(made, test: 3 images; neutral 1, happiness 0, ")
+    assert "fear 2" in text

@@ -45,3 +45,19 @@ def test_synthetic_takes_options() -> None:
 def test_an_option_that_is_none_is_refused(part: str) -> None:
     with pytest.raises(ValueError, match=f"synthetic: '{part}' is no option; accepted are count"):
         open_data(f"synthetic:{part}", "train")
+
+
+@pytest.mark.parametrize("name", [name for name in dataset_names() if name != "synthetic"])
+@pytest.mark.parametrize(
+    "argument", ["~nosuchuser/x", "x" * 300, "a\0b", "\x1b[2J\n", "/dev/zero", "?*[", "-"]
+)
+def test_any_path_is_refused_in_one_line_that_can_be_printed(name: str, argument: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        open_data(f"{name}:{argument}", "test")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("count", ["99999999999999999999", "9" * 5000, "1000001", "0"])
+def test_endless_drawn_faces_are_refused(count: str) -> None:
+    with pytest.raises(ValueError, match=r"count is|no whole number"):
+        open_data(f"synthetic:count={count}", "test")

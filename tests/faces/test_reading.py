@@ -1,4 +1,5 @@
 import contextlib
+import importlib.util
 import io
 import os
 import warnings
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emodc.faces.reading import decode_image, list_files, list_images, natural_key, read_image
+from emodc.faces.reading import decode_image, read_image, to_rgb
 
 # Red, green / blue, white in blocks of 8: survives JPEG, and every turn of it is distinct.
 QUARTERS = (
@@ -154,7 +155,8 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     assert "regular file" in refusal(tmp_path / "pipe.png")
     assert "a folder" in refusal(tmp_path)
     assert "no such file" in refusal(tmp_path / "missing.png")
-    refusal(tmp_path / ("long" * 100))
+    with pytest.raises(ValueError, match=r"\d+ characters\).*File name too long"):
+        read_image(tmp_path / ("long" * 100))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
@@ -232,39 +234,74 @@ def test_damage_gives_a_image_or_a_value_error(
             assert image.shape[2] == 3
 
 
-def test_images_are_listed_in_natural_order_without_hidden_files(tmp_path: Path) -> None:
-    for name in ("10.png", "9.JPG", "a2.webp", "a10.webp", ".DS_Store", "._9.jpg", "notes.txt"):
-        (tmp_path / name).touch()
-    for folder in ("inner", ".hidden"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "1.png").touch()
-    (tmp_path / "inner" / "loop").symlink_to(tmp_path)
-
-    def names(paths: list[Path]) -> list[str]:
-        return [path.relative_to(tmp_path).as_posix() for path in paths]
-
-    flat = ["9.JPG", "10.png", "a2.webp", "a10.webp"]
-    assert names(list_images(tmp_path)) == flat
-    assert names(list_images(tmp_path, recursive=True)) == [*flat, "inner/1.png"]
-    assert names(list_files(tmp_path)) == [*flat, "notes.txt"]
+def test_formats_beyond_the_common_ones_are_read(tmp_path: Path) -> None:
+    image = Image.fromarray(QUARTERS)
+    lossless = {"jp2": {"irreversible": False}, "j2k": {"irreversible": False}}
+    for suffix in ("jp2", "j2k", "jpe", "mpo", "avif"):
+        path = save(tmp_path / f"a.{suffix}", image, **lossless.get(suffix, {}))
+        found = read_image(path).astype(int)
+        assert np.abs(found[[0, -1], [0, -1]] - QUARTERS[[0, -1], [0, -1]]).max() < 20, suffix
 
 
-def test_listing_what_is_no_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="no such folder"):
-        list_images(tmp_path / "missing")
-    with pytest.raises(ValueError, match="not a folder"):
-        list_images(tmp_path / "file")
+def test_heic_is_read_or_its_remedy_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    if importlib.util.find_spec("pillow_heif") is None:
+        assert "need pillow-heif" in refusal(path)
+        return
+    assert "damaged" in refusal(path)
+    import pillow_heif
+
+    pillow_heif.from_pillow(Image.fromarray(QUARTERS.repeat(4, 0).repeat(4, 1))).save(path)
+    found = read_image(path)
+    assert found.shape == (64, 64, 3)
+    assert np.abs(found[4, 4].astype(int) - (255, 0, 0)).max() < 40
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.text("aB0129_", max_size=6), unique=True))
-def test_natural_order_does_not_depend_on_the_order_before(texts: list[str]) -> None:
-    backwards = texts[::-1]
-    assert sorted(texts, key=natural_key) == sorted(backwards, key=natural_key)
+@pytest.mark.parametrize(
+    ("width", "height", "says"),
+    [(100_000_000, 1, "65,535"), (1, 70_000, "65,535"), (20_000, 10_000, "megapixels")],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_extreme_shapes_are_refused_before_they_are_decoded(
+    tmp_path: Path, width: int, height: int, says: str
+) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"P6 %d %d 255\n" % (width, height))
+    assert says in refusal(tmp_path / "a.ppm")
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_numbers_are_ordered_by_value(one: int, two: int) -> None:
-    assert (natural_key(f"a{one}b") < natural_key(f"a{two}b")) == (one < two)
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    for name, start in (("a.webp", b"RIFF\0\0\0\0WEBPVP8 "), ("a.png", b"\x89PNG\r\n\x1a\n")):
+        with (tmp_path / name).open("wb") as file:
+            file.write(start)
+            file.truncate(900_000_000)  # takes no room on a disk
+        assert "900 megabytes" in refusal(tmp_path / name)
+
+
+def test_a_lack_of_memory_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", Image.fromarray(QUARTERS))
+
+    def fail(*given: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("emodc.faces.reading._convert", fail)
+    assert "takes more memory than there is" in refusal(path)
+
+
+def test_a_device_is_refused() -> None:
+    assert "not a regular file" in refusal(Path("/dev/zero"))
+
+
+def test_a_name_with_escape_sequences_is_printed_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[2J\n\u202eb.png"
+    path.write_text("no image")
+    with pytest.raises(ValueError, match="not an image") as caught:
+        read_image(path)
+    assert "a\\x1b[2J\\n\\u202eb.png" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_deep_gray_is_scaled_alike_in_every_strip() -> None:
+    gray = np.arange(600 * 3, dtype=np.uint16).reshape(600, 3) * 36
+    rgb = to_rgb(Image.fromarray(gray), "image")
+    np.testing.assert_array_equal(rgb[:, :, 0], np.rint(gray / 257))

@@ -78,7 +78,7 @@ def test_without_a_limit_of_patience_the_answer_is_that_of_all_draws() -> None:
 def test_a_bolder_threshold_takes_less_work_and_differs_more() -> None:
     errors = world(images=400)
     final = errors.double().mean(dim=2).argmin(dim=1)
-    found = [score(errors, settled(threshold)) for threshold in (6.0, 2.5, 0.5)]
+    found = [score(errors, settled(limit), pairs=400 * BLOCK) for limit in (6.0, 2.5, 0.5)]
     draws = [float(each.draws.double().mean()) for each in found]
     differ = [float((each.label != final).double().mean()) for each in found]
     assert 40 > draws[0] > draws[1] > draws[2] >= BLOCK
@@ -92,17 +92,17 @@ def test_a_bolder_threshold_takes_less_work_and_differs_more() -> None:
 def test_batch_order_and_ragged_packing_change_nothing(
     threshold: float, seed: int, data: st.DataObject
 ) -> None:
-    errors = world(images=20, seed=seed)
+    errors = world(images=10, seed=seed)
     rule = settled(threshold)
     plain = score(errors, rule)
-    for pairs in (1, 7, 500):
+    for pairs in (1, 3 * BLOCK, 500):  # one image at a time, three, all
         same(plain, score(errors, rule, pairs=pairs))
     ragged = score(errors, rule, drop_classes=True)
     assert torch.equal(ragged.label, plain.label)
     assert torch.equal(ragged.draws, plain.draws)
     torch.testing.assert_close(ragged.gaps, plain.gaps)
     assert bool((ragged.evaluations <= plain.evaluations).all())
-    order = torch.tensor(data.draw(st.permutations(range(20))))
+    order = torch.tensor(data.draw(st.permutations(range(10))))
     shuffled = score(errors[order], rule)
     same(Outcome(**{k: v[order] for k, v in vars(plain).items()}), shuffled)
 

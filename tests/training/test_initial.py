@@ -29,7 +29,7 @@ THEIRS, OURS = [1, 4, 7, 8], [1, 2, 3, 4]  # happiness, anger, null, non-class
 def settings(kind: str, **sizes: Any) -> ModelSettings:
     backbone: FaceUNetConfig | ConditionalUNetConfig
     if kind == "face_unet":
-        values: dict[str, Any] = {"widths": (8,) * 4, "depths": (1, 1, 1), "embedding": 16}
+        values: dict[str, Any] = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1), "embedding": 16}
         backbone = FaceUNetConfig(**(values | sizes))
     else:
         values = {"widths": (8, 8, 8), "depths": (1, 1, 1), "embedding": 16}

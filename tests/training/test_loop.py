@@ -1,7 +1,9 @@
 import itertools
 import json
 import os
+import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,58 +55,95 @@ def run(chosen: Recipe, output: Path, **options: Any) -> None:
     train(chosen, _TRAINING, _VALIDATION, output, device="cpu", **options)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that was not interrupted; its folder is not to be changed.
+
+    Attributes:
+        folder: of the run.
+        told: the samples at each call of ``progress``.
+        states: the training state as it was on disk at each of them.
+    """
+
+    folder: Path
+    told: list[int]
+    states: list[bytes]
+
+
+def finished(chosen: Recipe, folder: Path) -> Finished:
+    done = Finished(folder, [], [])
+
+    def keep(samples: int, metrics: dict[str, float]) -> None:
+        done.told.append(samples)
+        done.states.append((folder / STATE).read_bytes())
+
+    run(chosen, folder, on_metrics=keep)
+    return done
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return finished(recipe(), tmp_path_factory.mktemp("runs") / "fp32")
+
+
+@pytest.fixture(scope="module")
+def whole_bf16(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return finished(recipe(precision="bf16"), tmp_path_factory.mktemp("runs") / "bf16")
+
+
+@pytest.fixture
+def copied(whole: Finished, tmp_path: Path) -> Path:
+    """The folder of the finished run, to be changed."""
+    return Path(shutil.copytree(whole.folder, tmp_path / "run"))
+
+
 class Killed(BaseException):
     """Stands for a process that ends without warning."""
 
 
-def test_a_run_leaves_model_metrics_and_config(tmp_path: Path) -> None:
-    told = []
-    run(recipe(), tmp_path, on_metrics=lambda samples, metrics: told.append(samples))
-    assert told == [32, 64, 96]
-    lines = read_metrics(tmp_path)
+def test_a_run_leaves_model_metrics_and_config(whole: Finished) -> None:
+    folder = whole.folder
+    assert whole.told == [32, 64, 96]
+    lines = read_metrics(folder)
     assert [line["samples"] for line in lines] == [32, 64, 96]
     assert 0 <= lines[-1]["validation_accuracy"] <= 1
-    assert load_model(tmp_path).label_set == _TRAINING.label_set
-    assert load_model(tmp_path / "last").facts["samples"] == 96
-    assert read_recipe(str(tmp_path / "config.yaml")) == recipe()
-    listed = (tmp_path / VALIDATION).read_text().splitlines()
+    assert load_model(folder).label_set == _TRAINING.label_set
+    assert load_model(folder / "last").facts["samples"] == 96
+    assert read_recipe(str(folder / "config.yaml")) == recipe()
+    listed = (folder / VALIDATION).read_text().splitlines()
     assert listed[0] == "id,label"
     assert len(listed) == 15
-    facts = load_model(tmp_path).facts["validation_data"]
+    facts = load_model(folder).facts["validation_data"]
     assert facts["fingerprint"] == _VALIDATION.fingerprint()  # all of it is used
 
 
-def test_a_killed_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(recipe(), whole)
+def assert_same_weights(first: Path, second: Path) -> None:
+    weights, others = (load_model(f / "last").backbone.state_dict() for f in (first, second))
+    for name, weight in weights.items():
+        assert torch.equal(weight, others[name]), name
 
+
+def test_a_killed_run_ends_like_one_that_was_not(whole: Finished, tmp_path: Path) -> None:
     def kill(samples: int, metrics: dict[str, float]) -> None:
         # After the checkpoint at 32 the run goes on for a while and writes a line too many.
         if samples == 64:
             raise Killed
 
     with pytest.raises(Killed):
-        run(recipe(), broken, on_metrics=kill)
-    (broken / METRICS).open("a").write('{"samples": 72, "loss"')
-    run(recipe(), broken)
-    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
-    first, second = load_model(whole / "last"), load_model(broken / "last")
-    for name, weight in first.backbone.state_dict().items():
-        assert torch.equal(weight, second.backbone.state_dict()[name]), name
+        run(recipe(), tmp_path, on_metrics=kill)
+    (tmp_path / METRICS).open("a").write('{"samples": 72, "loss"')
+    run(recipe(), tmp_path)
+    assert (tmp_path / METRICS).read_text() == (whole.folder / METRICS).read_text()
+    assert_same_weights(whole.folder, tmp_path)
 
 
-def test_state_of_a_run_that_dies_before_its_checkpoint_is_the_one_before(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(recipe(), whole)
-    state: dict[str, bytes] = {}
-
-    def keep(samples: int, metrics: dict[str, float]) -> None:
-        state[str(samples)] = (broken / STATE).read_bytes()
-
-    run(recipe(), broken, on_metrics=keep)
-    (broken / STATE).write_bytes(state["32"])
-    run(recipe(), broken)
-    assert (broken / METRICS).read_text() == (whole / METRICS).read_text()
+def test_state_of_a_run_that_dies_before_its_checkpoint_is_the_one_before(
+    whole: Finished, copied: Path
+) -> None:
+    (copied / STATE).write_bytes(whole.states[0])
+    again = finished(recipe(), copied)
+    assert again.told == [64, 96]
+    assert (copied / METRICS).read_text() == (whole.folder / METRICS).read_text()
 
 
 def test_ctrl_c_saves_between_checkpoints(tmp_path: Path) -> None:
@@ -119,27 +158,23 @@ def test_ctrl_c_saves_between_checkpoints(tmp_path: Path) -> None:
     assert read_metrics(tmp_path)[-1]["samples"] == 400
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(recipe(precision="bf16"), whole)
-
+def test_an_interrupted_run_ends_with_the_same_weights(
+    whole_bf16: Finished, tmp_path: Path
+) -> None:
     def interrupt(samples: int, metrics: dict[str, float]) -> None:
         if samples == 32:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(recipe(precision="bf16"), broken, on_metrics=interrupt)
-    run(recipe(precision="bf16"), broken)
-    first, second = load_model(whole / "last"), load_model(broken / "last")
-    for name, weight in first.backbone.state_dict().items():
-        assert torch.equal(weight, second.backbone.state_dict()[name]), name
+        run(recipe(precision="bf16"), tmp_path, on_metrics=interrupt)
+    run(recipe(precision="bf16"), tmp_path)
+    assert_same_weights(whole_bf16.folder, tmp_path)
 
 
-def test_a_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:
-    run(recipe(), tmp_path)
-    (tmp_path / STATE).unlink()
+def test_a_model_without_its_state_is_not_overwritten(copied: Path) -> None:
+    (copied / STATE).unlink()
     with pytest.raises(ValueError, match="no training state"):
-        run(recipe(), tmp_path)
+        run(recipe(), copied)
 
 
 def test_a_run_killed_after_its_first_model_goes_on(
@@ -159,42 +194,38 @@ def test_a_run_killed_after_its_first_model_goes_on(
     assert load_model(tmp_path / "last").facts["samples"] == 96
 
 
-def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    run(recipe(), tmp_path)
-    before = (tmp_path / "config.yaml").read_text()
+def test_another_recipe_in_the_same_folder_is_refused(copied: Path) -> None:
+    before = (copied / "config.yaml").read_text()
     with pytest.raises(ValueError, match="another recipe"):
-        run(recipe(seed=5), tmp_path)
-    assert (tmp_path / "config.yaml").read_text() == before
+        run(recipe(seed=5), copied)
+    assert (copied / "config.yaml").read_text() == before
 
 
-def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
-    run(recipe(), tmp_path)
-    with safe_open(tmp_path / STATE, framework="pt") as state:
+def test_a_run_begun_before_a_setting_existed_goes_on(copied: Path) -> None:
+    with safe_open(copied / STATE, framework="pt") as state:
         about = json.loads(state.metadata()["emodc"])
         tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
     assert "cache: false\n" in about["identity"]["recipe"]
     about["identity"]["recipe"] = about["identity"]["recipe"].replace("cache: false\n", "")
-    (tmp_path / STATE).write_bytes(pack_tensors(tensors, {"emodc": json.dumps(about)}))
+    (copied / STATE).write_bytes(pack_tensors(tensors, {"emodc": json.dumps(about)}))
     told: list[int] = []
-    run(recipe(), tmp_path, on_metrics=lambda samples, metrics: told.append(samples))
+    run(recipe(), copied, on_metrics=lambda samples, metrics: told.append(samples))
     assert told == []  # known for the finished run that it is
 
 
-def test_tensorboard_shows_the_metrics(tmp_path: Path) -> None:
+def test_tensorboard_shows_the_metrics(whole: Finished) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run(recipe(), tmp_path)
-    board = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    board = accumulator.EventAccumulator(str(whole.folder / "tensorboard")).Reload()
     shown = {event.step: event.value for event in board.Scalars("validation_accuracy")}
-    written = {line["samples"]: line["validation_accuracy"] for line in read_metrics(tmp_path)}
+    written = {line["samples"]: line["validation_accuracy"] for line in read_metrics(whole.folder)}
     assert shown == pytest.approx(written)
 
 
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
-    run(recipe(), tmp_path)
-    content = (tmp_path / STATE).read_bytes()
-    (tmp_path / STATE).write_bytes(content[: len(content) // 2])
+def test_a_damaged_state_is_named(copied: Path) -> None:
+    content = (copied / STATE).read_bytes()
+    (copied / STATE).write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=STATE):
-        run(recipe(), tmp_path)
+        run(recipe(), copied)
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -205,13 +236,12 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> 
         assert json.loads(state.metadata()["emodc"])["samples"] == 0
 
 
-def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    run(recipe(), tmp_path)
-    before = (tmp_path / METRICS).read_text()
+def test_finished_run_is_not_trained_again(copied: Path) -> None:
+    before = (copied / METRICS).read_text()
     told: list[int] = []
-    run(recipe(), tmp_path, on_metrics=lambda samples, metrics: told.append(samples))
+    run(recipe(), copied, on_metrics=lambda samples, metrics: told.append(samples))
     assert told == []
-    assert (tmp_path / METRICS).read_text() == before
+    assert (copied / METRICS).read_text() == before
 
 
 def test_phases_follow_their_shares() -> None:
@@ -256,23 +286,25 @@ def test_every_shipped_recipe_is_valid() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_validation_computes_in_the_precision_of_training(tmp_path: Path, precision: str) -> None:
-    run(recipe(precision=precision), tmp_path)
+def test_validation_computes_in_the_precision_of_training(
+    whole: Finished, whole_bf16: Finished, precision: str
+) -> None:
+    folder = {"fp32": whole, "bf16": whole_bf16}[precision].folder
     shown, labels = [_VALIDATION.image(i) for i in range(14)], torch.tensor(_VALIDATION.labels)
     d_p = {}
     for name in ("fp32", "bf16"):
-        model = load_model(tmp_path / "last", precision=name)
+        model = load_model(folder / "last", precision=name)
         codec = model.settings.codec
         errors = model.class_errors(codec.encode(shown), model.draws(2))
         d_p[name] = float(errors[torch.arange(14), labels].mean())
-    written = read_metrics(tmp_path)[-1]["validation_d_p"]
+    written = read_metrics(folder)[-1]["validation_d_p"]
     assert written == pytest.approx(d_p[precision], rel=1e-6)
     assert abs(d_p["bf16"] - d_p["fp32"]) > 1e-5 * written  # or nothing would be compared
-    assert json.loads((tmp_path / "report.json").read_text())["model"]["precision"] == precision
+    assert json.loads((folder / "report.json").read_text())["model"]["precision"] == precision
 
 
-def test_metrics_hold_nothing_of_the_clock(tmp_path: Path) -> None:
-    run(recipe(), tmp_path / "a")
-    run(recipe(), tmp_path / "b")
-    assert (tmp_path / "a" / METRICS).read_text() == (tmp_path / "b" / METRICS).read_text()
-    assert json.loads((tmp_path / "a" / METRICS).read_text().splitlines()[0])["samples"] == 32
+def test_metrics_hold_nothing_of_the_clock(whole: Finished, tmp_path: Path) -> None:
+    run(recipe(), tmp_path)
+    metrics = (tmp_path / METRICS).read_text()
+    assert metrics == (whole.folder / METRICS).read_text()
+    assert json.loads(metrics.splitlines()[0])["samples"] == 32

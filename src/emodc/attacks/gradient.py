@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emodc.attacks.losses import LossName
-from emodc.attacks.search import Draws, Found, Hunt
+from emodc.attacks.search import Draws, Found, Search
 from emodc.attacks.threat_model import Ball, Images, Norm
 from emodc.attacks.victims import Victim
 
@@ -34,7 +34,7 @@ class GradientAttack:
         restarts: random starting points, each tried on the images that are not fooled yet.
         targets: how many wrong classes are aimed at, one after the other, beginning with the
             most likely; 0 aims at none in particular.
-        stop_when_fooled: see :class:`emodc.attacks.search.Hunt`.
+        stop_when_fooled: see :class:`emodc.attacks.search.Search`.
 
     Raises:
         ValueError: a number is out of range.
@@ -76,16 +76,16 @@ class GradientAttack:
             ValueError: the victim has no gradient, or too few classes for loss or targets.
         """
         ball = ball_around(images, eps, norm)
-        hunt = Hunt(victim, images, draws, self.stop_when_fooled)
+        search = Search(victim, images, draws, self.stop_when_fooled)
         aims = self._aims(victim, images, draws)
         for number in range(self.restarts * len(aims)):
-            if not bool(hunt.open.any()):
+            if not bool(search.open.any()):
                 break
             counters = [int(i) * _MOST_RESTARTS + number for i in images.index]
             start = ball.random_points(seed, _START_STREAM, counters)
             climber = _pgd if self.method == "pgd" else _apgd
-            climber(hunt, ball, start, self.steps, self.loss, aims[number % len(aims)])
-        return hunt.found()
+            climber(search, ball, start, self.steps, self.loss, aims[number % len(aims)])
+        return search.found()
 
     def _aims(self, victim: Victim, images: Images, draws: Draws) -> list[Tensor | None]:
         if self.targets == 0:
@@ -119,22 +119,22 @@ def ball_around(images: Images, eps: float | Tensor, norm: Norm) -> Ball:
 
 
 def _pgd(
-    hunt: Hunt, ball: Ball, start: Tensor, steps: int, loss: LossName, targets: Tensor | None
+    search: Search, ball: Ball, start: Tensor, steps: int, loss: LossName, targets: Tensor | None
 ) -> None:
     size = ball.step(2.5 * ball.eps / steps)
     x = start
     for _ in range(steps):
-        _, gradient = hunt.climb(x, loss, targets)
+        _, gradient = search.climb(x, loss, targets)
         x = ball.project(x + size * ball.ascent(gradient))
-    hunt.try_out(x)
+    search.try_out(x)
 
 
 def _apgd(
-    hunt: Hunt, ball: Ball, start: Tensor, steps: int, loss: LossName, targets: Tensor | None
+    search: Search, ball: Ball, start: Tensor, steps: int, loss: LossName, targets: Tensor | None
 ) -> None:
     checks = set(checkpoints(steps))
     x = previous = start
-    value, gradient = hunt.climb(x, loss, targets)
+    value, gradient = search.climb(x, loss, targets)
     best, best_value, best_gradient = x, value, gradient
     size = 2 * ball.eps
     rose, last_check = torch.zeros_like(size), 0
@@ -145,7 +145,7 @@ def _apgd(
         share = _MOMENTUM if k > 1 else 1.0
         x, previous = ball.project(x + share * (there - x) + (1 - share) * (x - previous)), x
         value_before = value
-        value, gradient = hunt.climb(x, loss, targets)
+        value, gradient = search.climb(x, loss, targets)
         rose += value > value_before
         better = value > best_value
         best, best_gradient = _where(better, x, best), _where(better, gradient, best_gradient)
@@ -158,7 +158,7 @@ def _apgd(
             x, gradient = _where(stuck, best, x), _where(stuck, best_gradient, gradient)
             value = torch.where(stuck, best_value, value)
             rose, last_check, halved, value_then = torch.zeros_like(rose), k, stuck, best_value
-    hunt.try_out(ball.project(x + ball.step(size) * ball.ascent(gradient)))
+    search.try_out(ball.project(x + ball.step(size) * ball.ascent(gradient)))
 
 
 def checkpoints(steps: int) -> list[int]:

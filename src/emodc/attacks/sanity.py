@@ -1,4 +1,4 @@
-"""Checks that an attack is sound: a defence that fails one is not robust, only badly attacked.
+"""Checks that an attack is sound: a defense that fails one is not robust, only badly attacked.
 
 The list follows Athalye et al., "Obfuscated gradients give a false sense of security" (ICML 2018,
 section 3.1), and Carlini et al., "On evaluating adversarial robustness" (arXiv 1902.06705).
@@ -97,7 +97,7 @@ def unbounded_attack_wins(robust: Tensor) -> Finding:
 
 
 def never_helps(what: str, before: Tensor, after: Tensor) -> Finding:
-    """Check that giving the attacker more does not raise the defence, beyond luck.
+    """Check that giving the attacker more does not make the defense more robust, beyond luck.
 
     Args:
         what: the attacker was given.
@@ -105,11 +105,11 @@ def never_helps(what: str, before: Tensor, after: Tensor) -> Finding:
         after: (B,) robustness of the same images to the stronger attack.
     """
     change = after.double() - before.double()
-    helped, harmed = int((change > 0).sum()), int((change < 0).sum())
-    luck = _sign_test(helped, harmed)
+    more, less = int((change > 0).sum()), int((change < 0).sum())
+    luck = _sign_test(more, less)
     detail = (
         f"accuracy {float(before.double().mean()):.3f} -> {float(after.double().mean()):.3f}; "
-        f"{helped} images more robust, {harmed} less (p = {luck:.3f})"
+        f"{more} images more robust, {less} less (p = {luck:.3f})"
     )
     return Finding(f"{what} never helps the defence", luck > _CERTAIN, detail)
 

@@ -108,7 +108,7 @@ class Attack(Protocol):
         """Attack every image; see :class:`emodc.attacks.gradient.GradientAttack`."""
 
 
-class Hunt:
+class Search:
     """An attack on a batch of images while it runs.
 
     An image is finished as soon as it is fooled, and costs nothing any more. With fresh draws one

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.attacks.gradient import ball_around
-from emodc.attacks.search import Draws, Found, FreshDraws, Hunt
+from emodc.attacks.search import Draws, Found, FreshDraws, Search
 from emodc.attacks.threat_model import Images, Norm
 from emodc.attacks.victims import Victim
 from emodc.method.randomness import counter_rng
@@ -33,7 +33,7 @@ class Square:
     Attributes:
         queries: how often the victim is asked about an image.
         share: of the pixels in the first squares.
-        stop_when_fooled: see :class:`emodc.attacks.search.Hunt`.
+        stop_when_fooled: see :class:`emodc.attacks.search.Search`.
 
     Raises:
         ValueError: a number is out of range.
@@ -72,7 +72,7 @@ class Square:
             seed: of the squares.
         """
         ball = ball_around(images, eps, norm)
-        hunt = Hunt(victim, images, draws, self.stop_when_fooled)
+        search = Search(victim, images, draws, self.stop_when_fooled)
         first, change = (_stripes, _recolor) if norm == "linf" else (_tiles, _move_mass)
 
         def rngs(query: int) -> list[np.random.Generator]:
@@ -85,21 +85,21 @@ class Square:
         sizes = ball.eps.tolist()
         shape = tuple(images.pixels.shape[1:])
         x = changed([first(shape, eps, rng) for eps, rng in zip(sizes, rngs(0), strict=True)])
-        reached = hunt.try_out(x)
+        reached = search.try_out(x)
         for query in range(1, self.queries):
-            if not bool(hunt.open.any()):
+            if not bool(search.open.any()):
                 break
             if isinstance(draws, FreshDraws):
-                reached = hunt.try_out(x)
+                reached = search.try_out(x)
             side = _side(self._share_at(query), shape)
             at = (x - ball.center).double().cpu().numpy()
             each = zip(at, sizes, rngs(query), strict=True)
             candidate = changed([change(delta, eps, side, rng) for delta, eps, rng in each])
-            margins = hunt.try_out(candidate)
+            margins = search.try_out(candidate)
             better = margins > reached
             x = torch.where(better.view(-1, 1, 1, 1), candidate, x)
             reached = torch.where(better, margins, reached)
-        return hunt.found()
+        return search.found()
 
     def _share_at(self, query: int) -> float:
         halvings = sum(query > n * self.queries / 10_000 for n in _HALVINGS)

@@ -25,7 +25,7 @@ class Victim:
             functions of the pixels; the black-box attack does not. An image's logits must not
             depend on the images beside it.
         batch: most images shown at once.
-        deployed: what answers in the end, if ``answer`` is only a stand-in for it that has
+        deployed: what answers in the end, if ``answer`` is only a surrogate for it that has
             gradients; called alike.
 
     Raises:

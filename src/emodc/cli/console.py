@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from emodc.support.text import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -32,7 +34,7 @@ def note(message: str) -> None:
 
 def complain(message: str) -> None:
     """Print an error on stderr, as one line."""
-    typer.echo(f"emodc: error: {' '.join(message.splitlines())}", err=True)
+    typer.echo(f"emodc: error: {printable(' '.join(message.splitlines()))}", err=True)
 
 
 def print_json(value: Any) -> None:
@@ -55,7 +57,7 @@ def prediction_table(rows: Sequence["Prediction"]) -> "RenderableType":
 
     table = Table("file", "face", "expression", "probability", "box: left, top, right, bottom")
     for row in rows:
-        file = Text(row.file or "", overflow="fold")
+        file = Text(printable(row.file or ""), overflow="fold")
         if row.label is None or row.probabilities is None or row.box is None:
             reason = "no face found" if row.status == "no_face" else "cannot be read"
             table.add_row(file, "", Text(reason, style="dim"))

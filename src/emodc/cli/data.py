@@ -71,7 +71,7 @@ def check(
 
     entry, argument = find_entry(data)
     try:
-        release = entry.read(argument)
+        release = entry.open(argument)
     except ValueError as error:
         report = refusal(data.partition(":")[0], str(error))
     else:

@@ -62,10 +62,14 @@ def predict(
     """
     if as_json and as_csv:
         raise ValueError("give --json or --csv, not both")
+    from emodc.faces.listing import Skipped, summary
     from emodc.faces.sources import image_paths
     from emodc.inference.classifier import EmotionClassifier
 
-    files = image_paths(paths)
+    skipped: list[Skipped] = []
+    files = image_paths(paths, skipped.append)
+    if skipped:
+        note(summary(skipped))
     classifier = EmotionClassifier.from_pretrained(model, device, precision)
     rows: list[Prediction] = []
     stream = classifier.iter_predict(
@@ -86,7 +90,10 @@ def predict(
                 complain(row.error or "")
             advance(row.image + 1, len(files))
     if as_json:
-        print_json([row.to_dict() for row in rows])
+        left_out = [
+            {"file": str(item.file), "status": "skipped", "error": item.reason} for item in skipped
+        ]
+        print_json([*(row.to_dict() for row in rows), *left_out])
     elif not as_csv and found["unreadable"] < len(files):
         print_rich(prediction_table(rows))
     if found["no_face"]:

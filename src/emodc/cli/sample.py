@@ -1,5 +1,6 @@
 """The command ``emodc sample``: faces drawn by the weights that classify."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,6 @@ def sample(
 
     The faces of a column begin with the same noise.
     """
-    from functools import partial
-
     from emodc.explain.sample_sheet import interpolation_sheet, sample_sheet
     from emodc.model.store import load_model
     from emodc.support.devices import choose_device

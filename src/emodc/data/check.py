@@ -21,24 +21,24 @@ kind                     severity  what
 ``near_copies``          note      near-copies in different splits: `emodc.data.duplicates`
 ``blank``                note      images that show nothing
 ``unlabeled``           note      rows without one of the classes
+``skipped``              note      files among the images that are not read, and why
 ``unlisted``             note      images that no annotation mentions
 =======================  ========  ===========================================================
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodc.data import findings
 from emodc.data.duplicates import Prints, near_pairs, take_prints
-from emodc.data.face_data import SPLITS, OnDemand
+from emodc.data.face_data import SPLITS
 from emodc.data.release import Release
 from emodc.support.timing import Progress, unheard
 
-_EXAMPLES = 10
 _COMMONEST = 5
 
 # By name (validation_in_train, test_in_train, test_in_validation): the split in which an image
@@ -62,6 +62,7 @@ def check(
         Ready for JSON: ``data``; ``classes``; ``ok``, whether nothing is off; ``splits``, counts
         of all rows and the published counts; ``sizes`` in pixels, None without a readable
         image; ``copies`` and ``near_copies``; ``unreadable``, each image with its reason;
+        ``skipped``, each file that is not read with its reason;
         ``notes`` of the loader; and ``findings``, each with ``kind``, ``severity``, ``count``,
         ``message`` and up to ten ``examples``: ids, or pairs of ids.
 
@@ -72,19 +73,19 @@ def check(
     prints = take_prints(release.reader, range(len(release)), progress)
     copies, near = _copies(release, prints), _near_copies(release, prints)
     splits = {split: _counts(release, split) for split in SPLITS}
-    findings = [
-        *_unreadable(release, prints),
-        *_attributes(release),
-        *_test_seen(release, prints),
-        *_official(splits, official),
-        *_repeated(release, prints, copies),
-        *_near(near),
-        *_remarks(release, prints),
+    found = [
+        *findings.unreadable(release, prints),
+        *findings.attributes(release),
+        *findings.test_seen(release, prints),
+        *findings.official(splits, official),
+        *findings.repeated(release, prints, copies),
+        *findings.near(near),
+        *findings.remarks(release, prints),
     ]
     return {
         "data": release.name,
         "classes": list(release.label_set.classes),
-        "ok": all(finding["severity"] != "off" for finding in findings),
+        "ok": all(finding["severity"] != "off" for finding in found),
         "splits": splits,
         "sizes": _sizes(prints),
         "copies": copies,
@@ -93,26 +94,15 @@ def check(
             {"id": release.ids[number], "reason": reason}
             for number, reason in prints.errors.items()
         ],
+        "skipped": [{"file": file, "reason": why} for file, why in release.skipped.items()],
         "notes": dict(release.notes),
-        "findings": findings,
+        "findings": found,
     }
 
 
 def refusal(name: str, reason: str) -> dict[str, Any]:
     """Return the report on a dataset that its loader refuses: ``data``, ``ok``, ``findings``."""
-    return {"data": name, "ok": False, "findings": [_finding("unopened", True, 1, reason)]}
-
-
-def _finding(
-    kind: str, off: bool, count: int, message: str, examples: Sequence[Any] = ()
-) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "severity": "off" if off else "note",
-        "count": count,
-        "message": message,
-        "examples": list(examples[:_EXAMPLES]),
-    }
+    return {"data": name, "ok": False, "findings": [findings.finding("unopened", True, 1, reason)]}
 
 
 def _counts(release: Release, split: str) -> dict[str, Any]:
@@ -141,14 +131,8 @@ def _sizes(prints: Prints) -> dict[str, Any] | None:
     }
 
 
-def _rows(release: Release, prints: Prints) -> dict[str, _Rows]:
-    """Return the readable rows of each split."""
-    readable = prints.readable
-    return {split: (rows := release.rows(split))[readable[rows]] for split in SPLITS}
-
-
 def _copies(release: Release, prints: Prints) -> dict[str, Any]:
-    rows, first = _rows(release, prints), prints.first
+    rows, first = findings.readable_rows(release, prints), prints.first
     labeled = {split: part[release.labels[part] >= 0] for split, part in rows.items()}
     # One number for an image with a label: the same image with two labels has two.
     judged = first * len(release.label_set) + release.labels
@@ -175,7 +159,7 @@ def _near_copies(release: Release, prints: Prints) -> dict[str, Any]:
     """Count the images of one split that have a near-copy, but no copy, in another."""
     pairs = near_pairs(prints)
     both_ways = np.concatenate([pairs, pairs[:, ::-1]])
-    rows, first = _rows(release, prints), prints.first
+    rows, first = findings.readable_rows(release, prints), prints.first
     found: dict[str, Any] = {"pairs": len(pairs), "across": {}, "examples": {}}
     for name, (seen, held) in _ACROSS.items():
         near = both_ways[np.isin(both_ways[:, 1], first[rows[seen]])]
@@ -184,115 +168,7 @@ def _near_copies(release: Release, prints: Prints) -> dict[str, Any]:
         found["across"][name] = len(chosen)
         found["examples"][name] = [
             [release.ids[row], release.ids[rows[seen][first[rows[seen]] == other][0]]]
-            for row in chosen[:_EXAMPLES]
+            for row in chosen[: findings.EXAMPLES]
             for other in near[near[:, 0] == first[row], 1][:1]
         ]
     return found
-
-
-def _unreadable(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
-    if prints.errors:
-        message = f"{_images(len(prints.errors))} missing or unreadable"
-        ids = [release.ids[number] for number in prints.errors]
-        yield _finding("unreadable", True, len(ids), message, ids)
-
-
-def _attributes(release: Release) -> Iterator[dict[str, Any]]:
-    """Read the attributes that are read on demand, each from a file of its image."""
-    reasons: dict[int, str] = {}
-    for values in release.attributes.values():
-        for row in range(len(values)) if isinstance(values, OnDemand) else ():
-            try:
-                values[row]
-            except ValueError as error:
-                reasons[row] = str(error)
-    if reasons:
-        count = len(reasons)
-        message = f"the attributes of {count:,} image{'s' * (count > 1)} cannot be read"
-        yield _finding("attributes", True, count, message, list(reasons.values()))
-
-
-def _test_seen(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
-    """Tell which images of test a model may have been trained or chosen on."""
-    rows, first = _rows(release, prints), prints.first
-    train, validation, test = (rows[split] for split in SPLITS)
-    knows = release.copied is not None
-    marked = np.zeros(len(train), np.bool_) if release.copied is None else release.copied[train]
-    for kind, off, others, what in (
-        ("test_in_train", True, train[~marked], "in train as well; delete them there"),
-        ("test_in_train_known", False, train[marked], "in train as well, but not trained on there"),
-        ("test_in_validation", not knows, validation, "in validation as well"),
-    ):
-        seen = test[np.isin(first[test], first[others])]
-        if len(seen):
-            message = f"{_images(len(seen), ' of test')} {what}"
-            examples = [
-                [release.ids[row], release.ids[others[first[others] == first[row]][0]]]
-                for row in seen[:_EXAMPLES]
-            ]
-            yield _finding(kind, off, len(seen), message, examples)
-
-
-def _official(splits: Mapping[str, Any], off: bool) -> Iterator[dict[str, Any]]:
-    differing = []
-    for split, counts in splits.items():
-        found = {"total": counts["total"], **counts["classes"]}
-        differing += [
-            f"{split} {name}: {found.get(name, 0):,} instead of {number:,}"
-            for name, number in counts["official"].items()
-            if found.get(name, 0) != number
-        ]
-    if differing:
-        message = "not the published counts: " + "; ".join(differing)
-        yield _finding("official_counts", off, len(differing), message, differing)
-
-
-def _repeated(
-    release: Release, prints: Prints, copies: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    across = copies["across"]["validation_in_train"]["images"]
-    if across:
-        message = f"{_images(across, ' of validation')} in train as well"
-        yield _finding("validation_in_train", False, across, message)
-    inside = {split: found["images"] for split, found in copies["inside"].items()}
-    if any(inside.values()):
-        parts = ", ".join(f"{number:,} in {split}" for split, number in inside.items() if number)
-        message = f"copies of another image of the same split: {parts}"
-        yield _finding("copies_inside", False, sum(inside.values()), message)
-    labeled = np.flatnonzero(prints.readable & (release.labels >= 0))
-    pairs = set(zip(prints.first[labeled].tolist(), release.labels[labeled], strict=True))
-    several = [row for row, number in Counter(row for row, _ in pairs).items() if number > 1]
-    if several:
-        message = f"{_images(len(several))} there more than once, under different labels"
-        ids = [release.ids[row] for row in sorted(several)]
-        yield _finding("different_labels", False, len(several), message, ids)
-
-
-def _near(near: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    found = {name: number for name, number in near["across"].items() if number}
-    if found:
-        parts = ", ".join(
-            f"{number:,} of {name.replace('_', ' ')}" for name, number in found.items()
-        )
-        message = f"nearly the same images (re-encoded, resized, brightened): {parts}"
-        share = -(-_EXAMPLES // len(found))
-        examples = [pair for name in found for pair in near["examples"][name][:share]]
-        yield _finding("near_copies", False, sum(found.values()), message, examples)
-
-
-def _remarks(release: Release, prints: Prints) -> Iterator[dict[str, Any]]:
-    for kind, rows, what in (
-        ("blank", np.flatnonzero(prints.blank), "blank"),
-        ("unlabeled", np.flatnonzero(release.labels < 0), "without a label"),
-    ):
-        if len(rows):
-            ids = [release.ids[row] for row in rows[:_EXAMPLES]]
-            yield _finding(kind, False, len(rows), f"{_images(len(rows))} {what}", ids)
-    if release.unlisted:
-        count = len(release.unlisted)
-        message = f"{_images(count)} not mentioned by any annotation"
-        yield _finding("unlisted", False, count, message, release.unlisted)
-
-
-def _images(count: int, of: str = "") -> str:
-    return f"1 image{of} is" if count == 1 else f"{count:,} images{of} are"

@@ -38,7 +38,7 @@ class OnDemand(Sequence[str]):
         return self._read(rows) if isinstance(rows, int) else [self._read(row) for row in rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FaceData:
     """One split of a dataset: labels in memory, images read on demand.
 
@@ -82,6 +82,11 @@ class FaceData:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        counts = zip(self.label_set.classes, self.class_counts().tolist(), strict=True)
+        told = ", ".join(f"{name} {count:,}" for name, count in counts)
+        return f"FaceData({self.name}, {self.split}: {len(self):,} images; {told})"
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return image ``index``, uint8, (H, W) gray or (H, W, 3) RGB.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emodc.support.files import PART, explained, write_atomically
+from emodc.support.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
 
 _NAME = "journal.jsonl"
 
@@ -34,7 +35,8 @@ class Journal:
             if any(path.name != f"{_NAME}{PART}" for path in folder.iterdir()):
                 raise ValueError(f"{folder}: holds something else; choose another --output")
             write_atomically(self._file, (json.dumps(identity) + "\n").encode())
-        lines = self._file.read_text(encoding="utf-8", errors="replace").splitlines()
+        content = read_bytes(self._file, MAX_TEXT_BYTES)
+        lines = content.decode(errors="replace").splitlines()
         _check_identity(folder, lines[0] if lines else "{}", identity)
         for line in lines[1:]:
             name, _, digest = line.rpartition(" ")
@@ -69,7 +71,7 @@ def digest_of(content: bytes) -> str:
 
 def _check_identity(folder: Path, line: str, identity: Mapping[str, Any]) -> None:
     try:
-        found = dict(json.loads(line))
+        found = dict(parse_json(line, str(folder / _NAME)))
     except (ValueError, TypeError):
         found = {}
     for key, value in identity.items():

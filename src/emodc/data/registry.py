@@ -22,6 +22,9 @@ from emodc.data.readers.sfew import read_sfew
 from emodc.data.release import Release
 from emodc.data.synthetic.dataset import read_synthetic
 from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
+from emodc.support.files import one_line
+from emodc.support.parsing import bounded_int
+from emodc.support.text import printable, shortened
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,21 @@ class DataSetEntry:
     summary: str
     label_set: LabelSet | None
     read: Callable[[str], Release]
+
+    def open(self, argument: str) -> Release:
+        """Read the whole dataset.
+
+        Raises:
+            ValueError: there is none, or it is malformed; one line that can be printed.
+        """
+        try:
+            return self.read(argument)
+        except ValueError as error:
+            raise ValueError(shortened(printable(str(error)))) from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~ names no user
+            reason = getattr(error, "strerror", None) or one_line(error)
+            name = shortened(printable(argument), 300)
+            raise ValueError(f"{name}: cannot be read ({reason})") from error
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -75,7 +93,7 @@ def open_release(spec: str) -> Release:
             lists what is accepted.
     """
     entry, argument = find_entry(spec)
-    return entry.read(argument)
+    return entry.open(argument)
 
 
 def open_data(spec: str, split: str) -> FaceData:
@@ -111,7 +129,7 @@ def _read_synthetic(argument: str) -> Release:
     for part in filter(None, argument.split(",")):
         key, _, value = part.partition("=")
         if key in ("count", "seed", "size") and value.isascii() and value.isdigit():
-            options[key] = int(value)
+            options[key] = bounded_int(value, 0, 2**64 - 1)
         elif key == "color" and value in ("true", "false"):
             color = value == "true"
         else:

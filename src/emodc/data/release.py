@@ -4,9 +4,8 @@ A loader turns annotations into a `Release`; which rows make up the train, valid
 split, and what is left out of them, is decided here, for all datasets alike.
 """
 
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 from emodc.data.face_data import SPLITS, FaceData
 from emodc.data.validation_split import VALIDATION_SHARE, carve
 from emodc.faces.geometry import CropGeometry
-from emodc.faces.reading import IMAGE_SUFFIXES, read_image
+from emodc.faces.listing import INSIDE, Skipped, list_folder
+from emodc.faces.reading import read_image
 from emodc.labels import LabelSet
+from emodc.support.text import printable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Release:
     """Every row of a dataset, labeled or not.
 
@@ -40,6 +41,7 @@ class Release:
             What takes reading a file each is `OnDemand`.
         copied: (N,) bool, training rows whose image is evaluated on as well.
         unlisted: images found beside the annotations that do not mention them.
+        skipped: by path, why a file or folder among the images is not read.
         official: by split, the published number of images of each class and their ``total``.
         owners_names: by split, what the owners call it if not the same.
         absent: by split, why it has no labeled image and what to do instead.
@@ -63,6 +65,7 @@ class Release:
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     copied: NDArray[np.bool_] | None = None
     unlisted: Sequence[str] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
     official: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     owners_names: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +82,10 @@ class Release:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{split} {len(self.rows(split)):,}" for split in SPLITS)
+        return f"Release({self.name}: {counts} images; {', '.join(self.label_set.classes)})"
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows that the owners count to a split, labeled or not.
@@ -110,6 +117,8 @@ class Release:
             "rows without a label": len(rows) - len(labeled),
         }
         chosen = labeled
+        if self.skipped:
+            notes["files skipped"] = len(self.skipped)
         if self.copied is not None and (carved or split == "train"):
             chosen = labeled[~self.copied[labeled]]
             notes["dropped, also in validation or test"] = len(labeled) - len(chosen)
@@ -157,34 +166,17 @@ def file_stamp(files: Sequence[Path]) -> Callable[[int], str]:
 
 
 def identifier(file: Path, root: Path) -> str:
-    """Return the path below ``root`` as text that can be stored, whatever bytes it holds."""
-    return os.fsencode(file.relative_to(root).as_posix()).decode(errors="backslashreplace")
+    """Return the path below ``root`` as text that can be stored and printed, whatever it holds."""
+    return printable(file.relative_to(root).as_posix())
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, in the order of names; hidden files are left out.
-
-    Raises:
-        ValueError: the folder cannot be listed.
-    """
-    try:
-        with os.scandir(folder) as found:
-            visible = [entry for entry in found if not entry.name.startswith(".")]
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot list this folder ({error.strerror})") from error
-    return sorted(visible, key=lambda entry: entry.name)
+def skipped_by_id(skipped: Iterable[Skipped], root: Path) -> dict[str, str]:
+    """Return `Release.skipped` for what listing the folders below ``root`` has skipped."""
+    return {identifier(item.file, root): item.reason for item in skipped}
 
 
-def folder_names(parent: Path) -> list[str]:
-    """Return the names of the folders inside, without those that archives made on a Mac leave."""
-    return [entry.name for entry in entries(parent) if entry.is_dir() and entry.name != "__MACOSX"]
-
-
-def image_names(folder: Path) -> list[str]:
-    """Return the names of the images in a folder, as text: 100,000 paths take seconds."""
-    return [
-        entry.name
-        for entry in entries(folder)
-        if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-        and not entry.is_dir()
-    ]
+def unlisted_in(folder: Path, listed: Set[str]) -> tuple[list[Path], list[Skipped]]:
+    """Return the images of a folder that are not among these names, and what else lies there."""
+    found = list_folder(folder)
+    inside = [item for item in found.skipped if item.reason != INSIDE]
+    return [file for file in found.images if file.name not in listed], inside

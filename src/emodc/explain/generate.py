@@ -4,7 +4,8 @@ Ho and Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equati
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +22,11 @@ DEFAULT_STEPS = 50
 """Steps of the sampler, if the number is not chosen."""
 
 
-_Sampler = Callable[[Denoiser, Schedule, Tensor, int, Callable[[int, int], None]], Tensor]
+class _Sampler(Protocol):
+    def __call__(
+        self, denoiser: Denoiser, schedule: Schedule, noise: Tensor, steps: int, progress: Progress
+    ) -> Tensor: ...
+
 
 SAMPLERS: Mapping[str, _Sampler] = {"ddim": ddim, "dpm-solver": dpm_solver}
 """What turns noise into images, by name: `emodc.method.ddim`, `emodc.method.dpm_solver`."""
@@ -166,7 +171,7 @@ def _draw(
     drawn = []
     for number, (xT, rows) in enumerate(parts):
 
-        def advance(done: int, total: int, before: int = number) -> None:
+        def advance(done: int, total: int, note: str = "", before: int = number) -> None:
             progress(before * total + done, len(parts) * total)
 
         shares = None if weights is None else weights[rows]

@@ -112,10 +112,11 @@ def interpolation_sheet(
     Raises:
         ValueError: see `emodc.explain.generate.interpolate`; or a class is not the model's.
     """
-    ends = model.label_set.index(first), model.label_set.index(second)
+    start, end = model.label_set.index(first), model.label_set.index(second)
     x0 = interpolate(
         model,
-        *ends,
+        start,
+        end,
         [row / (_WAY - 1) for row in range(_WAY)],
         count,
         steps=steps,
@@ -124,16 +125,16 @@ def interpolation_sheet(
         seed=seed,
         progress=progress,
     )
-    start, end = (model.label_set.classes[prompt] for prompt in ends)
-    between = [f"{row / (_WAY - 1):.0%} {end}" for row in range(1, _WAY - 1)]
+    names = model.label_set.classes
+    between = [f"{row / (_WAY - 1):.0%} {names[end]}" for row in range(1, _WAY - 1)]
     facts = {
-        "interpolate": [start, end],
+        "interpolate": [names[start], names[end]],
         "steps": steps,
         "guidance": guidance,
         "sampler": sampler,
         "seed": seed,
     }
-    return _sheet(model, [start, *between, end], x0, facts, None)
+    return _sheet(model, [names[start], *between, names[end]], x0, facts, None)
 
 
 def card_samples(model: Model, steps: int) -> bytes:

@@ -24,6 +24,7 @@ from emodc.faces.geometry import CropGeometry
 
 _CLOSE_UPS = ((128, 0), (64, 32))  # longer side and margin of the thumbnails, in pixels
 _LEAST_SIDE = 192  # of images to find faces in, in pixels
+_SQUARE_LIMIT = 8192  # pixels a side up to which an image is made square as it is
 _WARP_LIMIT = 32766  # OpenCV warps nothing longer than this
 
 
@@ -199,6 +200,8 @@ def whole_image_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     An image that is not square is made so by repeating its edge pixels evenly on both sides of
     the shorter dimension: nothing is cut off and no proportion of the face changes. It is then
     resized (bicubic, antialiased when shrinking); at the right size already it is returned as is.
+    One of more than 8,192 pixels a side is first shrunk to that by averaging: a strip of 65,000
+    pixels would take 12 gigabytes as a square.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -212,6 +215,10 @@ def whole_image_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """
     _check_rgb(image)
     _check_size(size)
+    if max(image.shape) > _SQUARE_LIMIT:
+        scale = max(size, _SQUARE_LIMIT) / max(image.shape)
+        shrunk = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        image = np.asarray(Image.fromarray(image).resize(shrunk, Image.Resampling.BOX), np.uint8)
     height, width = image.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2

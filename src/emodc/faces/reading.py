@@ -1,12 +1,10 @@
-"""Image files: listing them and reading them safely, whatever a user's folder holds.
+"""Image files: reading them safely, whatever a user's folder holds.
 
 Every image enters the project through `read_image` or `decode_image`: uint8 RGB, upright, or a
 `ValueError` of one line. Nothing here changes Pillow's global settings.
 """
 
 import io
-import os
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,19 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from emodc.faces.formats import HEAD, image_format
 from emodc.support.files import one_line
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Lower-case suffixes of the files taken for images when a folder is listed."""
+from emodc.support.parsing import open_regular, size_of
+from emodc.support.text import printable
 
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""
 
-# Only plain raster formats: some of Pillow's others start an external program (EPS) or are
-# little-used parsers that a hostile file could aim at.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+MAX_SIDE = 65_535
+"""Images with more pixels a side are refused before they are decoded."""
+
+MAX_BYTES = 800_000_000
+"""Larger files are refused unread: 100 megapixels of 16 bits take 600 megabytes."""
+
+MAX_COMPRESSED_BYTES = 256_000_000
+"""The same for formats whose decoders take the whole file into memory."""
+
+_READ_WHOLE = frozenset({"WEBP", "AVIF", "HEIF", "JPEG2000"})
+_MEGAPIXELS = {"JPEG2000": 40_000_000}  # whose decoder takes 12 bytes a pixel beside the image
 
 # What Pillow raises for damaged files, depending on the format and on where the damage lies.
 _DAMAGED = (
@@ -42,7 +46,7 @@ _DAMAGED = (
     ArithmeticError,
     AttributeError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
@@ -58,7 +62,7 @@ _TO_UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     8: np.rot90,
 }
 
-_STRIP = 256  # rows converted at a time
+_STRIP = 256  # rows converted at a time, of `MAX_SIDE` pixels at most
 
 
 def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,20 +83,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     images are scaled to 8 bits, not clipped. Of an animation the first frame counts.
 
     Args:
-        path: a JPEG, PNG, BMP, GIF, TIFF, WebP or PPM/PGM file, whatever its suffix.
+        path: a JPEG (MPO as well), PNG, BMP, GIF, TIFF, WebP, AVIF, JPEG 2000 or PPM/PGM file,
+            whatever its suffix; with the extra `heic` a HEIC file.
 
     Returns:
         (H, W, 3) uint8, RGB, C-contiguous and writable.
 
     Raises:
-        ValueError: there is no such file, or it is not an image, is damaged, or has more
-            than `MAX_PIXELS` pixels. The message is one line and names the file.
+        ValueError: there is no such file, or it is not an image, is damaged, has more than
+            `MAX_PIXELS` pixels or `MAX_SIDE` a side, or takes more memory than there is. The
+            message is one line and names the file.
     """
-    with _explained(str(path)):
-        _check_regular_file(path)
-        # Not by name: Pillow maps some TIFF files into memory then, and scrambles turned ones.
-        with path.open("rb") as file:
-            return _decode(file, str(path))
+    name = printable(str(path))
+    # Not by name: Pillow maps some TIFF files into memory then, and scrambles turned ones.
+    with open_regular(path) as file, _explained(name):
+        return _decode(file, size_of(file), name)
 
 
 def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -109,9 +114,7 @@ def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
         ValueError: as for `read_image`.
     """
     with _explained(name):
-        if not content:
-            raise _empty(name)
-        return _decode(io.BytesIO(content), name)
+        return _decode(io.BytesIO(content), len(content), name)
 
 
 def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -138,72 +141,37 @@ def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     return rgb if turn is None else np.ascontiguousarray(turn(rgb))
 
 
-def list_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """List the visible files of a folder in natural order (2.png before 10.png).
-
-    Files and folders whose name starts with a dot (.DS_Store, ._copies) are skipped, and
-    links to folders are not followed, so a loop cannot arise.
-
-    Args:
-        folder: an existing folder.
-        recursive: also list the files of the folders inside.
-
-    Returns:
-        Paths that start with ``folder``; the order depends on the names alone.
-
-    Raises:
-        ValueError: ``folder`` is missing, not a folder or not readable.
-    """
-    return sorted(_walk(folder, recursive), key=lambda path: natural_key(path.as_posix()))
-
-
-def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """List the image files of a folder: `list_files` with one of `IMAGE_SUFFIXES`.
-
-    Args:
-        folder: an existing folder.
-        recursive: also list the images in the folders inside.
-
-    Returns:
-        Paths that start with ``folder``, in natural order; empty if there is no image.
-
-    Raises:
-        ValueError: ``folder`` is missing, not a folder or not readable.
-    """
-    return [
-        path
-        for path in list_files(folder, recursive=recursive)
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-
-
-def natural_key(text: str) -> tuple[list[tuple[str, int]], str]:
-    """Return a sort key that compares runs of digits as numbers and ignores case.
-
-    Texts that differ only in case or leading zeros are told apart by the text itself, so
-    the order of distinct texts never depends on the order they come in.
-    """
-    pairs = re.findall(r"([^0-9]*)([0-9]*)", text.casefold())
-    return [(letters, int(digits or -1)) for letters, digits in pairs], text
-
-
-def _check_regular_file(path: Path) -> None:
-    """Refuse what must not reach `open`: a folder, a pipe that would block, an empty file."""
-    if path.is_dir():
-        raise _Refused(f"{path}: a folder, not an image; name a file inside it")
-    if not path.exists():
-        raise _Refused(f"{path}: no such file; check the path")
-    if not path.is_file():
-        raise _Refused(f"{path}: not a regular file; give an image file")
-    if path.stat().st_size == 0:
-        raise _empty(str(path))
-
-
-def _decode(stream: BinaryIO, name: str) -> NDArray[np.uint8]:
-    with Image.open(stream, formats=_FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise _too_large(name)
+def _decode(stream: BinaryIO, size: int, name: str) -> NDArray[np.uint8]:
+    if size == 0:
+        raise _Refused(f"{name}: the file is empty (0 bytes); copy or export it again")
+    kind = image_format(stream.read(HEAD))
+    if kind is None:
+        raise _Refused(f"{name}: not an image in a supported format; convert it to JPEG or PNG")
+    limit = MAX_COMPRESSED_BYTES if kind in _READ_WHOLE else MAX_BYTES
+    if size > limit:
+        raise _Refused(
+            f"{name}: {size // 1_000_000} megabytes of {kind}, more than {limit // 1_000_000}; "
+            "make a smaller copy of the image"
+        )
+    stream.seek(0)
+    with _open(stream, kind, name) as image:
+        check_size(image.size, name, _MEGAPIXELS.get(kind, MAX_PIXELS))
         return to_rgb(image, name)
+
+
+def _open(stream: BinaryIO, kind: str, name: str) -> Image.Image:
+    if kind != "HEIF":
+        return Image.open(stream, formats=(kind,))
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise _Refused(
+            f"{name}: HEIC images need pillow-heif, which is not installed: "
+            "pip install pillow-heif (or the extra 'heic'), or convert the image to JPEG"
+        ) from None
+    # Not register_heif_opener, which changes what every other user of Pillow reads.
+    image: Image.Image = HeifImageFile(stream)
+    return image
 
 
 @contextmanager
@@ -213,28 +181,45 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except _Refused:
         raise
+    except MemoryError as error:
+        raise _Refused(
+            f"{name}: reading it takes more memory than there is; make a smaller copy of the image"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Pillow's own limits: they cannot be lifted without a global side effect.
-        raise _too_large(name) from error
-    except UnidentifiedImageError as error:
+        raise _too_large(name, MAX_PIXELS) from error
+    except UnidentifiedImageError as error:  # its message names the stream, not what is wrong
         raise _Refused(
-            f"{name}: not an image in a supported format; convert it to JPEG or PNG"
+            f"{name}: damaged or incomplete image (its header); copy or export it again"
         ) from error
-    except PermissionError as error:
-        raise _Refused(f"{name}: no permission to read it; change its access rights") from error
     except _DAMAGED as error:
-        reason = one_line(error)
         raise _Refused(
-            f"{name}: damaged or incomplete image ({reason}); copy or export it again"
+            f"{name}: damaged or incomplete image ({one_line(error)}); copy or export it again"
         ) from error
 
 
-def _empty(name: str) -> _Refused:
-    return _Refused(f"{name}: the file is empty (0 bytes); copy or export it again")
+def check_size(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
+    """Refuse an image that would take too much memory, before it is decoded.
+
+    Args:
+        size: width and height in pixels, or the other way round.
+        name: what the message calls it.
+        most: how many pixels it may have.
+
+    Raises:
+        ValueError: it has more, or more than `MAX_SIDE` a side.
+    """
+    if max(size) > MAX_SIDE:
+        raise _Refused(
+            f"{name}: {max(size):,} pixels a side, more than {MAX_SIDE:,}; "
+            "cut the image up, or make a smaller copy"
+        )
+    if size[0] * size[1] > most:
+        raise _too_large(name, most)
 
 
-def _too_large(name: str) -> _Refused:
-    limit = MAX_PIXELS // 1_000_000
+def _too_large(name: str, most: int) -> _Refused:
+    limit = most // 1_000_000
     return _Refused(f"{name}: more than {limit} megapixels; make a smaller copy of the image")
 
 
@@ -252,13 +237,12 @@ def _convert(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _eight_bit(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    """Scale one deep channel (H, W) to uint8.
+    """Scale one deep channel (H, W) to uint8, in strips.
 
     Integer pixels are 16-bit ones (Pillow widens some to 32 bits). Float pixels follow one
     of three conventions, told apart by their range: 0..1, 0..255 or 0..65535.
     """
-    deep = values.astype(np.float64)
-    low, high = float(deep.min()), float(deep.max())
+    low, high = float(values.min()), float(values.max())
     if not (low >= 0.0 and high <= 65535.0):  # also true for not-a-number
         raise _Refused(
             f"{name}: pixel values from {low:g} to {high:g} have no known scale; "
@@ -268,16 +252,7 @@ def _eight_bit(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
         scale = 255.0 if high <= 1.0 else 1.0
     else:
         scale = 1.0 / 257.0
-    return np.rint(deep * scale).astype(np.uint8)
-
-
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise ValueError(f"{error.filename}: cannot list this folder ({error.strerror})")
-
-    if not folder.is_dir():
-        problem = "not a folder" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {problem}; give a folder of images")
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+    gray = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _STRIP):
+        gray[top : top + _STRIP] = np.rint(values[top : top + _STRIP].astype(np.float64) * scale)
+    return gray

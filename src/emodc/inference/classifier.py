@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
-from emodc.faces.sources import Pixels, Source, SourceImage, read_source, sources
+from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
 from emodc.inference.prediction import Prediction
 from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring
 from emodc.model.model import Model
@@ -219,7 +220,7 @@ class EmotionClassifier:
         self, index: int, source: Source, detector: FaceDetector | None
     ) -> list[Prediction | _Face]:
         """Return the faces of an image, or the row that says why it has none."""
-        file = str(source) if isinstance(source, Path) else None
+        file = source_name(source)
         # At the codec's own size, so that the pixels are resampled only once.
         size = self.model.settings.codec.size
         try:
@@ -233,6 +234,9 @@ class EmotionClassifier:
             crops = [crop_face(image, face, geometry, size) for face in faces]
         except ValueError as error:
             return [Prediction(index, file, "unreadable", str(error))]
+        except MemoryError:
+            reason = f"{file or 'image'}: takes more memory than there is; make a smaller copy"
+            return [Prediction(index, file, "unreadable", reason)]
         if not faces:
             return [Prediction(index, file, "no_face", "no face found")]
         return [

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from emodc.support.text import printable
+
 PART = ".part"
 """What the name of an unfinished file ends with."""
 
@@ -53,8 +55,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def one_line(error: Exception | str) -> str:
-    """Return what an error says, as one line; its kind if it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return what an error says, as one line that can be printed; its kind if it says nothing."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 @contextmanager

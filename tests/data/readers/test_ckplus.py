@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emodc.data.readers.ckplus import CODES, LAST_FRAMES, is_tested, read_ckplus
+from emodc.data.readers.ckplus import read_ckplus
+from emodc.data.readers.ckplus_split import CODES, LAST_FRAMES, is_tested
 from emodc.data.release import Release
+from emodc.faces.listing import CLUTTER, HIDDEN, NOT_AN_IMAGE
 from emodc.labels import BASIC8
 
 TRAIN, TEST = ("S010", "S011", "S014", "S022"), ("S005", "S034", "S042", "S054")
@@ -252,7 +254,13 @@ def test_files_that_are_no_images_are_ignored_and_counted(tmp_path: Path) -> Non
     (root / ".git").mkdir()
     release = read_ckplus(root)
     assert len(release) == 56
-    assert release.notes == {"ignored, not images": 1}
+    assert release.skipped == {
+        ".git": HIDDEN,
+        "anger/.DS_Store": CLUTTER,
+        "anger/._S010_000_00000017.png": CLUTTER,
+        "anger/Thumbs.db": CLUTTER,
+        "read.me": NOT_AN_IMAGE,
+    }
 
 
 # The split.

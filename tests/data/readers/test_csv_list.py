@@ -197,7 +197,11 @@ def test_the_size_of_the_file_is_in_the_fingerprint(tmp_path: Path) -> None:
         (3, "a,b.png,sad,train", "4 cells instead of 3"),
         (3, ",sad,train", "the path is empty"),
         (3, "a\\2.png,sad,train", "backslashes; write the path with /"),
-        (3, "2.png,sad,dev", "unknown split 'dev'; accepted are train, validation, val, test"),
+        (
+            3,
+            "2.png,sad,later",
+            "unknown split 'later'; accepted are train, training, validation",
+        ),
         (3, "2.png,sad,", "unknown split ''"),
         (3, "2.png,joyful,test", "'joyful' is no class; accepted are neutral, "),
         (3, "2.png,8,test", "'8' is no class"),
@@ -233,7 +237,7 @@ def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_files_that_are_no_list_are_refused(tmp_path: Path) -> None:
     file = write(tmp_path, "path,label", "1.png,happy", "2.png,sad")
     assert "a folder (it holds faces.csv); give the path of a CSV file" in refusal(tmp_path)
-    assert "cannot be read (No such file or directory)" in refusal(tmp_path / "face.csv")
+    assert "no such file; check the path" in refusal(tmp_path / "face.csv")
     for content in ("", "path,label\n", "path,label\n\n,\n"):
         file.write_text(content)
         assert "no row below the header" in refusal(file)

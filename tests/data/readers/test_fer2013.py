@@ -1,6 +1,7 @@
 import csv
 import gzip
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -349,10 +350,6 @@ def test_a_folder_copy_of_other_folders_is_refused(tmp_path: Path) -> None:
     (root / "test" / "contempt").rename(root / "test" / "joy")
     assert "'joy' is no class" in refusal(root)
     (root / "test" / "joy").rmdir()
-    put = root / "validation" / "sad"
-    put.mkdir(parents=True)
-    Image.fromarray(image(0)).save(put / "1.png")
-    assert "has no validation folder; open this one as folder:PATH" in refusal(root)
 
 
 def test_the_released_file_goes_before_a_folder_copy_beside_it(folder: Path) -> None:
@@ -404,3 +401,87 @@ def test_the_counts_of_the_released_files() -> None:
         table = list(csv.reader(stream))
     index = parts["test"].ids.index("row35886")
     assert table[-1][2 + parts["test"].labels[index]] == max(table[-1][2:], key=int)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("train", "valid", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "val", "eval")],
+)
+def test_a_folder_copy_with_a_validation_folder_is_taken_as_it_is(
+    tmp_path: Path, train: str, validation: str, test: str
+) -> None:
+    root = folder_copy(tmp_path / "copy", "sad/im0.png")
+    (root / "train").rename(root / train)
+    (root / "test").rename(root / test)
+    (root / validation / "sad").mkdir(parents=True)
+    Image.fromarray(image(0)).save(root / validation / "sad" / "1.png")
+    (root / "__MACOSX" / "train").mkdir(parents=True)
+    release = read_fer2013(root)
+    assert [len(release.split(split)) for split in SPLITS] == [70, 1, 1]
+    assert release.skipped == {"__MACOSX": "left by an operating system"}
+
+
+def test_folders_of_other_classes_are_no_copy_and_never_advised(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "test/cat/1.png"):
+        (tmp_path / "pets" / name).parent.mkdir(parents=True)
+    folder_copy(tmp_path / "copy", "sad/im0.png")
+    (tmp_path / "mine").mkdir()
+    for wrong in (tmp_path / "pets", tmp_path / "mine"):
+        with pytest.raises(ValueError, match=r"no fer2013\.csv") as caught:
+            read_fer2013(wrong)
+        assert str(tmp_path / "copy") not in str(caught.value)
+
+
+def reordered(lines: list[str], header: str) -> list[str]:
+    names = [name.strip(' "').lower() for name in header.split(",")]
+    found = [header]
+    for line in lines[1:]:
+        cells = dict(zip(("emotion", "pixels", "usage"), line.split(","), strict=True))
+        found.append(",".join(cells[name] for name in names))
+    return found
+
+
+@pytest.mark.parametrize("name", ["icml_face_data.csv", "icml_face_data.csv.gz", "fer2013.csv"])
+@pytest.mark.parametrize("header", ["emotion, Usage, pixels", '"emotion","pixels","Usage"'])
+def test_the_columns_may_stand_in_any_order(folder: Path, name: str, header: str) -> None:
+    expected = open_data(f"fer2013plus:{folder}", "train")
+    (folder / "fer2013.csv").unlink()
+    write(folder / name, reordered(pixel_lines(), header))
+    data = open_data(f"fer2013plus:{folder}", "train")
+    assert data.fingerprint() == expected.fingerprint()
+    np.testing.assert_array_equal(data.image(1), expected.image(1))
+
+
+def test_train_csv_without_usage_is_the_training_split(folder: Path) -> None:
+    (folder / "fer2013.csv").unlink()
+    write(folder / "train.csv", reordered(pixel_lines(), "emotion,pixels"))
+    release = read_fer2013(folder)
+    assert len(release.rows("train")) == len(ROWS)
+    with pytest.raises(ValueError, match=r"no test split: .*Training rows alone; take fer2013"):
+        release.split("test")
+
+
+@pytest.mark.parametrize(
+    "vote", ["99999999999999999999", "9" * 5000, "1001", "-1", "1.5", "", "\u0663", "\x1b[2J"]
+)
+def test_votes_that_are_no_number_of_taggers_are_refused(folder: Path, vote: str) -> None:
+    lines = vote_lines()
+    lines[1] = f"Training,fer.png,{vote},0,0,0,9,1,0,0,0,0"
+    write(folder / "fer2013new.csv", lines)
+    with pytest.raises(ValueError, match=r"fer2013new\.csv, line 2: .*votes for neutral") as caught:
+        open_data(f"fer2013plus:{folder}", "train")
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(folder: Path) -> None:
+    (folder / "fer2013.csv").unlink()
+    with gzip.open(folder / "fer2013.csv.gz", "wb") as file:
+        file.write(f"{HEADER}\n0,".encode())
+        for _ in range(64):
+            file.write(b"0 " * (1 << 19))  # 64 MB of one line
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="line 2: the line has more than 32,768 characters"):
+        open_data(f"fer2013:{folder}", "train")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()

@@ -7,6 +7,7 @@ from PIL import Image
 
 from emodc.data import FaceData, open_data
 from emodc.data.readers.folder import read_folder
+from emodc.faces.listing import CLUTTER, HIDDEN, LINK, NOT_AN_IMAGE
 from emodc.labels import BASIC7
 
 
@@ -85,7 +86,16 @@ def test_hidden_files_are_skipped_and_others_counted(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no image")
     release = read_folder(tmp_path)
     assert list(release.ids) == ["happy/a.png", "sad/b.png"]
-    assert release.notes["ignored, not images"] == 2
+    assert release.skipped == {
+        ".git": HIDDEN,
+        "README": NOT_AN_IMAGE,
+        "happy/.DS_Store": CLUTTER,
+        "happy/._a.png": CLUTTER,
+        "happy/.hidden": HIDDEN,
+        "happy/notes.txt": NOT_AN_IMAGE,
+        "sad/Thumbs.db": CLUTTER,
+    }
+    assert release.split("test").notes["files skipped"] == 7
     assert release.unlisted == ["loose.png"]
 
 
@@ -124,7 +134,8 @@ def test_a_broken_class_map_is_refused(tmp_path: Path, content: str) -> None:
     put(tmp_path, "happy/a.png", "sad/b.png")
     (tmp_path / "classes.json").write_text(content)
     with pytest.raises(
-        ValueError, match=r"classes\.json: (not readable as JSON|expected an object)"
+        ValueError,
+        match=r"classes\.json: (not readable as JSON|expected an object)|line 1: not UTF-8",
     ):
         open_folder(tmp_path, "test")
 
@@ -166,3 +177,40 @@ def test_names_that_are_no_text_get_an_id_that_can_be_stored(tmp_path: Path) -> 
     assert data.ids[1] == "sad/b\\xff.png"
     assert np.array_equal(data.image(1).shape, (6, 4, 3))
     assert len(data.fingerprint()) == 16
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("train", "valid", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "eval")],
+)
+def test_every_usual_name_of_a_split_is_known(
+    tmp_path: Path, train: str, validation: str, test: str
+) -> None:
+    put(tmp_path, f"{train}/sad/1.png", f"{validation}/sad/2.png", f"{test}/fear/3.png")
+    (tmp_path / "__MACOSX" / "sad").mkdir(parents=True)
+    release = read_folder(tmp_path)
+    for split, name in (("train", train), ("validation", validation), ("test", test)):
+        assert [part.split("/")[0] for part in release.split(split).ids] == [name]
+    assert release.skipped == {"__MACOSX": CLUTTER}
+
+
+def test_own_classes_need_no_class_map(tmp_path: Path) -> None:
+    put(tmp_path, "Bored/1.png", "calm/2.png")
+    assert open_folder(tmp_path, "test").label_set.classes == ("bored", "calm")
+
+
+def test_images_are_told_by_what_they_hold(tmp_path: Path) -> None:
+    put(tmp_path, "happy/a.png", "sad/b.png", "sad/c.jp2", "sad/d.avif")
+    (tmp_path / "happy" / "a.png").rename(tmp_path / "happy" / "without")
+    (tmp_path / "sad" / "b.png").rename(tmp_path / "sad" / "b.jpe")
+    data = open_folder(tmp_path, "test")
+    assert list(data.ids) == ["happy/without", "sad/b.jpe", "sad/c.jp2", "sad/d.avif"]
+    assert [data.image(i).shape for i in range(4)] == [(6, 4, 3)] * 4
+
+
+def test_a_link_to_a_folder_is_named_not_followed(tmp_path: Path) -> None:
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    (tmp_path / "sad" / "more").symlink_to(tmp_path / "happy")
+    release = read_folder(tmp_path)
+    assert len(release) == 2
+    assert release.skipped == {"sad/more": LINK}

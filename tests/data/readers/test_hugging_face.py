@@ -333,3 +333,55 @@ def test_opening_decodes_no_image(
     release = read_hugging_face(root)
     with pytest.raises(pytest.fail.Exception):
         release.reader(0)
+
+
+def test_a_saved_dataset_reads_no_file_but_its_own(save: Callable[..., Path]) -> None:
+    root = save({"": ["happy", "sad"]}, lambda datasets: datasets.Value("string"))
+    state = json.loads((root / "state.json").read_text())
+    for name in ("../other.arrow", "/etc/passwd", "missing.arrow", 7):
+        state["_data_files"] = [{"filename": name}]
+        (root / "state.json").write_text(json.dumps(state))
+        assert "is no file beside its list" in refusal(root)
+    (root / "state.json").unlink()
+    (root / "state.json").symlink_to("/dev/zero")
+    assert "state.json" in refusal(root) or "no metadata.jsonl" in refusal(root)
+
+
+@pytest.mark.parametrize("content", ["[" * 50_000, "null", "[]", '{"_data_files": 3}', "1" * 400])
+def test_a_saved_dataset_with_odd_json_is_refused(save: Callable[..., Path], content: str) -> None:
+    root = save({"": ["happy", "sad"]}, lambda datasets: datasets.Value("string"))
+    (root / "state.json").write_text(content)
+    assert "not readable as a saved dataset" in refusal(root)
+
+
+def test_the_id_of_a_dataset_of_the_hub_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    import huggingface_hub
+
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+
+    def load(name: str) -> Any:
+        asked.append(name)
+        if name != "somebody/faces":
+            raise ConnectionError("no\nconnection")
+        images = [{"bytes": png(n), "path": None} for n in range(4)]
+        features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["happy", "sad"])}
+        part = datasets.Dataset.from_dict(
+            {"image": images, "label": [0, 1, 1, 0]}, datasets.Features(features)
+        )
+        return datasets.DatasetDict({"train": part, "validation": part, "test": part})
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    data = read_hugging_face(Path("somebody/faces")).split("test")
+    assert class_names(data) == ["happiness", "sadness", "sadness", "happiness"]
+    assert data.image(3).shape[2] == 3
+    with pytest.raises(ValueError, match=r"hf:a/b: .*dataset of the Hugging Face hub \(no conn"):
+        read_hugging_face(Path("a/b"))
+    assert asked == ["somebody/faces", "a/b"]
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"no metadata\.jsonl"):
+        read_hugging_face(Path("a/b"))

@@ -349,3 +349,42 @@ def test_a_split_is_carved_for_validation_and_never_from_test(tmp_path: Path) ->
     assert validation.notes["validation split"] == "10% of train by name"
     assert all(name.startswith("train") for name in (*train.ids, *validation.ids))
     assert all(name.startswith("test") for name in test.ids)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("train", "valid", "test"), ("Training", "Validation", "Testing"), ("train", "val", "")],
+)
+def test_a_copy_with_a_validation_folder_is_taken_as_it_is(
+    tmp_path: Path, train: str, validation: str, test: str
+) -> None:
+    folder = copy(tmp_path)
+    held = sorted((folder / "train" / "1").iterdir())
+    for code in range(1, 8):
+        (folder / validation / str(code)).mkdir(parents=True)
+    held[0].rename(folder / validation / "1" / held[0].name)
+    before = len(held)
+    (folder / "train").rename(folder / train)
+    if test:
+        (folder / "test").rename(folder / test)
+    else:
+        shutil.rmtree(folder / "test")
+    (folder / "__MACOSX").mkdir()
+    (folder / train / "1" / "Thumbs.db").touch()
+    release = read_rafdb(tmp_path)
+    assert len(release.rows("validation")) == 1
+    assert release.ids[release.rows("validation")[0]] == held[0].name.replace("_aligned", "")
+    assert (release.labels[release.rows("train")] == BASIC7.index("surprise")).sum() == before - 1
+    assert list(release.skipped.values()) == ["left by an operating system"]
+    if test:
+        assert release.official["test"]["total"] == 3_068
+    else:
+        with pytest.raises(ValueError, match=r"no test split: .* has only train, validation"):
+            release.split("test")
+
+
+def test_a_dataset_beside_the_given_folder_is_not_advised(tmp_path: Path) -> None:
+    copy(tmp_path / "somebody")
+    (tmp_path / "mine" / "train" / "happy").mkdir(parents=True)
+    for given in (tmp_path / "mine", tmp_path / "mine" / "train"):
+        assert str(tmp_path / "somebody") not in refused(read_rafdb, given)

@@ -1,6 +1,5 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ class Memory:
     label_set: LabelSet = BASIC7
     draws: int = 0
     differentiable: bool = True
-    stand_in: Subject | None = None
+    surrogate: Subject | None = None
     shown: list[int] = field(default_factory=list)
 
     @property
@@ -74,10 +73,11 @@ def sequential(tiny_model: Model) -> SequentialSubject:
     return SequentialSubject(replace(tiny_model, decision=DECISION), 0.05, "tiny (sequential)")
 
 
-@pytest.fixture
-def compared(tmp_path: Path) -> Comparison:
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """One subject that knows clean faces, one that always answers neutral; finished."""
+    output = tmp_path_factory.mktemp("compared")
     subjects = [remembering("knows", faces()), Memory("neutral")]
-    comparison = Comparison(subjects, faces(), tmp_path, severities=(2, 5))
+    comparison = Comparison(subjects, faces(), output, severities=(2, 5))
     comparison.run()
     return comparison

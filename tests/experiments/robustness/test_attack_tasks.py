@@ -85,7 +85,7 @@ def test_fresh_draws_are_a_defence_of_their_own(subject: ModelSubject) -> None:
         *([("fresh draws", 3)] * 2),
     ]
     assert [t.settings["evaluations"] for t in tasks] == [1, 1, 4, 4]
-    draws = [t.run.args[3] for t in tasks]  # type: ignore[attr-defined]
+    draws = [t.run.__self__.draws for t in tasks]  # type: ignore[attr-defined]
     assert draws == [FixedDraws(2)] * 2 + [FreshDraws(3, 2)] * 2
     (alone,) = tasks_of(AttackPlan(eot=3, checked=0), Memory("cnn"), seed=2)
     assert alone.settings["defence"] == "no draws"
@@ -151,7 +151,7 @@ def test_sequential_scoring_is_attacked_as_plain_and_judged_by_itself(
     text = attack_text(report["attacks"][0])
     assert text == "apgd-dlr, 2 steps, on plain scoring, 12 draws"
     square = replace(plan, method="square", minimal=False)
-    assert all(task.made_on is sequential for task in tasks_of(square, sequential, 0))
+    assert all(task.source is sequential for task in tasks_of(square, sequential, 0))
 
 
 def test_images_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_images_made_on_another_are_judged_by_the_subject(tmp_path: Path) -> Non
         compare([knowing, bright], tmp_path, other)
 
 
-def test_images_carried_over_are_those_of_the_attack(subject: ModelSubject, tmp_path: Path) -> None:
+def test_transferred_images_are_those_of_the_attack(subject: ModelSubject, tmp_path: Path) -> None:
     """Judged by a twin with the same draws, they do what they did to the one they are made on."""
     twin = replace(subject, name="twin")
     plan = replace(PLAN, transfer_from=subject, eot=2)
@@ -197,10 +197,10 @@ def test_images_carried_over_are_those_of_the_attack(subject: ModelSubject, tmp_
     ]
     drawless = tasks_of(replace(plan, transfer_from=Memory("m")), twin, 0)[-1]
     assert (drawless.settings["defence"], drawless.settings["eot"]) == ("fresh draws", 1)
-    # Two steps, of which one with its gradient counts three passes, through the source's draws.
-    assert (drawless.passes, drawless.answers) == (6, plan.evaluations)
+    # Two steps, of which one with its gradient counts three evaluations, under the source's draws.
+    assert (drawless.network_evaluations, drawless.answers) == (6, plan.evaluations)
     (onto, *_) = tasks_of(replace(plan, eot=None), Memory("m"), 0)[2:]
-    assert (onto.passes, onto.answers) == (6 * subject.draws, 1)
+    assert (onto.network_evaluations, onto.answers) == (6 * subject.draws, 1)
 
 
 def test_each_judges_among_its_own_columns(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_each_judges_among_its_own_columns(tmp_path: Path) -> None:
     task = tasks_of(plan, reversed_, 0)[-1]
     victim = victim_of(task, reversed_, BASIC7.classes[1:])
     pixels = torch.linspace(0, 1, 8).view(8, 1, 1, 1)
-    assert task.made_on is bright
+    assert task.source is bright
     assert torch.equal(victim.answer(pixels, 0), bright.victim().answer(pixels, 0)[:, 1:])
     assert victim.deployed is not None
     expected = reversed_.victim().answer(pixels, 0).flip(1)
@@ -229,7 +229,7 @@ def test_who_cannot_give_images_is_refused(subject: ModelSubject, tmp_path: Path
             return torch.zeros(1, 1, 9, 9)
 
     plan = replace(PLAN, transfer_from=Large("large"))
-    with pytest.raises(ValueError, match=r"made on large, \(1, 9, 9\), cannot be shown to tiny"):
+    with pytest.raises(ValueError, match=r"from large, \(1, 9, 9\), cannot be shown to tiny"):
         compare([subject], tmp_path, plan)
 
 
@@ -277,7 +277,7 @@ def test_a_class_left_out_is_no_answer(tmp_path: Path) -> None:
         ({"evaluations": 0}, "evaluations must be at least 1"),
         ({"eot": 0}, "eot must be at least 1"),
         ({"iterations": 0}, "at least 1 step"),
-        ({"method": "square", "least": True}, "use apgd or pgd"),
+        ({"method": "square", "minimal": True}, "use apgd or pgd"),
         ({"method": "square", "targets": 1}, "use apgd or pgd"),
     ],
 )

@@ -236,21 +236,21 @@ def test_a_diverged_model_is_named(tmp_path: Path) -> None:
 
 
 def test_cost_grows_with_everything(subject: ModelSubject, tmp_path: Path) -> None:
-    def passes(subject: ModelSubject = subject, **options: object) -> int:
+    def evaluations(subject: ModelSubject = subject, **options: object) -> int:
         arguments = {"severities": (1,)} | options
         (cost,) = Comparison([subject], faces(), tmp_path, **arguments).cost()  # type: ignore[arg-type]
         assert cost.seconds > 0
         return cost.work["network evaluations at most"]
 
-    least = passes()
-    assert least == 14 * (EVERY + 1) * 2
-    assert passes(severities=(1, 2)) > least
-    assert passes(seeds=(0, 1)) == 2 * least
-    assert passes(replace(subject, steps=4)) == 2 * least
-    assert passes(limit=7) == least / 2
-    assert passes(suites=("noise-blur", "rafdb-p"), frames=3) == least + 14 * 10 * 3 * 2
-    attacked = passes(attack=AttackPlan())
-    assert attacked > least
+    base = evaluations()
+    assert base == 14 * (EVERY + 1) * 2
+    assert evaluations(severities=(1, 2)) > base
+    assert evaluations(seeds=(0, 1)) == 2 * base
+    assert evaluations(replace(subject, steps=4)) == 2 * base
+    assert evaluations(limit=7) == base / 2
+    assert evaluations(suites=("noise-blur", "rafdb-p"), frames=3) == base + 14 * 10 * 3 * 2
+    attacked = evaluations(attack=AttackPlan())
+    assert attacked > base
     for harder in (
         AttackPlan(iterations=30),
         AttackPlan(eps=(0.1, 0.2)),
@@ -259,8 +259,8 @@ def test_cost_grows_with_everything(subject: ModelSubject, tmp_path: Path) -> No
         AttackPlan(restarts=2),
         AttackPlan(targets=3),
     ):
-        assert passes(attack=harder) > attacked
-    assert passes(attack=AttackPlan(checked=0)) < attacked
+        assert evaluations(attack=harder) > attacked
+    assert evaluations(attack=AttackPlan(checked=0)) < attacked
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:

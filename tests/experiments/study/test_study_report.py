@@ -109,30 +109,28 @@ PAGE = "before\n<!-- study -->\nold\n<!-- end of study -->\nafter\n"
 def test_pages_with_marks_are_found_and_rewritten(report: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "docs" / "study"
     folder.mkdir(parents=True)
-    marked, readme = folder / "README.md", tmp_path / "README.md"
+    marked, other = folder / "README.md", folder.parent / "other.md"
     marked.write_text(PAGE)
-    readme.write_text("no marks\n")
+    other.write_text("no marks\n")
     assert write(tmp_path) == [marked]
     assert marked.read_text() == PAGE.replace("old", "None yet.")
-    assert readme.read_text() == "no marks\n"
+    assert other.read_text() == "no marks\n"
     write_study(report, folder)
-    readme.write_text(PAGE)
-    assert set(write(tmp_path)) == {marked, readme}
-    for page in (marked, readme):
+    other.write_text(PAGE)
+    assert set(write(tmp_path)) == {marked, other}
+    for page, image in ((marked, "(accuracy.png)"), (other, "(study/accuracy.png)")):
         text = page.read_text()
         assert "\n".join(arm_table(report)) in text
+        assert report["command"] in text
+        assert image in text
         assert text.startswith("before\n")
         assert text.endswith("\nafter\n")
-    assert "(accuracy.png)" in marked.read_text()
-    assert report["command"] in marked.read_text()
-    assert report["command"] not in readme.read_text()
 
 
 def test_a_quick_study_has_a_place_of_its_own(report: dict[str, Any], tmp_path: Path) -> None:
     page = tmp_path / "docs" / "study" / "README.md"
     page.parent.mkdir(parents=True)
     page.write_text(PAGE + PAGE.replace("study", "quick study"))
-    (tmp_path / "README.md").write_text("no marks\n")
     write_study(report, page.parent / "quick")
     write(tmp_path)
     full, quick = page.read_text().split("after\n", maxsplit=1)

@@ -43,8 +43,11 @@ from emodc.data.face_data import SPLITS
 from emodc.data.readers.affectnet_npy import CODE_OF, LAST_CODE, list_names, read_labels
 from emodc.data.readers.path_hints import advice
 from emodc.data.release import Release, file_stamp
-from emodc.faces.reading import IMAGE_SUFFIXES, read_image
+from emodc.faces.formats import IMAGE_SUFFIXES
+from emodc.faces.reading import MAX_SIDE, read_image
 from emodc.labels import LabelSet
+from emodc.support.parsing import bounded_int, numbered_lines, open_regular
+from emodc.support.text import printable
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 """The class of each code 0..7; the codes 8 to 10 are no class."""
@@ -71,6 +74,7 @@ _OFFICIAL_NPY = {
 }
 _IMAGES = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images")
 _LIST_FOLDERS = ("", "Manually_Annotated", "Manually_Annotated_file_lists")
+_LONGEST = 1 << 16  # bytes of a line, which holds 68 landmarks
 _LISTS = {"train": "training.csv", "test": "validation.csv"}
 _SETS = {"train": "train_set", "test": "val_set"}
 
@@ -192,8 +196,10 @@ def _read_lists(root: Path, images: Path, lists: Path) -> _Rows:
     for split, name in _LISTS.items():
         number = 0
         try:
-            with (lists / name).open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
+            with open_regular(lists / name) as file:
+                for number, line in numbered_lines(file, _LONGEST):
+                    if not line:
+                        raise ValueError(f"the line has more than {_LONGEST:,} characters")
                     if number == 1:
                         line = line.removeprefix(b"\xef\xbb\xbf")
                         if _is_header(line):
@@ -240,7 +246,10 @@ def _parse_row(line: bytes) -> tuple[str, tuple[int, int, int, int], int]:
     if code is None:
         raise ValueError(f"expression {_shown(cells[6])} instead of 0 to {LAST_CODE}")
     try:
-        x, y, width, height = map(int, cells[1:5])
+        x, y, width, height = (
+            bounded_int(cell.decode(errors="replace").strip(), -MAX_SIDE, MAX_SIDE)
+            for cell in cells[1:5]
+        )
     except ValueError:
         raise ValueError(f"the box {_shown(b','.join(cells[1:5]))}, not 4 whole numbers") from None
     return path, (x, y, width, height), code
@@ -278,4 +287,4 @@ def _read_sets(root: Path) -> _Rows:
 
 
 def _shown(cell: bytes) -> str:
-    return f"'{cell[:40].decode(errors='replace').strip()}'"
+    return f"'{printable(cell[:40].decode(errors='replace').strip())}'"

@@ -29,34 +29,27 @@ trained on. The neutral frames of one person are near-copies. The release's fram
 need the face cut out, those of the folder copy do not. Many report seven classes or six.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from emodc.data.face_data import SPLITS
-from emodc.data.readers.listing import read_text
+from emodc.data.readers.ckplus_split import CODES, LAST_FRAMES, is_tested, official_counts
 from emodc.data.readers.path_hints import advice
-from emodc.data.release import Release, file_reader, file_stamp, identifier
-from emodc.faces.reading import IMAGE_SUFFIXES, list_files
+from emodc.data.release import (
+    Release,
+    file_reader,
+    file_stamp,
+    identifier,
+    skipped_by_id,
+    unlisted_in,
+)
+from emodc.faces.listing import Skipped, list_files, list_folder, list_folders
 from emodc.labels import BASIC8, canonical_name
-
-CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
-"""The class of each code 0..7."""
-
-TEST_SHARE = 0.2
-"""The share of all conceivable subjects that is tested on."""
-
-LAST_FRAMES = 3
-"""How many frames at the end of a sequence carry its class."""
-
-SEQUENCES: Mapping[str, Mapping[str, int]] = {
-    "train": dict(zip(CODES[1:], (39, 14, 46, 18, 50, 23, 65), strict=True)),
-    "test": dict(zip(CODES[1:], (6, 4, 13, 7, 19, 5, 18), strict=True)),
-}
-"""Labeled sequences by split, counted in the list of all 327 that Emotion-FAN publishes."""
+from emodc.support.parsing import read_text
 
 _TERMS = "images of CK+, non-commercial research only, by an agreement with their owners"
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images")
@@ -107,7 +100,7 @@ def read_ckplus(root: Path, *, last_frames: int = LAST_FRAMES, neutral: bool = T
 def _read_sequences(
     root: Path, images: Path, labels: Path, last_frames: int, neutral: bool
 ) -> Release:
-    frames, stray = _list_frames(images)
+    frames, stray, skipped = _list_frames(images)
     label_of = _list_labels(labels)
     files: list[Path] = []
     classes: list[str] = []
@@ -123,20 +116,25 @@ def _read_sequences(
         files += [*first, *last]
         classes += ["neutral"] * len(first) + [_read_class(file)] * len(last)
     usual = (last_frames, neutral) == (LAST_FRAMES, True)
-    official = _official(neutral=True) if usual else {}
+    official = official_counts(neutral=True) if usual else {}
     notes = {"sequences": len(frames), "sequences without label": len(frames) - len(label_of)}
-    return _release(root, files, classes, official=official, notes=notes, unlisted=stray)
+    whole = _release(root, files, classes, skipped, official=official, notes=notes)
+    return replace(whole, unlisted=[identifier(file, root) for file in stray])
 
 
-def _list_frames(images: Path) -> tuple[dict[str, dict[int, Path]], list[Path]]:
-    """Return the frames by sequence ("S005/001") and number, and images that are no frames."""
-    frames: dict[str, dict[int, Path]] = {}
+_Frames = dict[str, dict[int, Path]]
+
+
+def _list_frames(images: Path) -> tuple[_Frames, list[Path], list[Skipped]]:
+    """Return the frames by sequence ("S005/001") and number, other images, and what is skipped."""
+    frames: _Frames = {}
     stray: list[Path] = []
-    for file in _images(list_files(images, recursive=True)):
+    listing = list_folder(images, recursive=True)
+    for file in listing.images:
         sequence, number = _place(file, images, file.stem)
         if not sequence or frames.setdefault(sequence, {}).setdefault(number, file) != file:
             stray.append(file)
-    return frames, stray
+    return frames, stray, listing.skipped
 
 
 def _list_labels(labels: Path) -> dict[str, Path]:
@@ -200,19 +198,18 @@ def _read_class(file: Path) -> str:
 def _read_folder_copy(root: Path) -> Release:
     files: list[Path] = []
     classes: list[str] = []
-    ignored = 0
+    stray, skipped = unlisted_in(root, frozenset())
     seen: dict[str, Path] = {}
-    for folder in _folders(root):
+    for folder in list_folders(root):
         name = canonical_name(folder.name)
         if name not in BASIC8.classes:
             raise ValueError(
                 f"{folder}: '{folder.name}' is no class of CK+; accepted are "
                 f"{', '.join(BASIC8.classes)}: move the folder away"
             )
-        visible = list_files(folder)
-        images = _images(visible)
-        ignored += len(visible) - len(images)
-        for file in images:
+        found = list_folder(folder, recursive=True)
+        skipped += found.skipped
+        for file in found.images:
             if not re.match(r"S\d{3}_", file.name):
                 raise ValueError(
                     f"{file}: the name does not start with a subject, as S010_004_00000017.png "
@@ -221,20 +218,22 @@ def _read_folder_copy(root: Path) -> Release:
             if file.name in seen:
                 raise ValueError(f"{file}: is {seen[file.name]} as well; keep one of the two")
             seen[file.name] = file
-        files += images
-        classes += [name] * len(images)
-    notes = {"ignored, not images": ignored}
-    return _release(root, files, classes, official=_official(neutral=False), notes=notes)
+        files += found.images
+        classes += [name] * len(found.images)
+    whole = _release(
+        root, files, classes, skipped, official=official_counts(neutral=False), notes={}
+    )
+    return replace(whole, unlisted=[identifier(file, root) for file in stray])
 
 
 def _release(
     root: Path,
     files: Sequence[Path],
     classes: Sequence[str],
+    skipped: Iterable[Skipped],
     *,
     official: Mapping[str, Mapping[str, int]],
     notes: Mapping[str, int | str],
-    unlisted: Iterable[Path] = (),
 ) -> Release:
     subjects = [file.name[:4] for file in files]
     tested = {subject: is_tested(subject) for subject in set(subjects)}
@@ -249,29 +248,12 @@ def _release(
         reader=file_reader(files),
         stamp=file_stamp(files),
         subjects=subjects,
-        unlisted=[identifier(file, root) for file in unlisted],
+        skipped=skipped_by_id(skipped, root),
         official=official,
         absent=dict.fromkeys(SPLITS, reason),
         notes=notes,
         terms=_TERMS,
     )
-
-
-def is_tested(subject: str) -> bool:
-    """Tell whether a subject, such as ``S005``, belongs to the test split."""
-    digest = hashlib.sha256(subject.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < TEST_SHARE * 2**64
-
-
-def _official(*, neutral: bool) -> dict[str, dict[str, int]]:
-    """Return the counts that the last frames, and the first if asked for, add up to."""
-    official: dict[str, dict[str, int]] = {}
-    for split, sequences in SEQUENCES.items():
-        official[split] = {name: LAST_FRAMES * number for name, number in sequences.items()}
-        if neutral:
-            official[split]["neutral"] = sum(sequences.values())
-            official[split]["total"] = sum(official[split].values())
-    return official
 
 
 def _find(root: Path, candidates: Iterable[str]) -> Path | None:
@@ -285,15 +267,7 @@ def _fits(folder: Path) -> bool:
 
 def _is_folder_copy(folder: Path) -> bool:
     try:
-        names = {canonical_name(path.name) for path in _folders(folder)}
-    except OSError:
+        names = {canonical_name(path.name) for path in list_folders(folder)}
+    except ValueError:
         return False
     return len(names & set(BASIC8.classes)) > 1
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _images(files: Iterable[Path]) -> list[Path]:
-    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,12 +1,15 @@
 """Classes as users write them in datasets of their own.
 
-A class is written in any spelling of the vocabulary ("happy"). Other names, such as numbers,
-need a file ``classes.json`` beside the data, an object of what is written to class name:
-``{"1": "surprise", "2": "fear"}``. It then declares the whole label set, and its class names
-may be new ones.
+A class is written in any spelling of the vocabulary ("happy"). Where no name at all is one of the
+vocabulary's, and each has a letter, the names are classes of the user's own ("calm", "bored") and
+stand for themselves; where some are, another one is taken for a mistake.
+
+A file ``classes.json`` beside the data, an object of what is written to class name, goes before
+both rules: ``{"1": "surprise", "2": "fear"}``. Numbers need one. It declares the whole label set,
+and its class names may be new ones.
 """
 
-import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.faces.reading import natural_key
+from emodc.faces.listing import natural_key
 from emodc.labels import ALIASES, BASIC8, COMPOUND11, LabelSet, canonical_name, label_set_of
+from emodc.support.parsing import read_json
 
 MAP_FILE = "classes.json"
 
-SPLIT_NAMES: Mapping[str, str] = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "test": "test",
-}
-"""What a split may be called, in lower case."""
-
+_LETTER = re.compile(r"[^\W\d_]")
 _KNOWN = (*BASIC8.classes, *COMPOUND11.classes)
 
 
@@ -54,6 +51,27 @@ class ClassNames:
         """
         file = folder / MAP_FILE
         return cls(file, written_as, _read_map(file) if file.exists() else None)
+
+    @classmethod
+    def none(cls, written_as: str) -> "ClassNames":
+        """Return the names of data that lie in no folder, beside which no class map can lie."""
+        return cls(Path(MAP_FILE), written_as, None)
+
+    def meanings(self, places: Mapping[str, str | Path]) -> dict[str, str]:
+        """Return the class that each name stands for.
+
+        Args:
+            places: the names that are written, each with a place where it stands, for error
+                messages.
+
+        Raises:
+            ValueError: one stands for none; the message lists what is accepted.
+        """
+        if self.declared is None and places:
+            own = {name: canonical_name(name) for name in places}
+            if not any(found in _KNOWN for found in own.values()) and all(map(_LETTER.search, own)):
+                return own
+        return {name: self.resolve(name, place) for name, place in places.items()}
 
     def resolve(self, written: str, place: str | Path) -> str:
         """Return the class that a name stands for.
@@ -123,12 +141,12 @@ class ClassNames:
         Raises:
             ValueError: a name stands for no class, or there are fewer than two classes.
         """
-        class_of: dict[str, str] = {}
+        places: dict[str, str | Path] = dict.fromkeys(declared, source)
         for index, name in enumerate(written):
-            if name and name not in class_of:
-                class_of[name] = self.resolve(name, place(index))
-        declared_classes = [self.resolve(name, source) for name in declared]
-        label_set = self.label_set([*declared_classes, *class_of.values()], source)
+            if name and name not in places:
+                places[name] = place(index)
+        class_of = self.meanings(places)
+        label_set = self.label_set(class_of.values(), source)
         code_of = {name: label_set.index(found) for name, found in class_of.items()}
         return label_set, np.array([code_of.get(name, -1) for name in written], dtype=np.int64)
 
@@ -150,10 +168,7 @@ def known_subjects(written: Sequence[str], ids: Sequence[str]) -> list[str] | No
 
 
 def _read_map(file: Path) -> dict[str, str]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: not readable as JSON ({error})") from error
+    content = read_json(file)
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise ValueError(
             f"{file}: expected an object of what is written to class name, such as "

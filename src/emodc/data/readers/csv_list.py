@@ -11,7 +11,8 @@ A comma-separated UTF-8 file with a header; every further row is an image::
 the CSV file (see `emodc.data.readers.class_names`). An empty one means that the image has no
 label: it is counted, but neither trained nor evaluated on.
 
-The other columns are optional. ``split`` is train, validation (or val) or test; without the column
+The other columns are optional. ``split`` is train, validation or test (or another of
+`emodc.data.readers.split_names.SPLIT_KEYWORDS`); without the column
 every image belongs to ``test``, because the same images cannot be trained on and reported as
 if they were new. ``subject`` says who is seen: a validation split carved out of train then parts no
 person's images. ``attribute_<name>`` is anything to report by.
@@ -20,7 +21,6 @@ Columns by any other name are refused, so that a misspelt ``split`` cannot turn 
 into test images.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,10 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from emodc.data.face_data import SPLITS
-from emodc.data.readers.class_names import SPLIT_NAMES, ClassNames
+from emodc.data.readers.class_names import ClassNames
 from emodc.data.readers.listing import ATTRIBUTE, Entry, read_table, release_of
+from emodc.data.readers.split_names import split_named
 from emodc.data.release import Release
 from emodc.faces.geometry import CropGeometry
+from emodc.support.parsing import MAX_TEXT_BYTES, read_json
 
 MANIFEST = "manifest.json"
 """The file beside a list in which `emodc.data.prepare` describes the images."""
@@ -76,16 +78,16 @@ def read_csv_list(file: Path) -> Release:
 
 def _manifest(file: Path) -> dict[str, Any]:
     """Return what `emodc data prepare` wrote beside its list about the images, if it did."""
+    if not file.exists():
+        return {}
     try:
-        written = json.loads(file.read_text(encoding="utf-8"))
+        written = read_json(file, MAX_TEXT_BYTES)  # it lists a checksum for every image
         crop = written["geometry"]
         return {
             "terms": str(written["terms"]),
             "geometry": None if crop is None else CropGeometry.from_dict(crop),
         }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ValueError(
             f"{file}: not a manifest that emodc data prepare wrote ({error}); restore it, or "
             "delete it and lose what it tells of crops and terms"
@@ -108,12 +110,5 @@ def _check_columns(file: Path, columns: Sequence[str]) -> None:
 
 
 def _entry(place: str, cells: dict[str, str], folder: str) -> Entry:
-    split = "test"
-    if "split" in cells:
-        found = SPLIT_NAMES.get(cells["split"].lower())
-        if found is None:
-            raise ValueError(
-                f"{place}: unknown split '{cells['split']}'; accepted are {', '.join(SPLIT_NAMES)}"
-            )
-        split = found
-    return Entry(place, cells["path"], folder, SPLITS.index(split), cells["label"], cells)
+    split = split_named(cells["split"], place) if "split" in cells else SPLITS.index("test")
+    return Entry(place, cells["path"], folder, split, cells["label"], cells)

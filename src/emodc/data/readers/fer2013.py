@@ -3,6 +3,8 @@
 Two layouts::
 
     ROOT/fer2013.csv        (or fer2013.csv.gz) as released: columns emotion,pixels,Usage
+    ROOT/icml_face_data.csv                     the same rows, columns in another order
+    ROOT/train.csv                              the Training rows alone, without Usage
     ROOT/{train,test}/{angry,disgust,fear,happy,neutral,sad,surprise}/*.jpg    the folder copy
 
 The Training, PublicTest and PrivateTest rows of the file (28,709, 3,589, 3,589) are the train,
@@ -18,7 +20,8 @@ together (7,178). Where all its files still carry these names (``PrivateTest_883
 parted by them. Where not (``im0.png``), the test split is both, whose figures compare with none on
 PrivateTest, and validation is carved out of train. The copies of evaluated images cannot be left
 out of training without reading all images, so they are not; ``emodc data check`` finds them.
-FER+ goes by the order of the rows, which the folder copy has lost.
+A folder for validation beside these two is taken as it is. FER+ goes by the order of the rows,
+which the folder copy has lost.
 
 Source: Goodfellow et al., "Challenges in Representation Learning", ICONIP 2013. The images were
 collected by web search and have no license of their own.
@@ -67,7 +70,8 @@ def read_fer2013(folder: Path) -> Release:
     """Read the images with their original labels.
 
     Args:
-        folder: holds ``fer2013.csv`` or ``fer2013.csv.gz``, or is the folder copy.
+        folder: holds ``fer2013.csv`` or another of `emodc.data.readers.fer2013_rows.FILES`, or is
+            the folder copy.
 
     Returns:
         Images as (48, 48) uint8 gray, classes in the order of `BASIC7`, no votes. An id
@@ -92,11 +96,6 @@ def _read_folder_copy(folder: Path) -> Release:
             f"{folder}: the class folders are {', '.join(whole.label_set.classes)}, but those of "
             f"FER2013 are {', '.join(BASIC7.classes)}; open other images as folder:PATH"
         )
-    if len(whole.rows("validation")):
-        raise ValueError(
-            f"{folder}: the folder copy of FER2013 has no validation folder; open this one as "
-            "folder:PATH"
-        )
     facts = replace(
         whole,
         name="fer2013",
@@ -104,6 +103,8 @@ def _read_folder_copy(folder: Path) -> Release:
         terms=_TERMS,
         notes={**whole.notes, **_COPY_NOTES},
     )
+    if len(whole.rows("validation")):
+        return replace(facts, official=_OFFICIAL)
     tests = whole.rows("test")
     usages = [Path(whole.ids[row]).name.partition("_")[0] for row in tests]
     if set(usages) != set(USAGES[1:]):
@@ -150,6 +151,7 @@ def release_of(
         copied=in_training & np.isin(first, first[~in_training]),
         official=official,
         owners_names=_OWNERS_NAMES,
+        absent=dict.fromkeys(SPLITS, "its file holds the Training rows alone; take fer2013.csv"),
         geometry=FER2013_GEOMETRY,
         terms=_TERMS,
     )

@@ -17,11 +17,14 @@ from emodc.data.readers.fer2013 import OFFICIAL, release_of
 from emodc.data.readers.fer2013_rows import USAGES, is_folder_copy, read_rows, require_file
 from emodc.data.release import Release
 from emodc.labels import LabelSet
+from emodc.support.parsing import bounded_int, read_text
+from emodc.support.text import printable
 
 _HEADER = (
     *("Usage", "Image name", "neutral", "happiness", "surprise", "sadness", "anger"),
     *("disgust", "fear", "contempt", "unknown", "NF"),
 )
+_MOST_VOTES = 1000  # there were ten taggers
 
 
 def read_fer2013plus(folder: Path, *, name: str, label_set: LabelSet) -> Release:
@@ -78,10 +81,7 @@ def majority_labels(
 
 def _read_votes(file: Path, usage: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return (N, 10) votes; ``usage`` (N,) is what the pixel file says of the same rows."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read ({error}); download it again") from error
+    lines = read_text(file).splitlines()
     votes: list[list[int]] = []
     number = 0
     try:
@@ -114,7 +114,13 @@ def _parse_row(row: list[str], usage: str) -> list[int]:
         raise ValueError(f"{len(row)} columns instead of {len(_HEADER)}")
     if row[0] != usage:
         raise ValueError(f"Usage '{row[0]}', but the pixel file has '{usage}' in this row")
-    for name, cell in zip(_HEADER[2:], row[2:], strict=True):
-        if not (cell.isascii() and cell.isdigit()):
-            raise ValueError(f"'{cell[:20]}' votes for {name}, which must be a number")
-    return [int(cell) for cell in row[2:]]
+    return [_votes(cell, name) for name, cell in zip(_HEADER[2:], row[2:], strict=True)]
+
+
+def _votes(cell: str, name: str) -> int:
+    try:
+        return bounded_int(cell, 0, _MOST_VOTES)
+    except ValueError:
+        raise ValueError(
+            f"'{printable(cell[:20])}' votes for {name}, which must be a number up to {_MOST_VOTES}"
+        ) from None

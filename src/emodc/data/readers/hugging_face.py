@@ -1,4 +1,4 @@
-"""A folder in one of the two forms in which Hugging Face datasets lie on a disk.
+"""Hugging Face datasets: a folder in one of their two forms, or one of the hub.
 
 An ``imagefolder`` with metadata, which needs nothing beyond this package::
 
@@ -12,6 +12,9 @@ A dataset written by ``save_to_disk`` of the package ``datasets``, which needs t
 ``dataset_dict.json`` and a folder a split, or a single dataset (``state.json``), which is
 ``test``. Its images are the one column of type Image, decoded only when they are read.
 
+A dataset of the hub, by its id (``hf:owner/name``), is downloaded by the same package, to its own
+cache, and read like a saved one.
+
 The label is the one field or column called label, expression, emotion or text-label: a class in
 any spelling of the vocabulary, null or empty for none, or an integer. The names of a ClassLabel
 column tell what its integers mean and which classes there are; other integers, and names beyond the
@@ -23,28 +26,30 @@ names of splits are accepted: training, valid, dev, eval, ... as well. The terms
 whoever made the dataset.
 """
 
-import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
 from emodc.data.face_data import SPLITS
 from emodc.data.readers.class_names import ClassNames
-from emodc.data.readers.listing import Entry, read_table, read_text, release_of
+from emodc.data.readers.listing import Entry, read_table, release_of
 from emodc.data.readers.path_hints import advice
 from emodc.data.readers.saved_dataset import (
-    SPLIT_KEYWORDS,
-    check_one_each,
     is_read,
     label_field,
+    read_hub,
     read_saved,
-    split_named,
     text_of,
 )
+from emodc.data.readers.split_names import SPLIT_KEYWORDS, check_one_each, split_named
 from emodc.data.release import Release, identifier
-from emodc.faces.reading import IMAGE_SUFFIXES, natural_key
+from emodc.faces.formats import IMAGE_SUFFIXES
+from emodc.faces.listing import is_ignored, natural_key
+from emodc.support.parsing import parse_json, read_text
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -52,7 +57,7 @@ def read_hugging_face(root: Path) -> Release:
     """Read a dataset in one of the forms above; no image is decoded.
 
     Args:
-        root: the folder.
+        root: the folder, or the id of a dataset of the hub.
 
     Returns:
         Images as (H, W, 3) uint8 RGB of any size. An id is the image's path relative to
@@ -61,9 +66,11 @@ def read_hugging_face(root: Path) -> Release:
     Raises:
         ValueError: the layout cannot be understood or the metadata are malformed; the message
             names file and line, or the row.
-        ImportError: the dataset was written by ``save_to_disk``, and the extra `hf` is not
-            installed.
+        ImportError: the dataset was written by ``save_to_disk`` or is one of the hub, and the
+            extra `hf` is not installed.
     """
+    if _HUB_ID.fullmatch(root.as_posix()) and not root.exists():
+        return read_hub(root.as_posix())
     if not root.is_dir():
         problem = "not a folder" if root.exists() else "no such folder"
         raise ValueError(f"{root}: {problem}; give the folder of a dataset")
@@ -151,18 +158,18 @@ def _read_image_folder(root: Path, metadata: Mapping[Path, Path]) -> Release:
 def _unlisted(root: Path, folders: Iterable[Path], listed: Set[str]) -> list[str]:
     """Return the images in these folders that are not listed.
 
-    Not by `list_images`, which would sort a hundred thousand listed files to find none.
+    Not by `list_folder`, which would sort a hundred thousand listed files to find none.
     """
     found: list[Path] = []
     for top in folders:
         for parent, inside, files in os.walk(top):
-            inside[:] = [name for name in inside if not name.startswith(".")]
+            inside[:] = [name for name in inside if not is_ignored(name)]
             start = "" if Path(parent) == root else f"{Path(parent).relative_to(root).as_posix()}/"
             found += [Path(parent, name) for name in files if f"{start}{name}" not in listed]
     images = [
         file
         for file in found
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        if file.suffix.lower() in IMAGE_SUFFIXES and not is_ignored(file.name)
     ]
     return sorted((identifier(file, root) for file in images), key=natural_key)
 
@@ -176,10 +183,7 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
         if not line.strip():
             continue
         place = f"{file}, line {number}"
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{place}: not readable as JSON ({error})") from error
+        fields = parse_json(line, place)
         if not isinstance(fields, dict):
             raise ValueError(f'{place}: expected an object such as {{"file_name": "1.png", ...}}')
         read = [field for field in fields if field == "file_name" or is_read(field)]

@@ -11,9 +11,13 @@ import numpy as np
 
 from emodc.data.readers.class_names import ClassNames, known_subjects
 from emodc.data.release import Release, file_reader, file_stamp
+from emodc.support.parsing import read_text
+from emodc.support.text import printable
 
 ATTRIBUTE = "attribute_"
 """What a column of attributes starts with: ``attribute_gender`` gives ``gender``."""
+
+_MOST_COLUMNS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +70,11 @@ def release_of(
         ValueError: an empty path, one with backslashes, an image listed twice, or a label that
             stands for no class; the message names file and line.
     """
-    # As text, and without resolving links: a hundred thousand paths take a second.
-    start = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
-    place_of: dict[str, str] = {}
-    ids: list[str] = []
-    for entry in entries:
-        path = _path_of(entry)
-        if path in place_of:
-            raise ValueError(
-                f"{entry.place}: '{entry.file}' is listed already ({place_of[path]}); "
-                "keep one of the two rows"
-            )
-        place_of[path] = entry.place
-        ids.append(path.removeprefix(start).replace(os.sep, "/"))
+    ids, files = _ids_and_files(entries, root)
     label_set, labels = names.label(
         [entry.label for entry in entries], lambda index: entries[index].place, source
     )
     columns = dict.fromkeys(column for entry in entries for column in entry.cells)
-    files = [Path(path) for path in place_of]
     return Release(
         name=name,
         label_set=label_set,
@@ -103,27 +94,20 @@ def release_of(
     )
 
 
-def read_text(file: Path) -> str:
-    """Return a text file's content without a byte order mark.
-
-    Raises:
-        ValueError: there is no such file, or it is not UTF-8 text; the message names the file,
-            and the line.
-    """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror}); check the path") from error
-    # UTF-16 without a mark passes for UTF-8 as long as it is English.
-    bad = content.find(b"\0")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        text, bad = "", error.start if bad < 0 else min(bad, error.start)
-    if bad >= 0:
-        line = content.count(b"\n", 0, bad) + 1
-        raise ValueError(f"{file}, line {line}: not UTF-8 text; save the file as UTF-8")
-    return text
+def _ids_and_files(entries: Sequence[Entry], root: Path) -> tuple[list[str], list[Path]]:
+    # As text, and without resolving links: a hundred thousand paths take a second.
+    start = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
+    place_of: dict[str, str] = {}
+    for entry in entries:
+        path = _path_of(entry)
+        if path in place_of:
+            raise ValueError(
+                f"{entry.place}: '{entry.file}' is listed already ({place_of[path]}); "
+                "keep one of the two rows"
+            )
+        place_of[path] = entry.place
+    ids = [printable(path.removeprefix(start).replace(os.sep, "/")) for path in place_of]
+    return ids, [Path(path) for path in place_of]
 
 
 def read_table(
@@ -159,6 +143,8 @@ def read_table(
             raise ValueError(f"{place}: {error}; mend the quotes of this line") from error
         if not columns:
             columns = [cell.lower() for cell in cells] or [""]
+            if len(columns) > _MOST_COLUMNS:
+                raise ValueError(f"{place}: {len(columns):,} columns, more than {_MOST_COLUMNS:,}")
             if twice := [cell for cell in columns if columns.count(cell) > 1]:
                 raise ValueError(f"{place}: two columns '{twice[0]}'; rename or remove one")
             check_header(columns)
@@ -167,7 +153,7 @@ def read_table(
         elif len(cells) != len(columns):
             raise ValueError(
                 f"{place}: {len(cells)} cells instead of {len(columns)} "
-                f"({','.join(columns)}); a comma inside a cell needs quotes around the cell"
+                f"({','.join(columns)[:200]}); a comma inside a cell needs quotes around the cell"
             )
         else:
             rows.append((place, dict(zip(columns, cells, strict=True))))

@@ -13,7 +13,8 @@ Layouts: what is handed out (the compound expressions lie under ``compound`` ali
     ROOT/basic/Image/original/train_00001.jpg                  if there is no ``aligned``
     ROOT/basic/Annotation/manual/train_00001_manu_attri.txt    optional
 
-and a copy of the basic part that is often passed on, without attributes::
+and a copy of the basic part that is often passed on, without attributes, sometimes with a folder
+``valid`` that someone took out of ``train``::
 
     ROOT/DATASET/{train,test}/{1..7}/train_00001_aligned.jpg
 
@@ -28,25 +29,26 @@ classes as well. A list with codes 1..7 does not tell which part it belongs to: 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from emodc.data.face_data import SPLITS
-from emodc.data.readers.listing import read_text
 from emodc.data.readers.path_hints import advice
 from emodc.data.readers.rafdb_attributes import read_attributes
+from emodc.data.readers.split_names import split_folders
 from emodc.data.release import (
     Release,
     file_reader,
     file_stamp,
-    folder_names,
     identifier,
-    image_names,
+    skipped_by_id,
+    unlisted_in,
 )
-from emodc.faces.reading import natural_key
+from emodc.faces.listing import Skipped, list_folder, list_folders
 from emodc.labels import BASIC7, COMPOUND11, LabelSet
+from emodc.support.parsing import read_text
 
 _LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _NAME = re.compile(r"((train|test)_\d+)(_aligned)?\.jpg")
@@ -109,7 +111,8 @@ def read_rafdb(root: Path) -> Release:
 
     Args:
         root: the folder that holds ``basic``, or ``basic`` itself; for the copy the folder that
-            holds ``train`` and ``test``, or the one that holds ``DATASET``.
+            holds ``train`` and ``test``, or the one that holds ``DATASET``; other names of splits
+            will do (`emodc.data.readers.split_names`).
 
     Returns:
         Images as (H, W, 3) uint8 RGB, read on demand; the aligned ones where there are any.
@@ -152,10 +155,13 @@ def _read_official(root: Path, part: _Part) -> Release:
         raise ValueError(f"{folder / 'Image'}: needs a folder 'aligned' or 'original'; unpack one")
     rows = _read_list(folder, kinds[0], part)
     images = folder / "Image" / kinds[0]
-    listed = {row.file.name for row in rows}
-    unlisted = [images / name for name in image_names(images) if name not in listed]
+    unlisted, skipped = unlisted_in(images, {row.file.name for row in rows})
     attributes = read_attributes(folder, [row.name.removesuffix(".jpg") for row in rows])
-    return _release(part, rows, unlisted, root, kinds[0], attributes)
+    return replace(
+        _release(part, rows, unlisted, skipped, root),
+        attributes=attributes,
+        notes={"images": kinds[0]},
+    )
 
 
 def _read_list(folder: Path, kind: str, part: _Part) -> list[_Row]:
@@ -195,14 +201,20 @@ def _read_list(folder: Path, kind: str, part: _Part) -> list[_Row]:
 def _read_copy(folder: Path) -> Release:
     rows: dict[str, _Row] = {}
     stray: list[Path] = []
-    for split in ("train", "test"):
-        stray += [folder / split / name for name in image_names(folder / split)]
-        for source, label in _class_folders(folder / split):
-            for image in image_names(source):
-                file = source / image
-                match = _NAME.fullmatch(image)
-                released = match is not None and match[2] == split
-                name = f"{match[1]}.jpg" if match and released else identifier(file, folder)
+    skipped: list[Skipped] = []
+    sources = split_folders(folder)
+    for split, source in sources.items():
+        beside, others = unlisted_in(source, frozenset())
+        stray += beside
+        skipped += others
+        released = "train" if split == "validation" else split  # validation is a part of train
+        for class_folder, label in _class_folders(source):
+            found = list_folder(class_folder, recursive=True)
+            skipped += found.skipped
+            for file in found.images:
+                match = _NAME.fullmatch(file.name)
+                known = match is not None and match[2] == released
+                name = f"{match[1]}.jpg" if match and known else identifier(file, folder)
                 if name in rows:
                     raise ValueError(
                         f"{file}: the same image as {rows[name].file}; remove one of the two"
@@ -210,17 +222,20 @@ def _read_copy(folder: Path) -> Release:
                 rows[name] = _Row(name, file, split, label)
     if not rows:
         raise ValueError(f"{folder}: no image in its class folders; unpack the archive again")
-    return _release(_BASIC, list(rows.values()), stray, folder, "aligned", {})
+    whole = _release(_BASIC, list(rows.values()), stray, skipped, folder)
+    official = dict(whole.official) if len(sources) == 2 else {"test": whole.official["test"]}
+    absent = dict.fromkeys(SPLITS, f"{folder} has only {', '.join(sources)}")
+    return replace(whole, official=official, absent=absent, notes={"images": "aligned"})
 
 
 def _class_folders(parent: Path) -> list[tuple[Path, int]]:
     """Return the folders 1..7 and their class indices."""
     label_of = _BASIC.label_of()
-    found = folder_names(parent)
+    found = [folder.name for folder in list_folders(parent)]
     if set(found) != set(label_of):
         raise ValueError(
-            f"{parent}: has the folders {', '.join(sorted(found, key=natural_key))} instead of 1 "
-            "to 7, a class each; unpack the archive again, or open folders with other names as "
+            f"{parent}: has the folders {', '.join(found)} instead of 1 to 7, a class each; unpack "
+            "the archive again, or open folders with other names as "
             f"'folder:{parent.parent}'"
         )
     return [(parent / code, label) for code, label in label_of.items()]
@@ -230,9 +245,8 @@ def _release(
     part: _Part,
     rows: Sequence[_Row],
     unlisted: Sequence[Path],
+    skipped: Sequence[Skipped],
     root: Path,
-    kind: str,
-    attributes: Mapping[str, Sequence[str]],
 ) -> Release:
     files = [row.file for row in rows]
     return Release(
@@ -243,10 +257,9 @@ def _release(
         labels=np.array([row.label for row in rows], dtype=np.int64),
         reader=file_reader(files),
         stamp=file_stamp(files),
-        attributes=attributes,
         unlisted=[identifier(file, root) for file in unlisted],
+        skipped=skipped_by_id(skipped, root),
         official=part.official,
-        notes={"images": kind},
         terms="RAF-DB: images from the Internet, for non-commercial research only",
     )
 
@@ -262,9 +275,10 @@ def _part_folder(root: Path, part: _Part) -> Path | None:
 
 
 def _copy_folder(root: Path) -> Path | None:
-    """Return the folder of the copy that holds ``train`` and ``test``."""
+    """Return the folder of the copy that holds ``train`` and another split."""
     for folder in (root, root / "DATASET"):
-        if (folder / "train" / "1").is_dir() and (folder / "test").is_dir():
+        sources = split_folders(folder) if folder.is_dir() else {}
+        if len(sources) > 1 and "train" in sources and (sources["train"] / "1").is_dir():
             return folder
     return None
 
@@ -282,5 +296,4 @@ def _wrong_root(root: Path, part: _Part) -> str:
         expected += " or ROOT/DATASET/{train,test}/{1..7}/"
     problem = f"no {part.folder} part of RAF-DB here" if root.is_dir() else "no such folder"
     # The folders of images lie two levels below the right one.
-    advised = advice(root, fits) or advice(root.absolute().parent, fits)
-    return f"{root}: {problem}; expected {expected}{advised}"
+    return f"{root}: {problem}; expected {expected}{advice(root, fits, above=2)}"

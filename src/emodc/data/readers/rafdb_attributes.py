@@ -5,7 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from emodc.data.face_data import OnDemand
-from emodc.data.readers.listing import read_text
+from emodc.support.parsing import read_text
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "gender": ("male", "female", "unsure"),

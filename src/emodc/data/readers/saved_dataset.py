@@ -1,4 +1,4 @@
-"""Datasets as the package ``datasets`` names their parts and writes them by ``save_to_disk``.
+"""Datasets of the package ``datasets``: written by ``save_to_disk``, or downloaded from the hub.
 
 Used by `emodc.data.readers.hugging_face`, which says what is accepted.
 """
@@ -15,42 +15,18 @@ from numpy.typing import NDArray
 from emodc.data.face_data import SPLITS
 from emodc.data.readers.class_names import ClassNames, known_subjects
 from emodc.data.readers.listing import ATTRIBUTE
+from emodc.data.readers.split_names import check_one_each, split_named
 from emodc.data.release import Release
 from emodc.faces.reading import decode_image, read_image
 from emodc.support.files import one_line
 from emodc.support.optional import importing
+from emodc.support.parsing import read_json
+from emodc.support.text import shortened
+
+_SECONDS = 8.0  # that the hub may take to answer
 
 LABEL_FIELDS = ("label", "expression", "emotion", "text-label")
 """The names under which a class may stand."""
-
-SPLIT_KEYWORDS: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
-"""What a split may be called, in lower case."""
-
-
-def split_named(name: str, place: str | Path) -> int:
-    """Return the position in `SPLITS` of what a split is called.
-
-    Raises:
-        ValueError: it is none of `SPLIT_KEYWORDS`.
-    """
-    split = SPLIT_KEYWORDS.get(name.lower())
-    if split is None:
-        accepted = ", ".join(SPLIT_KEYWORDS)
-        raise ValueError(f"{place}: unknown split '{name}'; accepted are {accepted}")
-    return SPLITS.index(split)
-
-
-def check_one_each(root: Path, names: Iterable[str]) -> None:
-    """Raise ValueError if two of these names mean the same split."""
-    seen: dict[int, str] = {}
-    for name in names:
-        other = seen.setdefault(split_named(name, root), name)
-        if other != name:
-            raise ValueError(f"{root}: '{other}' and '{name}' are one split; keep one of them")
 
 
 def is_read(field: str) -> bool:
@@ -90,30 +66,79 @@ def read_saved(root: Path) -> Release:
     """Read what ``save_to_disk`` wrote, as `read_hugging_face` says."""
     datasets = _import("datasets")
     try:
+        _check_files(root)
         loaded = datasets.load_from_disk(str(root))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        reason = one_line(error)
+    # A library that reads a stranger's files: it raises whatever these make it stumble over.
+    except Exception as error:
         raise ValueError(
-            f"{root}: not readable as a saved dataset ({reason}); write it again with save_to_disk"
+            f"{root}: not readable as a saved dataset ({one_line(error)}); write it again with "
+            "save_to_disk"
         ) from error
+    return _release_of(loaded, str(root), ClassNames.beside(root, "label"))
+
+
+def read_hub(name: str) -> Release:
+    """Download a dataset of the Hugging Face hub, or take it from the cache of ``datasets``.
+
+    Args:
+        name: its id, ``owner/name``. No code of it is run.
+
+    Raises:
+        ValueError: there is no such dataset, or it cannot be had or read.
+        ImportError: the extra `hf` is not installed.
+    """
+    datasets, hub = _import("datasets"), _import("huggingface_hub")
+    try:
+        if not hub.constants.HF_HUB_OFFLINE:
+            # Asked first, because without a connection load_dataset tries for half a minute.
+            hub.HfApi().dataset_info(name, timeout=_SECONDS)
+        loaded = datasets.load_dataset(name)
+    except Exception as error:  # of the network, the hub, the cache or the files
+        raise ValueError(
+            f"hf:{name}: there is no such folder, and it cannot be had as a dataset of the Hugging "
+            f"Face hub ({shortened(one_line(error), 300)}); give the folder of a downloaded "
+            "dataset, try again with a connection, or set HF_HUB_OFFLINE=1 if it was downloaded"
+        ) from error
+    return _release_of(loaded, f"hf:{name}", ClassNames.none("label"))
+
+
+def _check_files(root: Path) -> None:
+    """Refuse JSON that is damaged, and names that point out of the folder."""
+    folders = [root]
+    if (root / "dataset_dict.json").is_file():
+        folders = [root / str(name) for name in read_json(root / "dataset_dict.json")["splits"]]
+    for folder in folders:
+        if folder != root and folder.parent != root:
+            raise ValueError(f"the split '{folder.name}' lies elsewhere")
+        read_json(folder / "dataset_info.json")
+        for entry in read_json(folder / "state.json")["_data_files"]:
+            file = folder / str(entry["filename"])
+            if file.parent != folder or not file.is_file():
+                raise ValueError(f"the data file '{entry['filename']}' is no file beside its list")
+
+
+def _release_of(loaded: Any, place: str, names: ClassNames) -> Release:
+    """Return the images of a ``Dataset`` or ``DatasetDict``; ``place`` is for messages."""
+    root = Path(place)
+    datasets = _import("datasets")
     if isinstance(loaded, datasets.Dataset):
-        parts = [_open_part(loaded, "test", "", str(root))]
-        reason = f"{root} is a single dataset, whose images are the test split"
+        parts = [_open_part(loaded, "test", "", place)]
+        reason = f"{place} is a single dataset, whose images are the test split"
     else:
         check_one_each(root, loaded)
         parts = [
-            _open_part(part, name, f"{name}/", f"{root}, {name}") for name, part in loaded.items()
+            _open_part(part, name, f"{name}/", f"{place}, {name}") for name, part in loaded.items()
         ]
-        reason = f"{root} has only {', '.join(loaded)} with labels"
+        reason = f"{place} has only {', '.join(loaded)} with labels"
     places = [(part, number) for part in parts for number in range(len(part.ids))]
     ids = [part.ids[number] for part, number in places]
     texts = {
         field: [part.texts[field][number] if field in part.texts else "" for part, number in places]
         for field in dict.fromkeys(field for part in parts for field in part.texts)
     }
-    label_set, labels = ClassNames.beside(root, "label").label(
+    label_set, labels = names.label(
         texts.get("label", ()),
-        lambda index: f"{root}, {ids[index]}",
+        lambda index: f"{place}, {ids[index]}",
         root,
         [name for part in parts for name in part.classes],
     )
@@ -124,7 +149,7 @@ def read_saved(root: Path) -> Release:
 
     def read(index: int) -> NDArray[np.uint8]:
         part, number = places[index]
-        return part.read(number, f"{root}, {ids[index]}")
+        return part.read(number, f"{place}, {ids[index]}")
 
     return Release(
         name="hf",
@@ -218,5 +243,5 @@ def _open_part(rows: Any, name: str, prefix: str, place: str) -> _Part:
 
 
 def _import(name: str) -> Any:
-    with importing("hf", "reading what save_to_disk wrote"):
+    with importing("hf", "reading what save_to_disk wrote, or a dataset of the hub,"):
         return importlib.import_module(name)

@@ -37,11 +37,18 @@ import numpy as np
 
 from emodc.data.face_data import SPLITS
 from emodc.data.readers.class_names import known_subjects
-from emodc.data.readers.listing import read_text
 from emodc.data.readers.path_hints import advice
-from emodc.data.release import Release, file_reader, file_stamp, folder_names, identifier
-from emodc.faces.reading import list_images
+from emodc.data.release import (
+    Release,
+    file_reader,
+    file_stamp,
+    identifier,
+    skipped_by_id,
+    unlisted_in,
+)
+from emodc.faces.listing import Skipped, list_folder, list_folders
 from emodc.labels import BASIC7
+from emodc.support.parsing import read_text
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 
@@ -81,12 +88,18 @@ def read_sfew(root: Path) -> Release:
     files: list[Path] = []
     splits: list[int] = []
     labels: list[int] = []
+    unlisted: list[Path] = []
+    skipped: list[Skipped] = []
     for split, source in sources.items():
+        beside, others = unlisted_in(source, frozenset())
+        unlisted += beside
+        skipped += others
         for folder in _class_folders(source):
-            images = list_images(folder, recursive=True)
-            files += images
-            splits += [SPLITS.index(split)] * len(images)
-            labels += [BASIC7.index(folder.name)] * len(images)
+            found = list_folder(folder, recursive=True)
+            skipped += found.skipped
+            files += found.images
+            splits += [SPLITS.index(split)] * len(found.images)
+            labels += [BASIC7.index(folder.name)] * len(found.images)
     if not files:
         raise ValueError(f"{root}: no image in its class folders; unpack the archives again")
     ids = [identifier(file, root) for file in files]
@@ -102,7 +115,8 @@ def read_sfew(root: Path) -> Release:
         reader=file_reader(files),
         stamp=file_stamp(files),
         subjects=known_subjects(films, ids),
-        unlisted=[identifier(file, root) for s in sources.values() for file in list_images(s)],
+        unlisted=[identifier(file, root) for file in unlisted],
+        skipped=skipped_by_id(skipped, root),
         official=_OFFICIAL[kind],
         owners_names={split: names[-1] for split, names in _SPLITS.items()},
         notes={
@@ -123,7 +137,7 @@ def _unwrapped(root: Path, split: str) -> Path:
 
 
 def _class_folders(source: Path) -> list[Path]:
-    folders = folder_names(source)
+    folders = [folder.name for folder in list_folders(source)]
     missing = [name for name in CLASSES if name not in folders]
     strange = [name for name in folders if name not in CLASSES]
     if missing or strange:
@@ -173,7 +187,7 @@ def _read_filter(root: Path, ids: Sequence[str]) -> list[bool]:
 
 def _count_test(root: Path) -> int:
     folders = [path for name in ("Test", "Test_Aligned_Faces") if (path := root / name).is_dir()]
-    return len(list_images(folders[0], recursive=True)) if folders else 0
+    return len(list_folder(folders[0], recursive=True).images) if folders else 0
 
 
 def _wrong_root(root: Path) -> str:
@@ -186,5 +200,4 @@ def _wrong_root(root: Path) -> str:
         missing = [n[-1] for split, n in _SPLITS.items() if _unwrapped(root, split) == root]
         problem = f"no folder {' or '.join(missing)} here"
     # The folders of aligned faces lie two levels below the right one.
-    advised = advice(root, fits) or advice(root.absolute().parent, fits)
-    return f"{root}: {problem}; expected ROOT/Train and ROOT/Val{advised}"
+    return f"{root}: {problem}; expected ROOT/Train and ROOT/Val{advice(root, fits, above=2)}"

@@ -87,7 +87,7 @@ def read_synthetic(
     """
     counts = {split: DEFAULT_COUNTS[split] if count is None else count for split in SPLITS}
     for name, value, low, high in (
-        ("count", min(counts.values()), 1, 10_000_000),
+        ("count", min(counts.values()), 1, 1_000_000),
         ("seed", seed, 0, 2**64 - 1),
         ("size", size, 16, 1024),
     ):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from emodc.evaluation.metrics import summarize
 from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.measurement import Measured
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import new_figure
+from emodc.reports.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _READING = """\
 Rows are true classes, columns answers from all draws; a cell is the share of its row, so the
 diagonal is the recall of each class and its mean, above each matrix, is the mean class accuracy. A
-dark column is a class that is answered too often: a model that has learnt the class prior, or
+dark column is a class that is answered too often: a model that has learned the class prior, or
 nothing, has one."""
 
 

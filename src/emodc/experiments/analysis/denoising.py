@@ -11,8 +11,8 @@ from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.measurement import ERRORS, Measured
 from emodc.method.linear_denoiser import wiener_errors
 from emodc.model.model import Model
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import line_style, new_figure
+from emodc.reports.tables import markdown_table
 from emodc.support.results import Result, load_result, save_result
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ Top: the mean error under the true class by timestep; it falls with the noise, f
 image is left in xt, the better the noise is known. Bottom: the same in units of the first
 model's. Training with a margin may buy classification with denoising: a line above 1 is what it
 cost at this timestep. *Wiener* is the best linear denoiser, fitted on the training images: a model
-above it has not learnt more of faces than their covariance. Its error is an expectation over all
+above it has not learned more of faces than their covariance. Its error is an expectation over all
 noise, those of the models are of the draws of this analysis, which moves their ratio by some
-per cent from timestep to timestep but not the ratios between models."""
+percent from timestep to timestep but not the ratios between models."""
 
 
 def linear_errors(

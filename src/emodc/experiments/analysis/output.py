@@ -1,6 +1,7 @@
 """From models to a folder of figures, each with its data and how to read it."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,8 @@ from emodc.experiments.analysis.profiles import profiles
 from emodc.experiments.analysis.steps import steps as accuracy_by_steps
 from emodc.model.identity import model_identity
 from emodc.model.model import Model
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import require_matplotlib, save_figure
+from emodc.reports.tables import markdown_table
 from emodc.support.files import write_atomically
 from emodc.support.timing import Progress, unheard
 
@@ -150,11 +151,15 @@ def _readme(report: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> str:
     lines = [
         "# Analysis",
         "",
-        f"{', '.join(report['models'])} on {data['images']:,} images of {data['name']} "
-        f"{data['split']}, {report['steps']} draws of (t, eps) shared by all images, prompts and "
-        f"models, seed {report['seed']}. Each model sees them as its decision says. d_p is "
-        "the error under the true class, d_n under a wrong one, d_null under the null prompt, d_nc "
-        "under the non-class prompt, all as mean squares per element.",
+        *textwrap.wrap(
+            f"{', '.join(report['models'])} on {data['images']:,} images of {data['name']} "
+            f"{data['split']}, {report['steps']} draws of (t, eps) shared by all images, prompts "
+            f"and models, seed {report['seed']}. Each model sees them as its decision says. d_p is "
+            "the error under the true class, d_n under a wrong one, d_null under the null prompt, "
+            "d_nc under the non-class prompt, all as mean squares per element.",
+            width=100,
+            break_on_hyphens=False,
+        ),
         "",
         *summary_table(report),
     ]

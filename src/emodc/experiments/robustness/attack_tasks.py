@@ -1,4 +1,4 @@
-"""Attacks on the subjects: the threat model, the defences, and what is measured."""
+"""Attacks on the subjects: the threat model, the defenses, and what is measured."""
 
 import hashlib
 import json
@@ -27,7 +27,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 _QUERIES = 200  # of the black-box attack among the checks
 _ROUNDS = 8  # of the search for the minimal perturbation
 
-# For the estimate of costs: passes that one with its gradient counts, and attacks in all checks.
+# For the estimate of costs: network evaluations that one with its gradient counts, and attacks in
+# all checks.
 _GRADIENT, _CHECKS = 3, 7
 
 _FIRST: dict[Norm, float] = {"linf": 1 / 255, "l2": 0.25}  # where the search begins
@@ -45,12 +46,12 @@ class AttackPlan:
         iterations: gradients for each restart, or queries of ``square``.
         restarts: random starting points of a gradient attack.
         targets: wrong classes that a gradient attack aims at in turn; 0 aims at any.
-        eot: attack the defence that takes fresh draws for every image, too, averaging over so
+        eot: attack the defense that takes fresh draws for every image, too, averaging over so
             many banks of draws in every query; not if None.
-        evaluations: answers of that defence to each attacked image.
+        evaluations: answers of that defense to each attacked image.
         minimal: search the minimal adversarial perturbation of each face, in both norms, too.
         checked: faces that the sanity checks are made on; 0 makes none.
-        transfer_from: show images that are made on this subject to all others, too.
+        transfer_from: attack all others by transfer from this subject, too.
 
     Raises:
         ValueError: a value is not known or out of range, or no gradient attack can be made on
@@ -90,8 +91,8 @@ class AttackPlan:
             self.method == "square" or not self.transfer_from.differentiable
         ):
             raise ValueError(
-                "images that are carried over are made by apgd or pgd, on a model that has "
-                f"gradients: not by {self.method} on {self.transfer_from.name}"
+                "transferred images are made by apgd or pgd, on a model that has gradients: not "
+                f"by {self.method} on {self.transfer_from.name}"
             )
         self.attack()
         FreshDraws(eot=1 if self.eot is None else self.eot)
@@ -114,19 +115,21 @@ class Task:
     """One measurement of an attack on one subject.
 
     Attributes:
-        kind: what is measured: ``robust`` accuracy, ``least`` perturbation, or the ``checks``.
+        kind: what is measured: ``robust`` accuracy, the minimal (``least``) perturbation, or the
+            ``checks``.
         settings: JSON values: everything that decides the result, beside subject and faces; they
             stand beside it in the report.
-        made_on: on whom the images are made: the subject itself, its stand-in, or another.
-        passes: of its network for each face, at most; one with its gradient counts three.
+        source: on whom the images are made: the subject itself, its surrogate, or another.
+        network_evaluations: of the source for each face, at most; one with its gradient counts
+            three.
         answers: of the subject to the images of each face.
         run: measures.
     """
 
     kind: Literal["robust", "least", "checks"]
     settings: dict[str, Any]
-    made_on: Subject
-    passes: int
+    source: Subject
+    network_evaluations: int
     answers: int
     run: Callable[[Victim, Images], Result]
 
@@ -147,7 +150,7 @@ def tasks_of(plan: AttackPlan, subject: Subject, seed: int) -> list[Task]:
         seed: of the deployed rule's fixed draws and of what is random in the attack.
     """
     square = plan.method == "square"
-    sources = [subject if square else subject.stand_in or subject]
+    sources = [subject if square else subject.surrogate or subject]
     if plan.transfer_from is not None and plan.transfer_from is not subject:
         sources.append(plan.transfer_from)
     able = [source for source in sources if square or source.differentiable]
@@ -158,7 +161,7 @@ def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) ->
     """Return what is measured with images that are made on a source.
 
     Another source than the subject is attacked to the end, for an image that only just fools it
-    may not fool the subject. Checks and minimal perturbations would be its own, so there are none.
+    may not fool the subject. Checks and minimal perturbations would be its own: there are none.
     """
     attack, exact = plan.attack(), source is subject
     attacker: dict[str, Any] = {"attack": plan.method, "seed": seed, "draws": subject.draws}
@@ -174,39 +177,39 @@ def _tasks_on(plan: AttackPlan, subject: Subject, source: Subject, seed: int) ->
     if isinstance(attack, GradientAttack):
         cost *= _GRADIENT
     tasks = []
-    for defence, draws, evaluations in _defences(plan, subject, source, seed):
+    for defense, draws, evaluations in _defenses(plan, subject, source, seed):
         # At which eps, with which draws, against whom: what "robust" means is nothing without it.
         eot = draws.eot if isinstance(draws, FreshDraws) else 1
         shared = attacker | {
             "norm": plan.norm,
-            "defence": defence,
+            "defence": defense,
             "eot": eot,
             "evaluations": evaluations,
         }
         each = eot * cost
         for eps in plan.eps:
-            robust = partial(_robust, attack, eps, plan.norm, draws, evaluations, seed)
+            trial = _Trial(attack, eps, plan.norm, draws, evaluations, seed)
             settings = shared | {"eps": eps}
-            tasks.append(Task("robust", settings, source, each, evaluations, robust))
+            tasks.append(Task("robust", settings, source, each, evaluations, trial.robust))
         if plan.checked and exact and isinstance(attack, GradientAttack):
             eps = sorted(plan.eps)[len(plan.eps) // 2]
-            checks = partial(_checks, attack, eps, plan.norm, draws, evaluations, seed)
+            trial = _Trial(attack, eps, plan.norm, draws, evaluations, seed)
             known = shared | {"eps": eps, "faces": plan.checked}
-            passes = _CHECKS * each + eot * _QUERIES * answer
-            tasks.append(Task("checks", known, source, passes, _CHECKS * evaluations, checks))
+            asked = _CHECKS * each + eot * _QUERIES * answer
+            tasks.append(Task("checks", known, source, asked, _CHECKS * evaluations, trial.checks))
     if plan.minimal and exact and isinstance(attack, GradientAttack):
         for norm in NORMS:
-            defence, draws, _ = _defences(plan, subject, source, seed)[0]
-            search = partial(_least, attack, norm, seed)
-            settings = attacker | {"norm": norm, "defence": defence}
+            defense, draws, _ = _defenses(plan, subject, source, seed)[0]
+            search = partial(_minimal, attack, norm, seed)
+            settings = attacker | {"norm": norm, "defence": defense}
             tasks.append(Task("least", settings, source, _ROUNDS * cost, 0, search))
     return tasks
 
 
-def _defences(
+def _defenses(
     plan: AttackPlan, subject: Subject, source: Subject, seed: int
 ) -> list[tuple[str, Draws, int]]:
-    """Return the defences by name, their draws, and how often each is asked."""
+    """Return the defenses by name, their draws, and how often each is asked."""
     if subject.draws == 0:
         return [("no draws", FixedDraws(seed), 1)]
     known: list[tuple[str, Draws, int]] = [("fixed draws", FixedDraws(seed), 1)]
@@ -229,56 +232,55 @@ def victim_of(task: Task, subject: Subject, classes: Sequence[str]) -> Victim:
         own, columns = asked.victim(), shared_columns(asked.label_set, classes)
         return replace(own, answer=lambda x, seed: own.answer(x, seed)[:, columns.to(x.device)])
 
-    victim = restricted(task.made_on)
-    if task.made_on is subject:
+    victim = restricted(task.source)
+    if task.source is subject:
         return victim
     return replace(victim, deployed=restricted(subject).answer)
 
 
-def _robust(
-    attack: Attack,
-    eps: float,
-    norm: Norm,
-    draws: Draws,
-    evaluations: int,
-    seed: int,
-    victim: Victim,
-    images: Images,
+@dataclass(frozen=True)
+class _Trial:
+    """An attack at one epsilon, and who judges it."""
+
+    attack: Attack
+    eps: float
+    norm: Norm
+    draws: Draws
+    evaluations: int
+    seed: int
+
+    def robust(self, victim: Victim, images: Images) -> Result:
+        """Return in what share of the evaluations each image is classified correctly."""
+        found = self.attack(victim, images, self.eps, self.norm, self.draws, self.seed)
+        answers = predictions(victim, found.pixels, self.draws.defender(self.evaluations))  # (B, R)
+        right = (answers == images.labels.unsqueeze(1)).double().mean(dim=1)
+        return Result({"right": right.cpu()}, {})
+
+    def checks(self, victim: Victim, images: Images) -> Result:
+        """Return whether the attack, one that follows the gradient, is sound."""
+        assert isinstance(self.attack, GradientAttack)
+        findings = check_attack(
+            self.attack,
+            victim,
+            images,
+            self.eps,
+            self.norm,
+            self.draws,
+            queries=_QUERIES,
+            evaluations=self.evaluations,
+            seed=self.seed,
+        )
+        passed = torch.tensor([finding.passed for finding in findings])
+        return Result({"passed": passed}, {"findings": [asdict(finding) for finding in findings]})
+
+
+def _minimal(
+    attack: GradientAttack, norm: Norm, seed: int, victim: Victim, images: Images
 ) -> Result:
-    found = attack(victim, images, eps, norm, draws, seed)
-    answers = predictions(victim, found.pixels, draws.defender(evaluations))  # (B, R)
-    right = (answers == images.labels.unsqueeze(1)).double().mean(dim=1)
-    return Result({"right": right.cpu()}, {})
-
-
-def _least(attack: GradientAttack, norm: Norm, seed: int, victim: Victim, images: Images) -> Result:
-    draws = FixedDraws(seed)
-    least = minimal_perturbation(
-        attack, victim, images, norm, draws, start=_FIRST[norm], rounds=_ROUNDS, seed=seed
-    )
-    return Result({"distance": least.distance.cpu()}, {})
-
-
-def _checks(
-    attack: GradientAttack,
-    eps: float,
-    norm: Norm,
-    draws: Draws,
-    evaluations: int,
-    seed: int,
-    victim: Victim,
-    images: Images,
-) -> Result:
-    findings = check_attack(
-        attack,
-        victim,
-        images,
-        eps,
-        norm,
-        draws,
-        queries=_QUERIES,
-        evaluations=evaluations,
+    found = minimal_perturbation(
+        *(attack, victim, images, norm, FixedDraws(seed)),
+        start=_FIRST[norm],
+        rounds=_ROUNDS,
         seed=seed,
     )
-    passed = torch.tensor([finding.passed for finding in findings])
-    return Result({"passed": passed}, {"findings": [asdict(finding) for finding in findings]})
+    return Result({"distance": found.distance.cpu()}, {})

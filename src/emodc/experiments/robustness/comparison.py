@@ -41,7 +41,7 @@ class Comparison:
 
     Raises:
         ValueError: no subject, two of one name, no face, too few common classes, an option
-            that is not known, or images that are to be carried over are not of one size.
+            that is not known, or images that are to be transferred are not of one size.
     """
 
     def __init__(
@@ -175,19 +175,19 @@ class Comparison:
         cells, answers, work = len(missing), images, []
         for task, rows in self._missing_attacks(subject):
             cells, answers = cells + 1, answers + len(rows) * task.answers
-            work.append((task.made_on, len(rows) * task.passes))
+            work.append((task.source, len(rows) * task.network_evaluations))
         work.append((subject, answers * max(subject.draws, 1)))
-        sources = {source.name: source for source, passes in work if passes}
-        each = {name: self._seconds_per_pass(source) for name, source in sources.items()}
-        seconds = sum(passes * each[source.name] for source, passes in work if passes)
+        sources = {source.name: source for source, count in work if count}
+        each = {name: self._seconds_per_evaluation(source) for name, source in sources.items()}
+        seconds = sum(count * each[source.name] for source, count in work if count)
         amounts = {
             "cells": cells,
             "images": images,
-            "network evaluations at most": sum(passes for _, passes in work),
+            "network evaluations at most": sum(count for _, count in work),
         }
         return Cost(subject.name, amounts, seconds)
 
-    def _seconds_per_pass(self, subject: Subject) -> float:
+    def _seconds_per_evaluation(self, subject: Subject) -> float:
         """Return how long an answer takes, for each of the most draws that it may have."""
         sample, seed = self.results.sample, self.results.seeds[0]
         crops = [sample.data.image(row) for row in range(min(_PROBED, len(sample.labels)))]
@@ -196,11 +196,11 @@ class Comparison:
 
 
 def _check_pixels(source: Subject, subject: Subject) -> None:
-    """Refuse to carry images over to a subject that takes others."""
+    """Refuse to transfer images to a subject that takes others."""
     blank = [np.zeros((8, 8), np.uint8)]
     made, taken = (tuple(s.pixels(blank).shape[1:]) for s in (source, subject))
     if made != taken:
         raise ValueError(
-            f"images made on {source.name}, {made}, cannot be shown to {subject.name}, which "
-            f"takes {taken} (channels, height, width)"
+            f"images transferred from {source.name}, {made}, cannot be shown to {subject.name}, "
+            f"which takes {taken} (channels, height, width)"
         )

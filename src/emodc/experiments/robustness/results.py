@@ -206,8 +206,8 @@ class Results:
         file = self._folder / _slug(subject.name) / f"{task.file}-{rows.start:05d}.safetensors"
         settings = {name: str(value) for name, value in task.settings.items()}
         classes = {"choice of classes": ", ".join(self.sample.classes)}
-        made_on = {} if task.made_on is subject else task.made_on.identity
-        source = {f"source of images, {name}": value for name, value in made_on.items()}
+        other = {} if task.source is subject else task.source.identity
+        source = {f"source of images, {name}": value for name, value in other.items()}
         return file, {**subject.identity, **source, **self._faces, **classes, **settings}
 
 

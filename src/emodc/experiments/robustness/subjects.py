@@ -42,7 +42,7 @@ class Subject(Protocol):
         """Whether its victim's logits have gradients; otherwise only `square` can attack it."""
 
     @property
-    def stand_in(self) -> "Subject | None":
+    def surrogate(self) -> "Subject | None":
         """Whose gradients an attack on it follows, if it has none of its own."""
 
     @property
@@ -98,7 +98,7 @@ class ModelSubject:
         return self.model.backbone.differentiable
 
     @property
-    def stand_in(self) -> None:
+    def surrogate(self) -> None:
         """None: it has its own gradients, or none that stand for them."""
         return None
 
@@ -150,7 +150,7 @@ class SequentialSubject:
     name: str
 
     def __post_init__(self) -> None:
-        self._scorer(0)  # complains
+        require_adaptive(self.model).stop(self.delta)
 
     @property
     def draws(self) -> int:
@@ -163,7 +163,7 @@ class SequentialSubject:
         return False
 
     @cached_property
-    def stand_in(self) -> ModelSubject:
+    def surrogate(self) -> ModelSubject:
         """Plain scoring with all draws."""
         return ModelSubject(self.model, self.draws, "plain scoring")
 
@@ -175,7 +175,7 @@ class SequentialSubject:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """Weights, settings, precision, and the promise."""
-        return {**self.stand_in.identity, "delta": str(self.delta)}
+        return {**self.surrogate.identity, "delta": str(self.delta)}
 
     def answers(self, crops: Sequence[NDArray[np.uint8]], seed: int) -> tuple[Tensor, Tensor]:
         """Return the answers of the deployed rule."""
@@ -185,7 +185,7 @@ class SequentialSubject:
 
     def pixels(self, crops: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return crops at the codec's size and colors, (B, C, H, W) in [0, 1]."""
-        return self.stand_in.pixels(crops)
+        return self.surrogate.pixels(crops)
 
     def victim(self) -> Victim:
         """Return the deployed rule, without gradients."""

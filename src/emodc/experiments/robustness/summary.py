@@ -84,7 +84,7 @@ def summarize_results(results: Results, baseline: str | None = None) -> dict[str
             for name, tasks in attacked.items()
             if results.attack is not None and not tasks
         ],
-        "least": _attacks(attacked, "least", _least),
+        "least": _attacks(attacked, "least", _minimal),
         "findings": [
             {"model": name, **task.settings, **finding}
             for name, tasks in attacked.items()
@@ -240,7 +240,7 @@ def _robust(parts: Sequence[Result]) -> dict[str, Any]:
     return {"n_images": len(right), **share_right(right)}
 
 
-def _least(parts: Sequence[Result]) -> dict[str, Any]:
+def _minimal(parts: Sequence[Result]) -> dict[str, Any]:
     """Return medians; those of the faces that needed a change at all beside those of all."""
     distances = torch.cat([part.tensors["distance"] for part in parts]).tolist()
     changed = [distance for distance in distances if distance > 0]

@@ -3,26 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emodc.reports.evaluation import markdown_table, skipped_lines
+from emodc.reports.tables import markdown_table, skipped_lines
 
 _READING = """\
-Accuracies are shares of the faces; in brackets the 95 % interval (Wilson; for differences and means
-over corruptions the normal interval over faces, each of which counts once). A difference is to the
-baseline, on the same faces. mCE and relative mCE: errors, and errors added by corruption, in units
-of the baseline's (1 = as many; Hendrycks and Dietterich, ICLR 2019). Draws are those of one answer,
-of sequential scoring their mean on clean and on corrupted faces."""
+Accuracies are shares of the faces, with 95 % confidence intervals: Wilson's for one accuracy, the
+normal interval over faces for differences and means over corruptions, where each face counts once.
+A difference is to the baseline, on the same faces. mCE and relative mCE are errors, and errors
+added by corruption, in units of the baseline's; 1 is as many (Hendrycks and Dietterich, ICLR 2019).
+Draws are those of one answer; for sequential scoring, their mean on clean and on corrupted
+faces."""
 
 _THREAT = """\
-eps is in units of the full range of a pixel. The attacker knows the weights and the rule; with
-fixed draws it knows the draws as well, with fresh draws it averages over `eot` banks of its own in
+eps is in units of a pixel's full range. The attacker knows the weights and the decision rule. With
+fixed draws it also knows the draws. With fresh draws it averages over `eot` banks of its own in
 every query, and the defender answers with others. All classes and images share the noise of a bank.
-An accuracy here holds for this attack at this budget: it bounds the true one from above."""
+A robust accuracy holds for this attack at this budget, so it is an upper bound on the true one."""
 
 _MADE_ON = """\
-"On" another rule or model: the attacker knows that one instead; images are made against it, its
-margin raised to the last step, and judged by the model's own answers. Fixed draws of both come from
-the same seed. Sequential scoring has no gradients: images are made on plain scoring with all
-draws. Neither has checks of its own."""
+"On" another rule or model: the attacker knows that one instead. Images are made against it, with
+its margin raised to the last step, and judged by the model's own answers. Fixed draws of both come
+from the same seed. Sequential scoring has no gradients, so its images are made on plain scoring
+with all draws. Neither has checks of its own."""
 
 
 def robustness_markdown(report: Mapping[str, Any], images: Sequence[str] = ()) -> str:
@@ -77,16 +78,17 @@ def summary_table(report: Mapping[str, Any]) -> list[str]:
     return markdown_table([*header, *(["flip rate"] if flips else [])], rows)
 
 
-def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
+def attack_tables(report: Mapping[str, Any], level: int = 2, notes: bool = True) -> list[str]:
     """Return robust accuracies and minimal perturbations, as lines of Markdown; none if no attack.
 
     Args:
         report: of `emodc.experiments.robustness.summary.summarize_comparison`.
         level: of the headings.
+        notes: say how to read the table of robust accuracies.
     """
     lines: list[str] = []
     if report["attacks"]:
-        header = ["model", "attack", "norm", "eps", "draws", "defence", "EOT", "evaluations"]
+        header = ["model", "attack", "norm", "eps", "draws", "defense", "EOT", "evaluations"]
         rows = [
             [
                 *(row["model"], attack_text(row), row["norm"], eps_text(row["eps"], row["norm"])),
@@ -95,8 +97,9 @@ def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
             ]
             for row in report["attacks"]
         ]
-        lines += [f"{'#' * level} Under attack", "", _THREAT, ""]
-        if any("made_on" in row for row in report["attacks"]):
+        lines += [f"{'#' * level} Under attack", ""]
+        lines += [_THREAT, ""] if notes else []
+        if notes and any("made_on" in row for row in report["attacks"]):
             lines += [_MADE_ON, ""]
         lines += [*markdown_table([*header, "faces", "robust accuracy"], rows), ""]
     for left in report["not_attacked"]:
@@ -111,7 +114,7 @@ def attack_tables(report: Mapping[str, Any], level: int = 2) -> list[str]:
             ]
             for row in report["least"]
         ]
-        lines += [f"{'#' * level} Least perturbation that changes the answer", ""]
+        lines += [f"{'#' * level} Minimal adversarial perturbation", ""]
         lines += ["Upper bounds, fixed draws; a face answered wrongly from the start counts 0.", ""]
         lines += [*markdown_table(header, rows), ""]
     return lines
@@ -196,7 +199,7 @@ def _checks(report: Mapping[str, Any]) -> list[str]:
     lines = ["## Is the attack sound?", ""]
     if not all(row["passed"] for row in report["findings"]):
         lines += ["A check failed: the robust accuracies of that model are not to be believed.", ""]
-    return [*lines, *markdown_table(["model", "defence", "check", "", "numbers"], rows), ""]
+    return [*lines, *markdown_table(["model", "defense", "check", "", "numbers"], rows), ""]
 
 
 def _left_out(report: Mapping[str, Any]) -> list[str]:

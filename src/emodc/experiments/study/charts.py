@@ -48,7 +48,7 @@ def accuracy_chart(rows: Sequence[Mapping[str, Any]], floor: float) -> "Figure":
 
     Args:
         rows: of `accuracy_data`.
-        floor: the accuracy of always answering the commonest class.
+        floor: the accuracy of the majority-class baseline.
     """
     names = list(dict.fromkeys(row["arm"] for row in rows))
     figure = new_figure(6.4, 1.0 + 0.32 * len(names))
@@ -64,7 +64,7 @@ def accuracy_chart(rows: Sequence[Mapping[str, Any]], floor: float) -> "Figure":
     axes.axvline(floor, color="0.5", lw=0.8, ls=":")
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("test accuracy, 95 % over images (rings: runs; dotted: commonest class)")
+    axes.set_xlabel("test accuracy, 95 % over images (rings: runs; dotted: majority class)")
     return figure
 
 

@@ -54,6 +54,6 @@ def _write(report: Mapping[str, Any], folder: Path) -> None:
 
 
 def _floor(report: Mapping[str, Any]) -> float:
-    """Return the accuracy of always answering the commonest class, which all runs share."""
+    """Return the accuracy of the majority-class baseline, which all runs share."""
     known = (run["majority_class_floor"] for arm in report["arms"] for run in arm["runs"])
     return float(next(floor for floor in known if floor is not None))

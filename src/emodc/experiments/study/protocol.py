@@ -27,7 +27,7 @@ from emodc.experiments.study.runs import (
     samples_left,
     train_rest,
 )
-from emodc.method.draws import spaced_timesteps
+from emodc.method.draws import check_steps
 from emodc.support.devices import choose_device
 from emodc.support.timing import Cost
 from emodc.training.recipe import Recipe
@@ -105,7 +105,7 @@ class Study:
         device: str = "auto",
     ) -> None:
         self.base = without_missing_votes(quick_recipe(base) if quick else base, splits)
-        spaced_timesteps(self.base.model.schedule.build().timesteps, steps)  # complains early
+        check_steps(steps, self.base.model.schedule.build().timesteps)
         self.arms, self.left_out = chosen_arms(self.base, quick)
         limit = QUICK_IMAGES if quick and limit is None else limit
         self.splits, self.output, self.steps, self.limit = splits, output, steps, limit
@@ -224,5 +224,5 @@ def _tell(result: ArmResult, tell: Callable[[str], None]) -> None:
         )
         tell(f"{result.arm.name}: validation chose {result.chosen.name} ({shown})")
     reports = [outcome.report for outcome in result.outcomes if outcome.report is not None]
-    accuracies = ", ".join(f"{report['accuracy']:.3f}" for report in reports)
+    accuracies = ", ".join(f"{report.accuracy:.3f}" for report in reports)
     tell(f"{result.arm.name}: test accuracy {accuracies}")

@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emodc.reports.evaluation import markdown_table
+from emodc.reports.tables import markdown_table
 
 _READING = """\
-Mean ± standard deviation over the n trainings of an arm, which differ in their seeds; the setting
-is what validation accuracy chose, for an ablation that of the arm it varies. d_p is the mean error
-under the true class on the test images, of the weights that are evaluated; "d_p / Base" is in units
-of Base's of the same seed. A run is evaluated at its best validation accuracy, which may be early,
-so the last column compares all runs after all their samples, on validation images."""
+Values are the mean ± standard deviation over the n trainings of an arm, which differ in their
+seeds. Validation accuracy chose the setting; an ablation takes that of the arm it varies. d_p is
+the mean error under the true class on the test images, of the weights that are evaluated. "d_p /
+Base" is in units of Base's d_p with the same seed. A run is evaluated at its best validation
+accuracy, which may be early, so the last column compares all runs after all their samples, on
+validation images."""
 
 _CLAIMS = """\
-Differences of accuracy on the same test images, with the bootstrap interval over images (95 %) of
-the mean over the seeds that both arms have. p: McNemar's exact test, two-sided, for each of these
-seeds. The interval is that of the choice of images; how much trainings differ, the ± tells."""
+Differences of accuracy are on the same test images, averaged over the seeds that both arms have,
+with the bootstrap interval over images (95 %). p is McNemar's exact test, two-sided, for each of
+these seeds. The interval covers the choice of images, not the spread between trainings, which the
+standard deviations show."""
 
 
 def study_section(report: Mapping[str, Any]) -> list[str]:
@@ -25,7 +27,7 @@ def study_section(report: Mapping[str, Any]) -> list[str]:
         report: of `emodc.experiments.study.summary.summarize_study`.
     """
     return [
-        *study_headline(report),
+        *_headline(report),
         "",
         _READING,
         "",
@@ -37,7 +39,7 @@ def study_section(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def study_headline(report: Mapping[str, Any]) -> list[str]:
+def _headline(report: Mapping[str, Any]) -> list[str]:
     """Return the sizes and the table of arms, as lines of Markdown.
 
     Args:
