@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from emodc.evaluation.evaluate import PREDICTIONS, REPORT, evaluate
 from emodc.experiments.study.arms import Arm, Setting, arm_recipe, run_name
 from emodc.model.store import load_model
 from emodc.support.files import write_atomically
+from emodc.support.timing import Progress
 from emodc.training.log import STATE, read_metrics
 from emodc.training.loop import run_identity, train
 from emodc.training.recipe import Recipe
@@ -24,9 +25,6 @@ from emodc.training.state import TrainingDiverged, read_progress
 
 RUNS, TEST, DIVERGED = "runs", "test", "diverged.json"
 """The folder of all runs; in a run's, that of its evaluation and what tells that it diverged."""
-
-Advance = Callable[[int, int, str], None]
-"""Called with what is done, of how much, and a note."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def claimed(run: Run, *, wait: bool = False) -> Iterator[bool]:
         claim.release()
 
 
-def train_rest(run: Run, splits: Splits, device: str, advance: Advance) -> None:
+def train_rest(run: Run, splits: Splits, device: str, progress: Progress) -> None:
     """Train what is missing of a run.
 
     Raises:
@@ -167,7 +165,7 @@ def train_rest(run: Run, splits: Splits, device: str, advance: Advance) -> None:
     def report(samples: int, metrics: dict[str, float]) -> None:
         shown = "validation_accuracy" in metrics
         accuracy = f", validation {metrics['validation_accuracy']:.3f}" if shown else ""
-        advance(samples, run.recipe.samples, f"samples of {run.name}{accuracy}")
+        progress(samples, run.recipe.samples, f"samples of {run.name}{accuracy}")
 
     try:
         train(
@@ -189,7 +187,7 @@ def evaluated(
     steps: int,
     limit: int | None,
     device: torch.device,
-    advance: Advance,
+    progress: Progress,
 ) -> Outcome:
     """Evaluate a trained run on the test images; a diverged one is returned as it is.
 
@@ -208,7 +206,7 @@ def evaluated(
         steps=steps,
         limit=limit,
         output=run.folder / TEST,
-        progress=lambda done, total, note="": advance(done, total, f"test images of {run.name}"),
+        progress=lambda done, total, note="": progress(done, total, f"test images of {run.name}"),
     )
     ids, right = _answers(run.folder / TEST / PREDICTIONS)
     return replace(outcome, report=report.to_json(), ids=ids, right=right)
