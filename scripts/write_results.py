@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from emodc.reports.evaluation import markdown_table  # noqa: E402
+from emodc.reports.tables import markdown_table  # noqa: E402
 from marked import with_part  # noqa: E402
 from scoring_report import tables  # noqa: E402
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from emodc.corruptions import CORRUPTIONS
 from emodc.experiments.robustness.tables import attack_tables, summary_table
-from emodc.reports.evaluation import markdown_table
+from emodc.reports.tables import markdown_table
 from marked import with_part
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from emodc.calibration.calibrate import calibrate
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
-    from emodc.evaluation.report import EvaluationReport
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
+    from emodc.reports.evaluation_report import EvaluationReport
     from emodc.training.loop import train
     from emodc.training.recipe import Recipe, load_recipe
 
@@ -56,7 +56,7 @@ _HOME = {
     "load_recipe": "emodc.training.recipe",
     "train": "emodc.training.loop",
     "evaluate": "emodc.evaluation.evaluate",
-    "EvaluationReport": "emodc.evaluation.report",
+    "EvaluationReport": "emodc.reports.evaluation_report",
     "calibrate": "emodc.calibration.calibrate",
 }
 

@@ -14,7 +14,6 @@ from emodc.backbones.face_unet import FaceUNet, FaceUNetConfig
 from emodc.codecs import PixelCodec
 from emodc.data import FaceData, open_data
 from emodc.evaluation.evaluate import EVALUATION_STEPS, evaluate
-from emodc.evaluation.report import EvaluationReport
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.labels import BASIC7, LabelSet
 from emodc.method.draws import draw_bank
@@ -23,6 +22,7 @@ from emodc.model.decision import Decision, NoiseFloor
 from emodc.model.model import Model, build_backbone
 from emodc.model.settings import ModelSettings
 from emodc.model.store import load_model, save_model
+from emodc.reports.evaluation_report import EvaluationReport
 
 STEPS = 3
 

@@ -155,7 +155,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     assert "regular file" in refusal(tmp_path / "pipe.png")
     assert "a folder" in refusal(tmp_path)
     assert "no such file" in refusal(tmp_path / "missing.png")
-    with pytest.raises(ValueError, match=r"\d+ characters\): .*\(File name too long\)"):
+    with pytest.raises(ValueError, match=r"\d+ characters\).*File name too long"):
         read_image(tmp_path / ("long" * 100))
 
 

@@ -172,7 +172,8 @@ def test_a_file_that_cannot_be_read_from_is_an_item(photos: Path) -> None:
     closed = (photos / "2.png").open("rb")
     closed.close()
     with (photos / "notes.txt").open() as text:
-        first, second = sources([closed, text])  # type: ignore[list-item]
+        given: list[Any] = [closed, text]
+        first, second = sources(given)
     assert "closed file" in reason(first)
     assert "open it in binary mode" in reason(second)
 

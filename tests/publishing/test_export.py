@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +52,7 @@ def test_a_card_tells_what_accounting_for_noise_gave(tiny_model: Model, tmp_path
 def test_a_report_of_these_weights_is_on_the_card(tiny_model: Model, tmp_path: Path) -> None:
     export_model(tiny_model, tmp_path, half=True)
     report = evaluate(load_model(tmp_path), open_data("synthetic:count=14", "test"), steps=2)
-    (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
+    report.write(tmp_path / "report.json")
     arguments = ["export", str(tmp_path), str(tmp_path), "--half", "--report"]
     result = CliRunner().invoke(app, [*arguments, str(tmp_path / "report.json")])
     assert result.exit_code == 0, result.output
@@ -72,7 +71,7 @@ def test_the_license_that_is_stated_travels(tiny_model: Model, tmp_path: Path) -
 def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path) -> None:
     report = evaluate(tiny_model, open_data("synthetic:count=14", "test"), steps=2)
     with pytest.raises(ValueError, match="other weights"):
-        export_model(tiny_model, tmp_path, half=True, report=report.to_json())
+        export_model(tiny_model, tmp_path, half=True, report=report)
 
 
 def test_images_stay_on_the_card_as_long_as_the_weights(tiny_model: Model, tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import copy
 from typing import Any
 
 import pytest
@@ -16,6 +15,14 @@ from emodc.model.model import Model, build_backbone
 from emodc.model.settings import ModelSettings
 from emodc.publishing.card import model_card
 from emodc.reports.evaluation import evaluation_table
+from emodc.reports.evaluation_report import (
+    EvaluatedData,
+    EvaluatedModel,
+    EvaluationReport,
+    GroupFigures,
+    SkippedImage,
+    TimestepError,
+)
 from emodc.training.recipe import parse_recipe
 
 RECIPE = parse_recipe(
@@ -57,41 +64,41 @@ def make_model(facts: dict[str, Any] | None = None) -> Model:
     )
 
 
-def make_report() -> dict[str, Any]:
+def make_report(**changes: Any) -> EvaluationReport:
     p = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2]], dtype=torch.float64)
     classes = ["neutral", "happiness", "[odd]"]
-    return {
+    of_age = GroupFigures(
+        n_images=3, accuracy=0.4321, accuracy_ci95=(0.1, 0.9), mean_class_accuracy=0.5
+    )
+    values = {
         **summarize(p, torch.tensor([0, 1, 1]), classes),
         "trunk_passes_per_image": 100,
         "prompt_evaluations_per_image": 700,
         "seconds_per_image": 0.25,
         "steps": 100,
-        "delta": None,
-        "detect": False,
         "seed": 3,
-        "groups": {
-            "age": {
-                "4-19": {
-                    "n_images": 3,
-                    "accuracy": 0.4321,
-                    "accuracy_ci95": [0.1, 0.9],
-                    "mean_class_accuracy": 0.5,
-                }
-            }
-        },
-        "model": {"name": "tiny", "classes_left_out": ["fear"]},
-        "data": {
-            "name": "photos",
-            "split": "test",
-            "classes_left_out": ["awe"],
-            "images_left_out": 12,
-        },
-        "skipped": [{"id": "[a]/b.jpg", "reason": "truncated"}],
-        "error_by_timestep": [{"t": t, "d_p": t / 1000} for t in range(5, 1000, 10)],
+        "groups": {"age": {"4-19": of_age}},
+        "model": EvaluatedModel(
+            name="tiny", weights_sha256="", decision={}, classes_left_out=["fear"]
+        ),
+        "data": EvaluatedData(
+            name="photos",
+            split="test",
+            fingerprint="",
+            notes={},
+            classes_left_out=["awe"],
+            images_left_out=12,
+        ),
+        "n_skipped": 1,
+        "n_without_face": 0,
+        "skipped": [SkippedImage(id="[a]/b.jpg", reason="truncated")],
+        "error_by_timestep": [TimestepError(t=t, d_p=t / 1000) for t in range(5, 1000, 10)],
+        "versions": {},
     }
+    return EvaluationReport(**values | changes)
 
 
-def printed(report: dict[str, Any]) -> str:
+def printed(report: EvaluationReport) -> str:
     console = Console(width=80)
     with console.capture() as capture:
         console.print(evaluation_table(report))
@@ -101,7 +108,7 @@ def printed(report: dict[str, Any]) -> str:
 def test_the_table_shows_the_figures_in_eighty_columns() -> None:
     text = printed(make_report())
     assert "tiny on photos test, 3 images, 100 steps, seed 3" in text
-    low, high = make_report()["accuracy_ci95"]
+    low, high = make_report().accuracy_ci95
     assert f"0.6667 (95 % CI {low:.4f} to {high:.4f})" in text
     assert "0.7500" in text  # the mean class accuracy
     lines = [line.split() for line in text.splitlines()]
@@ -112,11 +119,20 @@ def test_the_table_shows_the_figures_in_eighty_columns() -> None:
 
 
 def test_the_table_of_seven_classes_fits_too() -> None:
-    report = make_report()
-    p = torch.eye(7, dtype=torch.float64)
-    report |= summarize(p, torch.arange(7), BASIC7.classes)
-    report["confusion"] = [[1234] * 7 for _ in range(7)]
-    assert "…" not in printed(report)
+    figures = summarize(torch.eye(7, dtype=torch.float64), torch.arange(7), BASIC7.classes)
+    text = printed(make_report(**figures | {"confusion": [[1234] * 7 for _ in range(7)]}))
+    assert ["true", *BASIC7.classes] in [line.split() for line in text.splitlines()]
+    assert "…" not in text
+
+
+def test_long_names_are_broken_and_not_cut() -> None:
+    classes = [*BASIC7.classes, "contempt", "delight"]
+    n = len(classes)
+    text = printed(make_report(**summarize(torch.eye(n).double(), torch.arange(n), classes)))
+    assert max(map(len, text.splitlines())) <= 80
+    heading = text.split("predicted")[1].split("─")[0].splitlines()
+    parts = " ".join(part for line in heading for part in line.split() if part != "true")
+    assert sorted(parts.replace(" ", "")) == sorted("".join(classes))
 
 
 def test_the_table_says_what_was_left_out() -> None:
@@ -163,8 +179,9 @@ def test_the_recipe_on_the_card_can_be_trained_again() -> None:
 @pytest.mark.parametrize("key", ["accuracy", "mean_class_accuracy", "nll", "ece", "macro_f1"])
 def test_a_changed_figure_changes_card_and_table(key: str) -> None:
     report = make_report()
-    changed = copy.deepcopy(report) | {key: report[key] + 0.1}
-    assert f"{changed[key]:.4f}" in model_card(make_model(), changed)
+    value = getattr(report, key) + 0.1
+    changed = make_report(**{key: value})
+    assert f"{value:.4f}" in model_card(make_model(), changed)
     assert model_card(make_model(), changed) != model_card(make_model(), report)
     assert printed(changed) != printed(report)
 
@@ -210,15 +227,15 @@ def test_groups_and_the_way_of_scoring_are_shown() -> None:
     assert "By age" in printed(report)
     assert "0.4321" in printed(report)
     assert "100 steps, seed 3" in printed(report)
-    shown = " ".join(printed(report | {"delta": 0.02, "detect": True}).split())
+    shown = " ".join(printed(make_report(delta=0.02, detect=True)).split())
     assert "sequential scoring of 100 steps at delta 0.02, seed 3, faces detected" in shown
-    half = report | {"model": report["model"] | {"precision": "bf16"}}
-    assert "seed 3, bf16" in printed(half)
+    half = report.model.model_copy(update={"precision": "bf16"})
+    assert "seed 3, bf16" in printed(make_report(model=half))
 
 
 def test_many_skipped_images_are_not_all_listed() -> None:
     skipped = [{"id": f"p{i}", "reason": "no face found"} for i in range(30)]
-    text = printed(make_report() | {"skipped": skipped})
+    text = printed(make_report(skipped=skipped))
     assert "p9:" in text
     assert "p10:" not in text
     assert "20 more" in text

@@ -24,11 +24,11 @@ from safetensors import safe_open
 
 from emodc.data import open_data
 from emodc.evaluation.evaluate import evaluate
-from emodc.evaluation.report import EvaluationReport
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.method.schedule import ShiftedCosine
 from emodc.model.identity import state_hash
 from emodc.model.model import Model
+from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.distributed import SPLIT, World, join
 from emodc.training import encoded_cache as x0_cache
 from emodc.training.batches import Sampler

@@ -78,7 +78,7 @@ def evaluate(
     if as_json:
         print_json(report.to_json())
     else:
-        print_rich(evaluation_table(report.to_json()))
+        print_rich(evaluation_table(report))
     if faceless := report.n_without_face:
         note(f"no face found in {faceless} images; the report names them")
     if unreadable := report.n_skipped - faceless:

@@ -39,12 +39,11 @@ def export(
 
     For a card with results: export, evaluate the exported folder, and export again with --report.
     """
-    import json
-
     from emodc.model.store import load_model
     from emodc.publishing.export import export_model, push_to_hub
+    from emodc.reports.evaluation_report import EvaluationReport
 
-    figures = None if report is None else json.loads(report.read_text(encoding="utf-8"))
+    figures = None if report is None else EvaluationReport.read(report)
     export_model(
         load_model(model),
         folder,

@@ -102,7 +102,7 @@ class VAECodec(CheckpointSource):
 
     def _vae(self, device: torch.device) -> Any:
         checkpoint = self.checkpoint
-        checkpoint.weights("vae")  # complains of an unfinished file
+        checkpoint.weights("vae")  # refuses an unfinished file
         return _load_vae(checkpoint.folder, checkpoint.variant, device)
 
 

@@ -97,7 +97,7 @@ def take_prints(
         for number in batch:
             try:
                 image = reader(int(rows[number]))
-            except ValueError as error:
+            except ValueError as error:  # not MemoryError: the images behind would fail as well
                 errors[number] = str(error)
                 continue
             digest = blake2b(repr(image.shape).encode(), digest_size=16)
@@ -113,8 +113,7 @@ def take_prints(
         batches = [range(i, min(i + _BATCH, total)) for i in range(0, total, _BATCH)]
         try:
             for done in pool.map(read, batches):
-                if progress is not None:
-                    progress(done, total)
+                progress(done, total)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -43,7 +43,7 @@ from emodc.data.validation_split import carve
 from emodc.faces.detector import FaceDetector, crop_face, enlarged, whole_image_crop
 from emodc.faces.geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY, CropGeometry, with_margin
 from emodc.faces.reading import as_rgb
-from emodc.support.files import write_atomically
+from emodc.support.files import one_line, write_atomically
 from emodc.support.timing import Progress, unheard
 
 GEOMETRIES: Mapping[str, CropGeometry] = {
@@ -99,11 +99,8 @@ def prepare(
 
     labeled = np.flatnonzero(release.labels >= 0)
     assigned, left_out = _splits(release, labeled, chosen, progress)
-    split_of = {
-        row: SPLITS[split]
-        for row, split in zip(labeled.tolist(), assigned.tolist(), strict=True)
-        if split >= 0 and SPLITS[split] in chosen
-    }
+    pairs = zip(labeled.tolist(), assigned.tolist(), strict=True)
+    split_of = {row: SPLITS[n] for row, n in pairs if n >= 0 and SPLITS[n] in chosen}
     # Now, because an attribute file that cannot be read must not be found after the work is done.
     known = {
         name: {row: values[row] for row in split_of} for name, values in release.attributes.items()
@@ -116,43 +113,52 @@ def prepare(
             if not journal.has(name):
                 journal.add(name, _crop(release.reader(row), target, detector, size))
             listed[row] = name
-        except ValueError as failure:
+        except (ValueError, MemoryError) as failure:
             # Not where the data lie: that is nobody's business.
-            failures[row] = str(failure).rpartition(f"{release.ids[row]}: ")[2]
-        if progress is not None:
-            progress(done, len(split_of))
+            failures[row] = one_line(failure).rpartition(f"{release.ids[row]}: ")[2]
+        progress(done, len(split_of))
 
     failed = [[release.ids[row], reason] for row, reason in failures.items()]
-    classes = release.label_set.classes
     tables = {
         LIST: _data_csv(release, listed, split_of, known),
-        CLASSES: _json({name: name for name in classes}),
+        CLASSES: _json({name: name for name in release.label_set.classes}),
         FAILURES: _csv([["id", "reason"], *failed]),
     }
     for name, content in tables.items():
         write_atomically(folder / name, content)
-    counts = {split: dict.fromkeys(classes, 0) for split in chosen}
-    for row in listed:
-        counts[split_of[row]][classes[release.labels[row]]] += 1
-    in_chosen = np.isin(release.splits, [SPLITS.index(split) for split in chosen])
     manifest = {
         "format": _FORMAT,
         "data": release.name,
-        "classes": list(classes),
+        "classes": list(release.label_set.classes),
         "settings": settings,
         "geometry": None if target is None else target.to_dict(),
         "terms": release.terms,
-        "written": {split: sum(counts[split].values()) for split in chosen},
-        "counts": counts,
+        **_counted(release, chosen, {row: split_of[row] for row in listed}),
         "failed": len(failures),
         "failures": [release.ids[row] for row in failures],
         "left_out": left_out,
-        "unlabeled": int((in_chosen & (release.labels < 0)).sum()),
+        "unlabeled": _unlabeled(release, chosen),
         "tables": {name: digest_of(content) for name, content in tables.items()},
         "files": {name: journal.digest(name) for name in listed.values()},
     }
     write_atomically(folder / MANIFEST, _json(manifest))
     return manifest
+
+
+def _counted(
+    release: Release, chosen: Sequence[str], split_of: Mapping[int, str]
+) -> dict[str, dict[str, Any]]:
+    """Return how many crops are written, by split, and by split and class."""
+    classes = release.label_set.classes
+    counts = {split: dict.fromkeys(classes, 0) for split in chosen}
+    for row, split in split_of.items():
+        counts[split][classes[release.labels[row]]] += 1
+    return {"written": {split: sum(counts[split].values()) for split in chosen}, "counts": counts}
+
+
+def _unlabeled(release: Release, chosen: Sequence[str]) -> int:
+    in_chosen = np.isin(release.splits, [SPLITS.index(split) for split in chosen])
+    return int((in_chosen & (release.labels < 0)).sum())
 
 
 def _target(geometry: str | None, margin: float) -> CropGeometry | None:

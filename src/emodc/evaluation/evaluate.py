@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,15 +16,6 @@ from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.evaluation.face_sample import match_classes, missing_classes
 from emodc.evaluation.metrics import accuracy_interval, mean_class_accuracy, summarize
-from emodc.evaluation.report import (
-    EvaluatedData,
-    EvaluatedModel,
-    EvaluationReport,
-    GroupFigures,
-    PredictionSets,
-    SkippedImage,
-    TimestepError,
-)
 from emodc.inference.dataset_scores import Score, Scores, score_errors, score_images
 from emodc.inference.scorer import (
     Answers,
@@ -40,6 +30,15 @@ from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome
 from emodc.model.identity import weights_hash
 from emodc.model.model import Model
+from emodc.reports.evaluation_report import (
+    EvaluatedData,
+    EvaluatedModel,
+    EvaluationReport,
+    GroupFigures,
+    PredictionSets,
+    SkippedImage,
+    TimestepError,
+)
 from emodc.support.distributed import ALONE, World
 from emodc.support.files import write_atomically
 from emodc.support.timing import Progress, unheard
@@ -143,13 +142,8 @@ def evaluate(
         ids = [chosen.ids[i] for i in scores.index.tolist()]
         table = _predictions(ids, labels, answers.probabilities, matched.names)
         write_atomically(output / PREDICTIONS, table.encode())
-        write_atomically(output / REPORT, report_text(report).encode())
+        report.write(output / REPORT)
     return report
-
-
-def report_text(report: EvaluationReport) -> str:
-    """Return what ``report.json`` holds."""
-    return json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from emodc.model.store import bundled_models
 from emodc.reports.evaluation import (
     class_shares,
     headline_figures,
-    markdown_table,
     remarks_on,
     report_title,
 )
+from emodc.reports.evaluation_report import EvaluationReport
+from emodc.reports.tables import markdown_table
 
 _TIMESTEPS_SHOWN = 10
 _SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++(2M)"}
@@ -55,7 +56,7 @@ _NOT_CALIBRATED = "Probabilities have a temperature from training alone."
 
 def model_card(
     model: Model,
-    evaluation: Mapping[str, Any] | None,
+    evaluation: EvaluationReport | None,
     samples: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a model's card from its facts; every number comes from the arguments.
@@ -64,7 +65,7 @@ def model_card(
         model: the model. Of its facts, ``training_data``, ``samples``, ``initial_model``,
             ``calibration``, ``validation``, ``recipe`` and ``license`` are used where they are
             present.
-        evaluation: a report of :func:`emodc.evaluation.evaluate.evaluate`, if there is one.
+        evaluation: of the model, if it was evaluated.
         samples: how the images beside the card were drawn
             (`emodc.explain.sample_sheet.facts_of`), if they were.
 
@@ -119,13 +120,6 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, "", "The license of the weights does not extend to these images."]
 
 
-def _license(facts: Mapping[str, Any]) -> str:
-    """Return the header's line on the license; nobody's is invented."""
-    if "license" not in facts:
-        return "# license: not stated; emodc export --license ID states it"
-    return f"license: {facts['license'].lower()}"
-
-
 def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
     """Return a line for every model that training began with, the latest first."""
     if not initial:
@@ -134,6 +128,13 @@ def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
     terms = f" ({data['terms']})" if data.get("terms") else ""
     line = f"- before, as {initial['name']}: {data.get('name', 'not recorded')}{terms}"
     return [line, *_earlier_data(initial.get("initial_model", {}))]
+
+
+def _license(facts: Mapping[str, Any]) -> str:
+    """Return the header's line on the license; nobody's is invented."""
+    if "license" not in facts:
+        return "# license: not stated; emodc export --license ID states it"
+    return f"license: {facts['license'].lower()}"
 
 
 def _training(facts: Mapping[str, Any]) -> list[str]:
@@ -224,7 +225,7 @@ def _noisy_losses(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: str) -> list[str]:
+def _results(facts: Mapping[str, Any], report: EvaluationReport | None, error: str) -> list[str]:
     watched = [
         [name.replace("d_p", error).replace("_", " "), f"{value:.4f}"]
         for name, value in facts.get("validation", {}).items()
@@ -237,16 +238,14 @@ def _results(facts: Mapping[str, Any], report: Mapping[str, Any] | None, error: 
         return [*lines, "Not evaluated yet."]
     lines += [f"{report_title(report)}:", ""]
     lines += markdown_table(["figure", "value"], [list(pair) for pair in headline_figures(report)])
-    rows = [
-        [name, str(row["support"]), *class_shares(row)] for name, row in report["per_class"].items()
-    ]
+    rows = [[name, str(row.support), *class_shares(row)] for name, row in report.per_class.items()]
     lines += ["", *markdown_table(["class", "images", "precision", "recall", "F1"], rows)]
-    if errors := report["error_by_timestep"]:  # sequential scoring has none
+    if errors := report.error_by_timestep:  # sequential scoring has none
         shown = errors[:: math.ceil(len(errors) / _TIMESTEPS_SHOWN)]
         lines += ["", "Mean error d_p under the true class, by timestep:", ""]
         lines += markdown_table(
-            ["t", *(str(entry["t"]) for entry in shown)],
-            [["d_p", *(f"{entry['d_p']:.4f}" for entry in shown)]],
+            ["t", *(str(entry.t) for entry in shown)],
+            [["d_p", *(f"{entry.d_p:.4f}" for entry in shown)]],
         )
     remarks = remarks_on(report)
     return [*lines, *(["", *remarks] if remarks else [])]

@@ -1,9 +1,7 @@
 """Packaging: a trained model as a folder that can be shipped, and its card."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import HfApi
@@ -15,6 +13,7 @@ from emodc.model.identity import state_hash
 from emodc.model.model import Model
 from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card
+from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import write_atomically
 
 CARD = "README.md"
@@ -27,7 +26,7 @@ def export_model(
     name: str | None = None,
     half: bool = False,
     license_id: str | None = None,
-    report: Mapping[str, Any] | None = None,
+    report: EvaluationReport | None = None,
     samples: bool = False,
 ) -> None:
     """Write a model and its card for shipping.
@@ -39,8 +38,7 @@ def export_model(
         half: store the weights in float16, at half the size.
         license_id: of the weights, such as ``apache-2.0``; as stated before, or not at all, if not
             given.
-        report: for the card; what `emodc.evaluation.evaluate.evaluate` returned for the weights as
-            they are stored.
+        report: for the card; of the weights as they are stored.
         samples: draw images of every class for the card; one already there stays on the card as
             long as it is of the same weights.
 
@@ -54,7 +52,7 @@ def export_model(
     if report is not None:
         stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
         used = state_hash(stored, model.backbone.base.get("sha256", ""))
-        if report.get("model", {}).get("weights_sha256") != used:
+        if report.model.weights_sha256 != used:
             raise ValueError(f"the evaluation is of other weights than those for {folder}")
     facts = dict(model.facts) | ({} if license_id is None else {"license": license_id})
     save_model(replace(model, name=name or model.name, facts=facts), folder, dtype)
@@ -63,13 +61,12 @@ def export_model(
     write_card(folder, report)
 
 
-def write_card(folder: Path, report: Mapping[str, Any] | None) -> None:
+def write_card(folder: Path, report: EvaluationReport | None) -> None:
     """Write the card of the model in a folder, with the images that it drew, if they are there.
 
     Args:
         folder: holds a model.
-        report: what `emodc.evaluation.evaluate.evaluate` returned for these very weights, if it was
-            run.
+        report: of an evaluation of these very weights, if there was one.
 
     Raises:
         ValueError: the folder holds no usable model.
@@ -98,7 +95,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
         ValueError: the folder holds no usable model, or the hub refused.
         OSError: the hub cannot be reached.
     """
-    model = load_model(folder)  # complains of a damaged one before anything is uploaded
+    model = load_model(folder)  # refuses a damaged one before anything is uploaded
     if not (folder / CARD).exists():
         write_card(folder, None)
     files = [*MODEL_FILES, CARD]

@@ -1,5 +1,6 @@
 """What people read of an evaluation or a calibration: tables for the terminal."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,15 +9,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_SHOWN = 10  # skipped images listed
-_WIDTH = 80  # columns of the terminal that the confusion matrix shall fit
+from emodc.reports.evaluation_report import ClassFigures, EvaluationReport, GroupFigures
+from emodc.reports.tables import skipped_lines
+
+_WIDTH, _GAP = 80, 3  # of the terminal that the confusion matrix shall fit; between its columns
 
 
-def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
+def evaluation_table(report: EvaluationReport) -> RenderableType:
     """Return the readable form of a report, for a rich console.
 
     Args:
-        report: what :func:`emodc.evaluation.evaluate.evaluate` returned.
+        report: what was found.
     """
     figures = _table(report_title(report))
     figures.show_header = False
@@ -25,39 +28,45 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
     for pair in headline_figures(report):
         figures.add_row(*pair)
 
-    names = [Text(name) for name in report["labels"]]
+    names = [Text(name) for name in report.labels]
     classes = _table("By class", "class", "images", "precision", "recall", "F1")
-    for name, row in zip(names, report["per_class"].values(), strict=True):
-        classes.add_row(name, str(row["support"]), *class_shares(row))
+    for name, row in zip(names, report.per_class.values(), strict=True):
+        classes.add_row(name, str(row.support), *class_shares(row))
     confusion = _table("Confusion: row = true class, column = predicted", "true")
-    for short in _short_names(report["labels"]):
-        confusion.add_column(Text(short), justify="right")
-    for name, counts in zip(names, report["confusion"], strict=True):
+    confusion.pad_edge = False  # else the names of the seven basic expressions do not fit
+    for heading in _headings(report.labels):
+        confusion.add_column(Text(heading), justify="right")
+    for name, counts in zip(names, report.confusion, strict=True):
         confusion.add_row(name, *map(str, counts))
-    groups = [_group_table(name, values) for name, values in report["groups"].items()]
+    groups = [_group_table(name, values) for name, values in report.groups.items()]
     remarks = [Text(line) for line in remarks_on(report)]
     return Group(figures, classes, confusion, *groups, *remarks)
 
 
-def _group_table(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
+def _group_table(name: str, values: Mapping[str, GroupFigures]) -> Table:
     table = _table(f"By {name}", name, "images", "accuracy", "95 % CI", "mean class accuracy")
     for value, row in values.items():
-        low, high = row["accuracy_ci95"]
-        shown = (f"{row['accuracy']:.4f}", f"{low:.4f} to {high:.4f}")
-        table.add_row(value, f"{row['n_images']:,}", *shown, f"{row['mean_class_accuracy']:.4f}")
+        low, high = row.accuracy_ci95
+        shown = (f"{row.accuracy:.4f}", f"{low:.4f} to {high:.4f}")
+        table.add_row(value, f"{row.n_images:,}", *shown, f"{row.mean_class_accuracy:.4f}")
     return table
 
 
-def _short_names(names: Sequence[str]) -> list[str]:
-    """Return headings of a confusion matrix: names broken over lines to fit the terminal."""
-    room = _WIDTH - max(map(len, names)) - 4  # the column of true classes and its margins
-    width = max(room // len(names) - 2, 3)
-    shown = []
-    for name in names:
-        lines = -(-len(name) // width)
-        part = -(-len(name) // lines)  # lines of equal length
-        shown.append("\n".join(name[n : n + part] for n in range(0, len(name), part)))
-    return shown
+def _headings(names: Sequence[str]) -> list[str]:
+    """Return headings of a confusion matrix: names broken over lines only to fit the terminal."""
+    longest = max(map(len, names))
+    room = _WIDTH - longest - _GAP * len(names) - 1  # beside the column of true classes
+    for width in range(longest, 2, -1):
+        shown = [_parts(name, width) for name in names]
+        if sum(len(parts[0]) for parts in shown) <= room:
+            break
+    return ["\n".join(parts) for parts in shown]
+
+
+def _parts(name: str, width: int) -> list[str]:
+    """Return a name in parts of equal length, the last one apart, of ``width`` at most."""
+    length = math.ceil(len(name) / math.ceil(len(name) / width))
+    return [name[start : start + length] for start in range(0, len(name), length)]
 
 
 def calibration_table(facts: Mapping[str, Any]) -> Group:
@@ -93,70 +102,51 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def report_title(report: Mapping[str, Any]) -> str:
+def report_title(report: EvaluationReport) -> str:
     """Return what was evaluated on what, and how."""
-    data, delta = report["data"], report.get("delta")
-    scoring = f"{report['steps']} steps"
-    if delta is not None:
-        scoring = f"sequential scoring of {scoring} at delta {delta:g}"
-    found = ", faces detected" if report.get("detect") else ""
-    precision = report["model"].get("precision", "fp32")
+    scoring = f"{report.steps} steps"
+    if report.delta is not None:
+        scoring = f"sequential scoring of {scoring} at delta {report.delta:g}"
+    found = ", faces detected" if report.detect else ""
+    precision = report.model.precision
     computed = "" if precision == "fp32" else f", {precision}"
     return (
-        f"{report['model']['name']} on {data['name']} {data['split']}, "
-        f"{report['n_images']:,} images, {scoring}, seed {report['seed']}{found}{computed}"
+        f"{report.model.name} on {report.data.name} {report.data.split}, "
+        f"{report.n_images:,} images, {scoring}, seed {report.seed}{found}{computed}"
     )
 
 
-def headline_figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+def headline_figures(report: EvaluationReport) -> list[tuple[str, str]]:
     """Return names and values of what an evaluation says on the whole."""
-    low, high = report["accuracy_ci95"]
+    low, high = report.accuracy_ci95
     return [
-        ("accuracy", f"{report['accuracy']:.4f} (95 % CI {low:.4f} to {high:.4f})"),
-        ("mean class accuracy", f"{report['mean_class_accuracy']:.4f}"),
-        ("macro F1", f"{report['macro_f1']:.4f}"),
-        ("always the commonest class", f"{report['majority_class_floor']:.4f}"),
-        ("chance", f"{report['chance']:.4f}"),
-        ("negative log-likelihood", f"{report['nll']:.4f} nats"),
-        ("expected calibration error", f"{report['ece']:.4f}"),
-        ("trunk passes per image", f"{report['trunk_passes_per_image']:,g}"),
-        ("prompt evaluations per image", f"{report['prompt_evaluations_per_image']:,g}"),
-        ("seconds per image", f"{report['seconds_per_image']:.3g}"),
+        ("accuracy", f"{report.accuracy:.4f} (95 % CI {low:.4f} to {high:.4f})"),
+        ("mean class accuracy", f"{report.mean_class_accuracy:.4f}"),
+        ("macro F1", f"{report.macro_f1:.4f}"),
+        ("majority-class baseline", f"{report.majority_class_floor:.4f}"),
+        ("chance", f"{report.chance:.4f}"),
+        ("negative log-likelihood", f"{report.nll:.4f} nats"),
+        ("expected calibration error", f"{report.ece:.4f}"),
+        ("trunk passes per image", f"{report.trunk_passes_per_image:,g}"),
+        ("prompt evaluations per image", f"{report.prompt_evaluations_per_image:,g}"),
+        ("seconds per image", f"{report.seconds_per_image:.3g}"),
     ]
 
 
-def remarks_on(report: Mapping[str, Any]) -> list[str]:
+def remarks_on(report: EvaluationReport) -> list[str]:
     """Return a line for everything that was left out."""
     lines = []
-    if missing := report["model"]["classes_left_out"]:
+    if missing := report.model.classes_left_out:
         lines.append(f"Classes of the model that the data lack: {', '.join(missing)}.")
-    if missing := report["data"]["classes_left_out"]:
+    if missing := report.data.classes_left_out:
         lines.append(
             f"Classes of the data that the model lacks: {', '.join(missing)} "
-            f"({report['data']['images_left_out']} images left out)."
+            f"({report.data.images_left_out} images left out)."
         )
-    return lines + skipped_lines(report["skipped"])
+    return lines + skipped_lines([vars(image) for image in report.skipped])
 
 
-def skipped_lines(skipped: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a line for each of the first images that were skipped, and one for the others.
-
-    Args:
-        skipped: ``id`` and ``reason`` of each.
-    """
-    lines = [f"Skipped {image['id']}: {image['reason']}." for image in skipped[:_SHOWN]]
-    if len(skipped) > _SHOWN:
-        lines.append(f"Skipped {len(skipped) - _SHOWN} more, which the report names.")
-    return lines
-
-
-def class_shares(row: Mapping[str, Any]) -> list[str]:
-    """Return precision, recall and F1 of a class; "-" where there is none."""
-    values = (row["precision"], row["recall"], row["f1"])
-    return ["-" if value is None else f"{value:.3f}" for value in values]
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines of Markdown; every row has as many cells as the header."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
+def class_shares(row: ClassFigures) -> list[str]:
+    """Return precision, recall and F1 of a class; "-" where undefined."""
+    shares = (row.precision, row.recall, row.f1)
+    return ["-" if share is None else f"{share:.3f}" for share in shares]

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emodc.data import FaceData
-from emodc.evaluation.evaluate import REPORT, evaluate, report_text
+from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
 from emodc.model.model import Model, build_backbone
@@ -180,8 +180,8 @@ def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, wor
     settings = recipe.validation
     report = evaluate(best, validation, steps=settings.steps, limit=settings.images, world=world)
     if world.is_main:
-        write_atomically(output / REPORT, report_text(report).encode())
-        write_card(output, report.to_json())
+        report.write(output / REPORT)
+        write_card(output, report)
 
 
 def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:

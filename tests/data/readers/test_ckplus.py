@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emodc.data.readers.ckplus import CODES, LAST_FRAMES, is_tested, read_ckplus
+from emodc.data.readers.ckplus import read_ckplus
+from emodc.data.readers.ckplus_split import CODES, LAST_FRAMES, is_tested
 from emodc.data.release import Release
 from emodc.faces.listing import CLUTTER, HIDDEN, NOT_AN_IMAGE
 from emodc.labels import BASIC8

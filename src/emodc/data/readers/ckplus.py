@@ -29,7 +29,6 @@ trained on. The neutral frames of one person are near-copies. The release's fram
 need the face cut out, those of the folder copy do not. Many report seven classes or six.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +37,7 @@ from pathlib import Path
 import numpy as np
 
 from emodc.data.face_data import SPLITS
+from emodc.data.readers.ckplus_split import CODES, LAST_FRAMES, is_tested, official_counts
 from emodc.data.readers.path_hints import advice
 from emodc.data.release import (
     Release,
@@ -50,21 +50,6 @@ from emodc.data.release import (
 from emodc.faces.listing import Skipped, list_files, list_folder, list_folders
 from emodc.labels import BASIC8, canonical_name
 from emodc.support.parsing import read_text
-
-CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
-"""The class of each code 0..7."""
-
-TEST_SHARE = 0.2
-"""The share of all conceivable subjects that is tested on."""
-
-LAST_FRAMES = 3
-"""How many frames at the end of a sequence carry its class."""
-
-SEQUENCES: Mapping[str, Mapping[str, int]] = {
-    "train": dict(zip(CODES[1:], (39, 14, 46, 18, 50, 23, 65), strict=True)),
-    "test": dict(zip(CODES[1:], (6, 4, 13, 7, 19, 5, 18), strict=True)),
-}
-"""Labeled sequences by split, counted in the list of all 327 that Emotion-FAN publishes."""
 
 _TERMS = "images of CK+, non-commercial research only, by an agreement with their owners"
 _IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images")
@@ -131,17 +116,18 @@ def _read_sequences(
         files += [*first, *last]
         classes += ["neutral"] * len(first) + [_read_class(file)] * len(last)
     usual = (last_frames, neutral) == (LAST_FRAMES, True)
-    official = _official(neutral=True) if usual else {}
+    official = official_counts(neutral=True) if usual else {}
     notes = {"sequences": len(frames), "sequences without label": len(frames) - len(label_of)}
     whole = _release(root, files, classes, skipped, official=official, notes=notes)
     return replace(whole, unlisted=[identifier(file, root) for file in stray])
 
 
-def _list_frames(
-    images: Path,
-) -> tuple[dict[str, dict[int, Path]], list[Path], list[Skipped]]:
+_Frames = dict[str, dict[int, Path]]
+
+
+def _list_frames(images: Path) -> tuple[_Frames, list[Path], list[Skipped]]:
     """Return the frames by sequence ("S005/001") and number, other images, and what is skipped."""
-    frames: dict[str, dict[int, Path]] = {}
+    frames: _Frames = {}
     stray: list[Path] = []
     listing = list_folder(images, recursive=True)
     for file in listing.images:
@@ -234,7 +220,9 @@ def _read_folder_copy(root: Path) -> Release:
             seen[file.name] = file
         files += found.images
         classes += [name] * len(found.images)
-    whole = _release(root, files, classes, skipped, official=_official(neutral=False), notes={})
+    whole = _release(
+        root, files, classes, skipped, official=official_counts(neutral=False), notes={}
+    )
     return replace(whole, unlisted=[identifier(file, root) for file in stray])
 
 
@@ -266,23 +254,6 @@ def _release(
         notes=notes,
         terms=_TERMS,
     )
-
-
-def is_tested(subject: str) -> bool:
-    """Tell whether a subject, such as ``S005``, belongs to the test split."""
-    digest = hashlib.sha256(subject.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < TEST_SHARE * 2**64
-
-
-def _official(*, neutral: bool) -> dict[str, dict[str, int]]:
-    """Return the counts that the last frames, and the first if asked for, add up to."""
-    official: dict[str, dict[str, int]] = {}
-    for split, sequences in SEQUENCES.items():
-        official[split] = {name: LAST_FRAMES * number for name, number in sequences.items()}
-        if neutral:
-            official[split]["neutral"] = sum(sequences.values())
-            official[split]["total"] = sum(official[split].values())
-    return official
 
 
 def _find(root: Path, candidates: Iterable[str]) -> Path | None:

@@ -70,24 +70,11 @@ def release_of(
         ValueError: an empty path, one with backslashes, an image listed twice, or a label that
             stands for no class; the message names file and line.
     """
-    # As text, and without resolving links: a hundred thousand paths take a second.
-    start = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
-    place_of: dict[str, str] = {}
-    ids: list[str] = []
-    for entry in entries:
-        path = _path_of(entry)
-        if path in place_of:
-            raise ValueError(
-                f"{entry.place}: '{entry.file}' is listed already ({place_of[path]}); "
-                "keep one of the two rows"
-            )
-        place_of[path] = entry.place
-        ids.append(printable(path.removeprefix(start).replace(os.sep, "/")))
+    ids, files = _ids_and_files(entries, root)
     label_set, labels = names.label(
         [entry.label for entry in entries], lambda index: entries[index].place, source
     )
     columns = dict.fromkeys(column for entry in entries for column in entry.cells)
-    files = [Path(path) for path in place_of]
     return Release(
         name=name,
         label_set=label_set,
@@ -105,6 +92,22 @@ def release_of(
         unlisted=unlisted,
         absent=absent,
     )
+
+
+def _ids_and_files(entries: Sequence[Entry], root: Path) -> tuple[list[str], list[Path]]:
+    # As text, and without resolving links: a hundred thousand paths take a second.
+    start = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
+    place_of: dict[str, str] = {}
+    for entry in entries:
+        path = _path_of(entry)
+        if path in place_of:
+            raise ValueError(
+                f"{entry.place}: '{entry.file}' is listed already ({place_of[path]}); "
+                "keep one of the two rows"
+            )
+        place_of[path] = entry.place
+    ids = [printable(path.removeprefix(start).replace(os.sep, "/")) for path in place_of]
+    return ids, [Path(path) for path in place_of]
 
 
 def read_table(

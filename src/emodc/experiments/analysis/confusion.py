@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from emodc.evaluation.metrics import summarize
 from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.measurement import Measured
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import new_figure
+from emodc.reports.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

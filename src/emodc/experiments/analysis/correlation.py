@@ -8,8 +8,8 @@ from torch import Tensor
 
 from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.measurement import Measured
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import new_figure
+from emodc.reports.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ from emodc.experiments.analysis.exhibit import Exhibit
 from emodc.experiments.analysis.measurement import ERRORS, Measured
 from emodc.method.linear_denoiser import wiener_errors
 from emodc.model.model import Model
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import line_style, new_figure
+from emodc.reports.tables import markdown_table
 from emodc.support.results import Result, load_result, save_result
 
 if TYPE_CHECKING:

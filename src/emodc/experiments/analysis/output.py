@@ -20,8 +20,8 @@ from emodc.experiments.analysis.profiles import profiles
 from emodc.experiments.analysis.steps import steps as accuracy_by_steps
 from emodc.model.identity import model_identity
 from emodc.model.model import Model
-from emodc.reports.evaluation import markdown_table
 from emodc.reports.figures import require_matplotlib, save_figure
+from emodc.reports.tables import markdown_table
 from emodc.support.files import write_atomically
 from emodc.support.timing import Progress, unheard
 

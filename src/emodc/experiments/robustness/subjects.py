@@ -150,7 +150,7 @@ class SequentialSubject:
     name: str
 
     def __post_init__(self) -> None:
-        self._scorer(0)  # refuses a model or a delta that does not go
+        require_adaptive(self.model).stop(self.delta)
 
     @property
     def draws(self) -> int:

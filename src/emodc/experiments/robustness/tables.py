@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emodc.reports.evaluation import markdown_table, skipped_lines
+from emodc.reports.tables import markdown_table, skipped_lines
 
 _READING = """\
 Accuracies are shares of the faces, with 95 % confidence intervals: Wilson's for one accuracy, the

@@ -223,5 +223,5 @@ def _tell(result: ArmResult, tell: Callable[[str], None]) -> None:
         )
         tell(f"{result.arm.name}: validation chose {result.chosen.name} ({shown})")
     reports = [outcome.report for outcome in result.outcomes if outcome.report is not None]
-    accuracies = ", ".join(f"{report['accuracy']:.3f}" for report in reports)
+    accuracies = ", ".join(f"{report.accuracy:.3f}" for report in reports)
     tell(f"{result.arm.name}: test accuracy {accuracies}")

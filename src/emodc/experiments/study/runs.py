@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -16,6 +15,7 @@ from emodc.data import FaceData
 from emodc.evaluation.evaluate import PREDICTIONS, REPORT, evaluate
 from emodc.experiments.study.arms import Arm, Setting, arm_recipe, run_name
 from emodc.model.store import load_model
+from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import write_atomically
 from emodc.support.timing import Progress
 from emodc.training.log import STATE, read_metrics
@@ -86,7 +86,7 @@ class Outcome:
     validation_accuracy: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
     d_p_at_end: float | None = None
-    report: dict[str, Any] | None = None
+    report: EvaluationReport | None = None
     ids: tuple[str, ...] = ()
     right: Tensor | None = None
 
@@ -209,7 +209,7 @@ def evaluated(
         progress=lambda done, total, note="": progress(done, total, f"test images of {run.name}"),
     )
     ids, right = _answers(run.folder / TEST / PREDICTIONS)
-    return replace(outcome, report=report.to_json(), ids=ids, right=right)
+    return replace(outcome, report=report, ids=ids, right=right)
 
 
 def read_outcome(run: Run) -> Outcome:
@@ -219,10 +219,9 @@ def read_outcome(run: Run) -> Outcome:
     if (run.folder / DIVERGED).exists():
         told = json.loads((run.folder / DIVERGED).read_text(encoding="utf-8"))
         return Outcome(run, diverged=told["reason"], curve=curve)
-    report = json.loads((run.folder / REPORT).read_text(encoding="utf-8"))
     return Outcome(
         run,
-        validation_accuracy=report["accuracy"],
+        validation_accuracy=EvaluationReport.read(run.folder / REPORT).accuracy,
         curve=curve,
         d_p_at_end=lines[-1]["validation_d_p"] if run.arm.denoises else None,
     )

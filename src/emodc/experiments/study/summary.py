@@ -19,6 +19,11 @@ FORMAT = 1
 FIGURES = ("accuracy", "mean_class_accuracy", "macro_f1", "ece", "d_p", "d_p_at_end")
 """Figures of a run, of which an arm states mean and standard deviation over the seeds."""
 
+_OF_EVALUATION = (
+    *("accuracy", "accuracy_ci95", "mean_class_accuracy", "macro_f1", "ece", "nll"),
+    *("n_images", "n_skipped", "majority_class_floor"),
+)
+
 
 def summarize_study(study: Study, results: Sequence[ArmResult], command: str) -> dict[str, Any]:
     """Return the report of the arms that are finished.
@@ -109,7 +114,8 @@ def _arm(result: ArmResult, by_name: Mapping[str, ArmResult]) -> dict[str, Any]:
 
 def _run(outcome: Outcome) -> dict[str, Any]:
     """Return a run's figures; None where it diverged, or is no diffusion model."""
-    report: Mapping[str, Any] = outcome.report or {}
+    report = outcome.report
+    figures = {} if report is None else report.to_json()
     recipe = outcome.run.recipe
     return {
         "run": outcome.run.name,
@@ -120,13 +126,11 @@ def _run(outcome: Outcome) -> dict[str, Any]:
         "validations": [
             {"samples": samples, "accuracy": accuracy} for samples, accuracy in outcome.curve
         ],
-        **{name: report.get(name) for name in ("accuracy", "accuracy_ci95")},
-        **{name: report.get(name) for name in ("mean_class_accuracy", "macro_f1", "ece", "nll")},
-        **{name: report.get(name) for name in ("n_images", "n_skipped", "majority_class_floor")},
+        **{name: figures.get(name) for name in _OF_EVALUATION},
         "d_p": _d_p(outcome),
         "d_p_at_end": outcome.d_p_at_end,
-        "weights_sha256": report["model"]["weights_sha256"] if report else None,
-        "precision": report["model"]["precision"] if report else None,
+        "weights_sha256": report.model.weights_sha256 if report else None,
+        "precision": report.model.precision if report else None,
     }
 
 
@@ -134,7 +138,7 @@ def _d_p(outcome: Outcome) -> float | None:
     """Return the mean error under the true class over test images and draws."""
     if outcome.report is None or not outcome.run.arm.denoises:
         return None
-    return fmean(entry["d_p"] for entry in outcome.report["error_by_timestep"])
+    return fmean(entry.d_p for entry in outcome.report.error_by_timestep)
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | int | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emodc.reports.evaluation import markdown_table
+from emodc.reports.tables import markdown_table
 
 _READING = """\
 Values are the mean ± standard deviation over the n trainings of an arm, which differ in their

@@ -1,8 +1,15 @@
 """What an evaluation says: the figures of a classifier on a dataset, and how they came about."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from emodc.support.files import one_line, write_atomically
+
+_NO_REPORT = "not the report of an evaluation"
+_REMEDY = "give the report.json that emodc evaluate --output FOLDER wrote"
 
 
 class _Part(BaseModel):
@@ -160,5 +167,48 @@ class EvaluationReport(_Part):
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as ``report.json`` holds it."""
+        """Return what ``report.json`` holds."""
         return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, values: Any, source: str = "the report") -> Self:
+        """Return the report that ``report.json`` holds.
+
+        Args:
+            values: what `to_json` returned.
+            source: names the report in error messages.
+
+        Raises:
+            ValueError: they are not those of a report.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            reason = f"{where}: {problem['msg']}" if where else problem["msg"]
+            raise ValueError(f"{source}: {_NO_REPORT} ({reason}); {_REMEDY}") from None
+
+    def write(self, file: Path) -> None:
+        """Write ``report.json``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        text = json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
+        write_atomically(file, text.encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a ``report.json``.
+
+        Raises:
+            ValueError: it holds something else.
+            OSError: the file cannot be read.
+        """
+        try:
+            values = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            reason = one_line(error)
+            raise ValueError(f"{file}: {_NO_REPORT} ({reason}); {_REMEDY}") from None
+        return cls.from_json(values, str(file))
