@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from emodc.method.draws import Shown
 from emodc.method.errors import noise_errors
 from emodc.method.schedule import Schedule
-from emodc.support.tensors import pack_tensors
+from emodc.support.tensors import pack_tensors, unpack_tensors
 
 WEIGHTS = "model.safetensors"
 """The file of weights that every saved model has."""
@@ -239,6 +238,6 @@ def load_weights(network: Network, files: Mapping[str, bytes]) -> None:
         ValueError: they do not fit.
     """
     try:
-        network.load_state_dict({k: v.float() for k, v in load(files[WEIGHTS]).items()})
+        network.load_state_dict({k: v.float() for k, v in unpack_tensors(files[WEIGHTS]).items()})
     except RuntimeError:
         raise ValueError("the weights do not fit the backbone that is described") from None

@@ -17,7 +17,6 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import ValidationError
-from safetensors import SafetensorError
 
 from emodc.backbones.base import WEIGHTS
 from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
@@ -120,7 +119,7 @@ def load_model(
     schedule = parsed.schedule.build()
     try:
         backbone = parsed.backbone.restore(files, texts, schedule)
-    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, RuntimeError) as error:
         reason = one_line(error)
         raise ValueError(
             f"{folder}: not what {SETTINGS} describes ({reason}); copy all files from the same run"

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from emodc.backbones.base import WEIGHTS, Backbone, NetworkSettings
@@ -22,7 +21,7 @@ from emodc.backbones.stable_diffusion.texts import encode_texts
 from emodc.method.schedule import Schedule
 from emodc.support.devices import DTYPES, Precision, when_memory_is_full
 from emodc.support.optional import importing
-from emodc.support.tensors import pack_tensors
+from emodc.support.tensors import pack_tensors, unpack_tensors
 
 LORA = "pytorch_lora_weights.safetensors"
 UNET, UNET_SETTINGS = "unet/diffusion_pytorch_model.safetensors", "unet/config.json"
@@ -97,14 +96,14 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
         """
         checkpoint = self.open()
         unet = self._unet(checkpoint, files)
-        prompts = load(files[WEIGHTS]).get("prompts")
+        prompts = unpack_tensors(files[WEIGHTS]).get("prompts")
         width = unet.config.cross_attention_dim
         if prompts is None or len(prompts) != len(texts) or prompts.shape[-1] != width:
             raise ValueError(f"{WEIGHTS} does not hold embeddings of {len(texts)} prompts")
         if self.tune == "lora":
             from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-            stored = {k.removeprefix("unet."): v for k, v in load(files[LORA]).items()}
+            stored = {k.removeprefix("unet."): v for k, v in unpack_tensors(files[LORA]).items()}
             if stored.keys() != get_peft_model_state_dict(unet).keys():
                 raise ValueError(f"{LORA} does not fit the LoRA that the settings describe")
             set_peft_model_state_dict(unet, {k: v.float() for k, v in stored.items()})
@@ -117,7 +116,7 @@ class StableDiffusionConfig(CheckpointSource, NetworkSettings):
             from peft import LoraConfig
         if self.tune == "full" and files is not None:
             unet = UNet2DConditionModel.from_config(json.loads(files[UNET_SETTINGS]))
-            unet.load_state_dict({k: v.float() for k, v in load(files[UNET]).items()})
+            unet.load_state_dict({k: v.float() for k, v in unpack_tensors(files[UNET]).items()})
             return unet
         checkpoint.weights("unet")  # refuses an unfinished file
         unet = UNet2DConditionModel.from_pretrained(
