@@ -78,7 +78,7 @@ class Outcome:
         d_p_at_end: mean error under the true class of the last checkpoint on validation images.
         report: its evaluation on the test images, once there is one.
         ids: of these images.
-        right: (N,) bool, which of them it answers rightly.
+        right: (N,) bool, which of them it classifies correctly.
     """
 
     run: Run
