@@ -2,9 +2,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load, load_file
+from safetensors.torch import load_file
 
-from emodc.support.tensors import pack_tensors, read_metadata, read_tensors, write_tensors
+from emodc.support.tensors import (
+    open_rows,
+    pack_tensors,
+    read_metadata,
+    read_names,
+    read_tensors,
+    unpack_tensors,
+    write_tensors,
+)
 
 
 def test_tensors_written_one_by_one_are_read_as_they_were(tmp_path: Path) -> None:
@@ -59,9 +67,10 @@ def test_files_of_safetensors_itself_are_read(tmp_path: Path) -> None:
 
 
 def test_tensors_are_packed_in_the_dtype_that_is_asked_for() -> None:
-    packed = load(pack_tensors({"a": torch.ones(2), "b": torch.arange(2)}, dtype=torch.float16))
+    tensors = {"a": torch.ones(2), "b": torch.arange(2)}
+    packed = unpack_tensors(pack_tensors(tensors, dtype=torch.float16))
     assert {value.dtype for value in packed.values()} == {torch.float16}
-    kept = load(pack_tensors({"a": torch.ones(2), "b": torch.arange(2)}))
+    kept = unpack_tensors(pack_tensors(tensors))
     assert (kept["a"].dtype, kept["b"].dtype) == (torch.float32, torch.int64)
 
 
@@ -74,3 +83,16 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path, content: bytes) -
             continue
         with pytest.raises(ValueError, match="not a file of tensors"):
             read(tmp_path / "file")
+    with pytest.raises(ValueError, match="not a file of tensors"):
+        unpack_tensors(b"nothing of the kind")
+
+
+def test_rows_and_names_are_read_without_the_rest(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(12.0).view(4, 3), "b": torch.ones(2)}
+    (tmp_path / "file").write_bytes(pack_tensors(tensors))
+    assert read_names(tmp_path / "file") == {"a", "b"}
+    rows = open_rows(tmp_path / "file", ["a"])["a"]
+    assert rows.get_shape() == [4, 3]
+    assert rows[2].tolist() == [6, 7, 8]
+    with pytest.raises(ValueError, match="not a file of tensors"):
+        open_rows(tmp_path / "file", ["c"])

@@ -88,8 +88,8 @@ def unbounded_attack_wins(robust: Tensor) -> Finding:
     """Check that no image stands up to an attack that may show any image at all.
 
     Args:
-        robust: (B,) whether, or in what share of evaluations, each image was still answered
-            rightly at the full range of epsilon.
+        robust: (B,) whether, or in what share of evaluations, each image was still classified
+            correctly at the full range of epsilon.
     """
     share = float(robust.double().mean())
     chance = f"accuracy {share:.3f} at the full range of epsilon, 0 expected"

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from emodc.method.draws import Shown
 from emodc.method.errors import noise_errors
 from emodc.method.schedule import Schedule
-from emodc.support.tensors import pack_tensors
+from emodc.support.tensors import pack_tensors, unpack_tensors
 from emodc.support.text import printable, shortened
 
 WEIGHTS = "model.safetensors"
@@ -254,12 +253,11 @@ def read_weights(files: Mapping[str, bytes], name: str = WEIGHTS) -> dict[str, T
 
     Raises:
         NotFinite: some are NaN or infinite.
-        SafetensorError: they are no safetensors.
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it holds no tensors.
     """
     if name not in files:
         raise ValueError(f"{name} is missing")
-    weights = {key: weight.float() for key, weight in load(files[name]).items()}
+    weights = {key: weight.float() for key, weight in unpack_tensors(files[name]).items()}
     for key, weight in weights.items():
         if not bool(weight.isfinite().all()):
             raise NotFinite(name, key)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 
 from emodc.backbones.base import WEIGHTS, NotFinite
 from emodc.faces.geometry import CropGeometry
@@ -119,7 +118,7 @@ def load_model(
         backbone = parsed.backbone.restore(files, texts, schedule)
     except NotFinite as error:
         raise ValueError(f"{printable(str(folder / error.file))}: {error}") from None
-    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, RuntimeError) as error:
         reason = shortened(one_line(error))
         raise ValueError(
             f"{printable(str(folder))}: not what {SETTINGS} describes ({reason}); copy all files "

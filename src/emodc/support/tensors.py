@@ -6,13 +6,14 @@ result. Files without one, of safetensors itself or of earlier versions, are rea
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 _DTYPE_NAMES = {
@@ -94,12 +95,9 @@ def read_tensors(path: Path) -> Kept:
         ValueError: it is no safetensors file, or not as it was written; says nothing but why.
         OSError: it cannot be read.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"not a file of tensors ({error})") from None
+    with _understood(), safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     expected = metadata.pop(_HASH, None)
     if expected is not None and _content_hash(tensors, metadata) != expected:
         raise ValueError("not as it was written")
@@ -113,9 +111,55 @@ def read_metadata(path: Path) -> dict[str, str]:
         ValueError: it is no safetensors file.
         OSError: it cannot be read.
     """
+    with _understood(), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def read_names(path: Path) -> set[str]:
+    """Read the names of the tensors in a file, which is whole if they can be read.
+
+    Raises:
+        ValueError: it is no safetensors file, or a part of one.
+        OSError: it cannot be read.
+    """
+    with _understood(), safe_open(path, framework="pt") as file:
+        return set(file.keys())
+
+
+def open_rows(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Open tensors whose rows are read one by one, memory-mapped; their hash is not looked at.
+
+    Args:
+        path: the file.
+        names: of the tensors.
+
+    Returns:
+        By name what gives rows when it is indexed, and the tensor's shape by ``get_shape()``.
+
+    Raises:
+        ValueError: it is no safetensors file, or has no such tensors.
+        OSError: it cannot be read.
+    """
+    with _understood():
+        file = safe_open(path, framework="pt")
+        return {name: file.get_slice(name) for name in names}  # type: ignore[no-untyped-call]
+
+
+def unpack_tensors(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors that `pack_tensors` serialized.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    with _understood():
+        return load(content)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn safetensors' own error into one that needs no knowledge of it."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+        yield
     except SafetensorError as error:
         raise ValueError(f"not a file of tensors ({error})") from None
 

@@ -89,6 +89,6 @@ def corrupted(
         severity = 1 + int(u[row, 2] * len(SEVERITIES))
         image = result[row].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
         gray = image.shape[2] == 1
-        worse = corrupt(image[:, :, 0] if gray else image, name, severity, seed, indices[row])
-        result[row] = torch.from_numpy(worse[None] if gray else worse.transpose(2, 0, 1))
+        corrupted = corrupt(image[:, :, 0] if gray else image, name, severity, seed, indices[row])
+        result[row] = torch.from_numpy(corrupted[None] if gray else corrupted.transpose(2, 0, 1))
     return result

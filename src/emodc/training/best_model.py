@@ -30,7 +30,7 @@ VALIDATION = "validation.csv"
 """The file of a run that names the images which chose its best model."""
 
 
-class Chooser:
+class ModelSelection:
     """Validates the averaged weights and keeps the best model.
 
     Validation is the classifier itself on a fixed subset, with few draws, in the arithmetic of

@@ -14,14 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emodc.data.face_data import FaceData
 from emodc.support.cache import cache_folder
 from emodc.support.distributed import ALONE, World
 from emodc.support.files import whole_file
-from emodc.support.tensors import pack_tensors
+from emodc.support.tensors import open_rows, pack_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +116,8 @@ class X0Cache:
     def _open(self, shard: range, shape: tuple[int, int, int]) -> dict[str, Any] | None:
         """Return what reads a shard's rows by name; nothing if it is absent or damaged."""
         try:
-            file = safe_open(self._file(shard), framework="pt")
-            slices = {name: file.get_slice(name) for name in _NAMES}  # type: ignore[no-untyped-call]
-        except (SafetensorError, OSError):
+            slices = open_rows(self._file(shard), _NAMES)
+        except (ValueError, OSError):
             return None
         right = all(s.get_shape() == [len(shard), *shape] for s in slices.values())
         return slices if right else None

@@ -33,7 +33,7 @@ from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
 from emodc.training.batches import Sampler
-from emodc.training.best_model import VALIDATION, Chooser
+from emodc.training.best_model import VALIDATION, ModelSelection
 from emodc.training.initial import take_weights
 from emodc.training.log import STATE, Meter, RunLog
 from emodc.training.recipe import Phase, Recipe, dump_recipe
@@ -96,11 +96,13 @@ def train(
     _resume(state, output, world)
 
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
-    chooser = Chooser(recipe, training, validation, schedule, accelerator.device, world, begun)
+    selection = ModelSelection(
+        recipe, training, validation, schedule, accelerator.device, world, begun
+    )
     frequency = sampler.frequency.to(accelerator.device)
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
-        write_atomically(output / VALIDATION, chooser.listed())
+        write_atomically(output / VALIDATION, selection.listed())
     log = RunLog(output, identity["recipe"], state.samples) if world.is_main else None
     meter, fp16 = Meter(world), recipe.precision == "fp16"
     clip = recipe.optimizer.clip * (_LOSS_SCALE if fp16 else 1)
@@ -125,7 +127,7 @@ def train(
                 continue
             line = _settled(meter, state.samples) | {"rate": rate}
             if validate:
-                line |= chooser.keep_if_best(state, output)
+                line |= selection.keep_if_best(state, output)
             if log is not None:
                 log.write(state.samples, line)
             if validate:

@@ -10,6 +10,7 @@ from emodc.experiments.study import arms
 from emodc.experiments.study.arms import Arm, Setting
 from emodc.experiments.study.protocol import ArmResult, Study
 from emodc.experiments.study.runs import Splits
+from emodc.support.timing import unheard
 from emodc.training.recipe import Recipe
 from tests.training.test_loop import recipe
 
@@ -57,7 +58,7 @@ def make_study(splits: Splits, output: Path, **options: Any) -> Study:
 
 def finish(study: Study) -> list[ArmResult]:
     """Do what is missing and return all results."""
-    *_, results = study.run(lambda done, total, note: None, lambda line: None)
+    *_, results = study.run(unheard, lambda line: None)
     return list(results)
 
 

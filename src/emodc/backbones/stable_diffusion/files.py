@@ -8,9 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from emodc.support import parsing
+from emodc.support.tensors import read_names
 
 PARTS = {
     "unet": "diffusion_pytorch_model",
@@ -117,9 +116,8 @@ def _keys(file: Path) -> set[str]:
     if not file.is_file():
         raise ValueError(f"{file}: missing; download the checkpoint again")
     try:
-        with safe_open(file, framework="pt") as weights:
-            return set(weights.keys())
-    except (SafetensorError, OSError) as error:
+        return read_names(file)
+    except (ValueError, OSError) as error:
         raise ValueError(
             f"{file}: incomplete or damaged ({error}); download the checkpoint again"
         ) from None

@@ -54,7 +54,7 @@ def severity_curves(report: Mapping[str, Any]) -> "Figure":
 
 
 def epsilon_curves(report: Mapping[str, Any]) -> "Figure":
-    """Draw robust accuracy against epsilon, a line for each model, defence and source of images.
+    """Draw robust accuracy against epsilon, a line for each model, defense and source of images.
 
     Args:
         report: of `emodc.experiments.robustness.summary.summarize_comparison`, with attacks.
@@ -62,9 +62,9 @@ def epsilon_curves(report: Mapping[str, Any]) -> "Figure":
     clean = {model["name"]: model["clean"]["accuracy"] for model in report["models"]}
     series: dict[str, list[Mapping[str, Any]]] = {}
     for row in report["attacks"]:
-        defence = "" if row["defence"] == "no draws" else f", {row['defence']}"
+        defense = "" if row["defence"] == "no draws" else f", {row['defence']}"
         source = f", on {row['made_on']}" if "made_on" in row else ""
-        series.setdefault(f"{row['model']}{defence}{source}", []).append(row)
+        series.setdefault(f"{row['model']}{defense}{source}", []).append(row)
     first = report["attacks"][0]
     figure = new_figure(6.0, 4.0)
     axes = figure.subplots()

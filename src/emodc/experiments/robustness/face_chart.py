@@ -18,8 +18,8 @@ def face_chart(results: Results) -> "Figure":
     """Draw one face: corruptions down, severities across, the models' answers below each image.
 
     The face is the first that all models recognize when it is clean, so that every wrong answer
-    is the corruption's doing, and not of the commonest class, which is what a model answers that
-    sees nothing any more. It is the first of all if there is none. Nobody chose it for its looks.
+    is the corruption's doing, and not of the majority class, which a model answers when it sees
+    nothing any more. It is the first of all if there is none. Nobody chose it for its looks.
 
     Args:
         results: finished, with corruptions.

@@ -106,7 +106,7 @@ class Results:
         return chosen / chosen.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
     def right(self, subject: Subject, condition: Condition) -> Tensor:
-        """Return in what share of the seeds each face was answered rightly, (N,) float64.
+        """Return in what share of the seeds each face was classified correctly, (N,) float64.
 
         Args:
             subject: who answered.

@@ -1,7 +1,7 @@
 """From finished results to the report: every figure, ready for JSON."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from statistics import fmean, median
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emodc.corruptions import CORRUPTIONS, flip_rate
+from emodc.evaluation.face_sample import FaceSample
 from emodc.evaluation.metrics import calibration_error
 from emodc.evaluation.statistics import (
     corruption_error,
@@ -30,6 +31,9 @@ FORMAT = 1
 """Of the report."""
 
 _HASH = 64  # characters of a hash
+
+Attacked = Mapping[str, Sequence[tuple[Task, Sequence[Result]]]]
+"""By subject, the attacks on it and what they found, in parts."""
 
 
 def summarize_results(results: Results, baseline: str | None = None) -> dict[str, Any]:
@@ -55,13 +59,7 @@ def summarize_results(results: Results, baseline: str | None = None) -> dict[str
         "classes": list(sample.classes),
         "seeds": list(results.seeds),
         "baseline": reference.name if len(results.subjects) > 1 else None,
-        "data": {
-            "name": sample.data.name,
-            "split": sample.data.split,
-            "fingerprint": sample.data.fingerprint(),
-            "images_left_out": sample.images_left_out,
-            "notes": dict(sample.data.notes),
-        },
+        "data": _data(sample),
         "models": [_model(results, subject, reference) for subject in results.subjects],
         "cells": [
             _cell(results, subject, condition)
@@ -85,14 +83,7 @@ def summarize_results(results: Results, baseline: str | None = None) -> dict[str
             if results.attack is not None and not tasks
         ],
         "least": _attacks(attacked, "least", _minimal),
-        "findings": [
-            {"model": name, **task.settings, **finding}
-            for name, tasks in attacked.items()
-            for task, parts in tasks
-            if task.kind == "checks"
-            for part in parts
-            for finding in part.facts["findings"]
-        ],
+        "findings": _findings(attacked),
         "skipped": [{"id": name, "reason": reason} for name, reason in sample.skipped],
         "versions": {"emodc": version("emodc"), "torch": str(torch.__version__)},
     }
@@ -106,6 +97,16 @@ def _baseline(subjects: Sequence[Subject], name: str | None) -> Subject:
             return subject
     known = ", ".join(subject.name for subject in subjects)
     raise ValueError(f"the baseline '{name}' is none of the models: {known}")
+
+
+def _data(sample: FaceSample) -> dict[str, Any]:
+    return {
+        "name": sample.data.name,
+        "split": sample.data.split,
+        "fingerprint": sample.data.fingerprint(),
+        "images_left_out": sample.images_left_out,
+        "notes": dict(sample.data.notes),
+    }
 
 
 def _single(results: Results) -> list[Condition]:
@@ -224,8 +225,19 @@ def _flip_rate(results: Results, subject: Subject, condition: Condition) -> floa
     return float(np.mean(rates))
 
 
+def _findings(attacked: Attacked) -> list[dict[str, Any]]:
+    return [
+        {"model": name, **task.settings, **finding}
+        for name, tasks in attacked.items()
+        for task, parts in tasks
+        if task.kind == "checks"
+        for part in parts
+        for finding in part.facts["findings"]
+    ]
+
+
 def _attacks(
-    attacked: Mapping[str, Sequence[tuple[Task, Sequence[Result]]]], kind: str, figures: Any
+    attacked: Attacked, kind: str, figures: Callable[[Sequence[Result]], dict[str, Any]]
 ) -> list[dict[str, Any]]:
     return [
         {"model": name, **task.settings, **figures(parts)}

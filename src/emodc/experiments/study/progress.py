@@ -17,7 +17,7 @@ from emodc.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Standing:
+class ArmProgress:
     """How far an arm is.
 
     Attributes:
@@ -47,8 +47,8 @@ class Task:
     evaluates: bool
 
 
-class Standings:
-    """Where the arms of a study stand, as its folder tells whenever it is asked.
+class StudyProgress:
+    """How far the arms of a study are, as its folder tells whenever it is asked.
 
     Args:
         base: the recipe that the arms vary.
@@ -65,7 +65,7 @@ class Standings:
         self._output, self._seeds = output, seeds
         self._trained: set[str] = set()
 
-    def of(self, arm: Arm) -> Standing | None:
+    def of(self, arm: Arm) -> ArmProgress | None:
         """Return how far an arm is; None if the one that it follows diverged in every setting.
 
         Raises:
@@ -90,7 +90,7 @@ class Standings:
                 for seed in seeds
             ]
         )
-        return Standing(tuple(tried), tuple(chosen), ready, settled)
+        return ArmProgress(tuple(tried), tuple(chosen), ready, settled)
 
     def left(self, arm: Arm) -> list[Task]:
         """Return what can be done for an arm now; other tasks may follow from it.
@@ -98,13 +98,13 @@ class Standings:
         Raises:
             ValueError: the folder holds runs of other recipes or data.
         """
-        standing = self.of(arm)
-        if standing is None or not standing.ready:
+        progress = self.of(arm)
+        if progress is None or not progress.ready:
             return []
-        if not standing.settled:
-            untrained = (run for run in standing.tried if not self._is_trained(run))
+        if not progress.settled:
+            untrained = (run for run in progress.tried if not self._is_trained(run))
             return [Task(run, evaluates=False) for run in untrained]
-        tasks = [Task(run, evaluates=self._is_trained(run)) for run in standing.chosen]
+        tasks = [Task(run, evaluates=self._is_trained(run)) for run in progress.chosen]
         return [task for task in tasks if not (task.evaluates and is_evaluated(task.run))]
 
     def _is_trained(self, run: Run) -> bool:

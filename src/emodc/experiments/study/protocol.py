@@ -14,9 +14,8 @@ from pathlib import Path
 from emodc.data.subset import stratified_subset
 from emodc.experiments.study.arms import Arm, Setting, chosen_arms, quick_recipe
 from emodc.experiments.study.cost import arm_cost, measured_pace
-from emodc.experiments.study.progress import Standings, Task
+from emodc.experiments.study.progress import StudyProgress, Task
 from emodc.experiments.study.runs import (
-    Advance,
     Outcome,
     Run,
     Splits,
@@ -29,7 +28,7 @@ from emodc.experiments.study.runs import (
 )
 from emodc.method.draws import check_steps
 from emodc.support.devices import choose_device
-from emodc.support.timing import Cost
+from emodc.support.timing import Cost, Progress
 from emodc.training.recipe import Recipe
 
 SEEDS, QUICK_SEEDS = 3, 1
@@ -114,7 +113,7 @@ class Study:
         if limit is not None:
             self.images = len(stratified_subset(splits.test.labels, limit, seed=0))
         self._device = device
-        self._standings = Standings(self.base, self.arms, splits, output, self.seeds)
+        self._state = StudyProgress(self.base, self.arms, splits, output, self.seeds)
 
     def costs(self) -> Iterator[Cost]:
         """Measure how fast the arms are here, and tell what is still to be done for each.
@@ -129,8 +128,8 @@ class Study:
         """
         device, label_set = choose_device(self._device), self.splits.training.label_set
         for arm in self.arms:
-            standing = self._standings.of(arm)
-            runs, chosen = ([], ()) if standing is None else (standing.runs, standing.chosen)
+            state = self._state.of(arm)
+            runs, chosen = ([], ()) if state is None else (state.runs, state.chosen)
             left = [samples_left(run, self.splits) for run in runs]
             evaluations = sum(not is_evaluated(run) for run in chosen)
             if not any(left) and not evaluations:
@@ -139,11 +138,11 @@ class Study:
             pace = measured_pace(runs[0].recipe, label_set, self.steps, device)
             yield arm_cost(arm.name, runs[0].recipe, pace, left, evaluations, self.images)
 
-    def run(self, advance: Advance, tell: Callable[[str], None]) -> Iterator[list[ArmResult]]:
+    def run(self, progress: Progress, tell: Callable[[str], None]) -> Iterator[list[ArmResult]]:
         """Train and evaluate what is missing.
 
         Args:
-            advance: is told how far a run is.
+            progress: is told how far a run is.
             tell: is told in a line what was chosen and what diverged.
 
         Yields:
@@ -156,32 +155,32 @@ class Study:
         """
         results: dict[str, ArmResult] = {}
         for arm in self.arms:
-            if results and self._standings.left(arm):
+            if results and self._state.left(arm):
                 yield list(results.values())
-            self._finish(arm, advance, tell)
-            standing = self._standings.of(arm)
-            if standing is None:
+            self._finish(arm, progress, tell)
+            state = self._state.of(arm)
+            if state is None:
                 reason = f"{arm.follows}, which it follows, diverged in every setting"
                 self.left_out.append({"arm": arm.name, "reason": reason})
                 continue
             outcomes = []
-            for run in standing.chosen:
+            for run in state.chosen:
                 with claimed(run, wait=True):
-                    outcomes.append(self._evaluated(run, advance))
-            tried = tuple(read_outcome(run) for run in standing.tried)
+                    outcomes.append(self._evaluated(run, progress))
+            tried = tuple(read_outcome(run) for run in state.tried)
             results[arm.name] = ArmResult(arm, tried, tuple(outcomes))
             _tell(results[arm.name], tell)
         yield list(results.values())
 
-    def _finish(self, arm: Arm, advance: Advance, tell: Callable[[str], None]) -> None:
+    def _finish(self, arm: Arm, progress: Progress, tell: Callable[[str], None]) -> None:
         """Return when nothing of an arm is left.
 
         What another process is at is left to it; meanwhile a later arm is worked at.
         """
         waits = False
-        while left := self._standings.left(arm):
+        while left := self._state.left(arm):
             for later in self.arms[self.arms.index(arm) :]:
-                if any(self._do(task, advance) for task in self._standings.left(later)):
+                if any(self._do(task, progress) for task in self._state.left(later)):
                     break
             else:
                 if not waits:
@@ -190,18 +189,18 @@ class Study:
                 waits = True
                 time.sleep(_POLL)
 
-    def _do(self, task: Task, advance: Advance) -> bool:
+    def _do(self, task: Task, progress: Progress) -> bool:
         """Do a task, unless another process is at it; return whether it was free."""
         with claimed(task.run) as free:
             if free and task.evaluates:
-                self._evaluated(task.run, advance)
+                self._evaluated(task.run, progress)
             elif free:
-                train_rest(task.run, self.splits, self._device, advance)
+                train_rest(task.run, self.splits, self._device, progress)
         return free
 
-    def _evaluated(self, run: Run, advance: Advance) -> Outcome:
+    def _evaluated(self, run: Run, progress: Progress) -> Outcome:
         device = choose_device(self._device)
-        return evaluated(read_outcome(run), self.splits, self.steps, self.limit, device, advance)
+        return evaluated(read_outcome(run), self.splits, self.steps, self.limit, device, progress)
 
 
 def without_missing_votes(base: Recipe, splits: Splits) -> Recipe:

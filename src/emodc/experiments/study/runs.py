@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from emodc.model.store import load_model
 from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import write_atomically
 from emodc.support.parsing import read_json
+from emodc.support.timing import Progress
 from emodc.training.log import METRICS, STATE, read_metrics
 from emodc.training.loop import run_identity, train
 from emodc.training.recipe import Recipe
@@ -25,9 +26,6 @@ from emodc.training.state import TrainingDiverged, read_progress
 
 RUNS, TEST, DIVERGED = "runs", "test", "diverged.json"
 """The folder of all runs; in a run's, that of its evaluation and what tells that it diverged."""
-
-Advance = Callable[[int, int, str], None]
-"""Called with what is done, of how much, and a note."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Outcome:
         d_p_at_end: mean error under the true class of the last checkpoint on validation images.
         report: its evaluation on the test images, once there is one.
         ids: of these images.
-        right: (N,) bool, which of them it answers rightly.
+        right: (N,) bool, which of them it classifies correctly.
     """
 
     run: Run
@@ -154,7 +152,7 @@ def claimed(run: Run, *, wait: bool = False) -> Iterator[bool]:
         claim.release()
 
 
-def train_rest(run: Run, splits: Splits, device: str, advance: Advance) -> None:
+def train_rest(run: Run, splits: Splits, device: str, progress: Progress) -> None:
     """Train what is missing of a run.
 
     Raises:
@@ -168,7 +166,7 @@ def train_rest(run: Run, splits: Splits, device: str, advance: Advance) -> None:
     def report(samples: int, metrics: dict[str, float]) -> None:
         shown = "validation_accuracy" in metrics
         accuracy = f", validation {metrics['validation_accuracy']:.3f}" if shown else ""
-        advance(samples, run.recipe.samples, f"samples of {run.name}{accuracy}")
+        progress(samples, run.recipe.samples, f"samples of {run.name}{accuracy}")
 
     try:
         train(
@@ -190,7 +188,7 @@ def evaluated(
     steps: int,
     limit: int | None,
     device: torch.device,
-    advance: Advance,
+    progress: Progress,
 ) -> Outcome:
     """Evaluate a trained run on the test images; a diverged one is returned as it is.
 
@@ -209,7 +207,7 @@ def evaluated(
         steps=steps,
         limit=limit,
         output=run.folder / TEST,
-        progress=lambda done, total, note="": advance(done, total, f"test images of {run.name}"),
+        progress=lambda done, total, note="": progress(done, total, f"test images of {run.name}"),
     )
     ids, right = _answers(run.folder / TEST / PREDICTIONS)
     return replace(outcome, report=report, ids=ids, right=right)

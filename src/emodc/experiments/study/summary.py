@@ -189,7 +189,7 @@ def _comparison(ours: ArmResult, theirs: ArmResult) -> dict[str, Any] | None:
 def _pair(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], k: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Return what the two runs of seed k answered rightly, (N,) each, if both have answered.
+    """Return what the two runs of seed k classified correctly, (N,) each, if both have answered.
 
     Raises:
         ValueError: they answered different images.
