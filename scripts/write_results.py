@@ -129,23 +129,24 @@ def read(file: Path) -> dict[str, Any]:
     return report
 
 
-def write(page: Path, mark: str, text: str) -> None:
-    """Replace the marked part of a page."""
-    before = page.read_text(encoding="utf-8")
-    page.write_text(with_part(before, mark, text), encoding="utf-8")
-
-
-def main() -> None:
-    """Rewrite the marked parts."""
-    readme, results = ROOT / "README.md", ROOT / "docs" / "results.md"
+def rewritten() -> dict[Path, str]:
+    """Return the pages with their marked parts renewed."""
+    readme, page = ROOT / "README.md", ROOT / "docs" / "results.md"
     reports = [read(file) for file in sorted(REPORTS.glob("*.json"), reverse=True)]
-    write(readme, "results", summary(reports, read(REPORTS / "robustness" / "noise-blur.json")))
-    write(results, "results", section(reports))
+    robustness = read(REPORTS / "robustness" / "noise-blur.json")
     stopped, whole = read(REPORTS / "sequential" / SHIPPED), read(REPORTS / SHIPPED)
-    write(readme, "sequential", sequential_sentence(stopped, whole))
     scoring = read(ROOT / "docs" / "scoring.json")
-    write(results, "scoring", "\n".join([*tables(scoring), ""]))
+    pages = {file: file.read_text(encoding="utf-8") for file in (readme, page)}
+    for file, part, text in (
+        (readme, "results", summary(reports, robustness)),
+        (readme, "sequential", sequential_sentence(stopped, whole)),
+        (page, "results", section(reports)),
+        (page, "scoring", "\n".join([*tables(scoring), ""])),
+    ):
+        pages[file] = with_part(pages[file], part, text)
+    return pages
 
 
 if __name__ == "__main__":
-    main()
+    for file, text in rewritten().items():
+        file.write_text(text, encoding="utf-8")

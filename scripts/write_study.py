@@ -39,16 +39,16 @@ def section(report: dict[str, Any] | None, images: Sequence[str] = ()) -> list[s
     return [*study_section(report), *(line for shown in images for line in ("", shown))]
 
 
-def write(root: Path) -> list[Path]:
-    """Rewrite the marked parts of a folder's docs, and return the pages that have one."""
-    written: dict[Path, None] = {}
+def rewritten(root: Path) -> dict[Path, str]:
+    """Return the pages in a folder's docs that have a marked part, with the part renewed."""
+    pages: dict[Path, str] = {}
     for part, place in PARTS.items():
         folder = root / place
         source = folder / REPORT
         report = json.loads(source.read_text(encoding="utf-8")) if source.exists() else None
         figures = {folder / f"{name}.png": caption for name, caption in CAPTIONS.items()}
         for page in sorted((root / "docs").rglob("*.md")):
-            text = page.read_text(encoding="utf-8")
+            text = pages.get(page) or page.read_text(encoding="utf-8")
             if not has_part(text, part):
                 continue
             images = [
@@ -56,12 +56,11 @@ def write(root: Path) -> list[Path]:
                 for file, caption in figures.items()
                 if file.exists()
             ]
-            lines = section(report, images)
-            page.write_text(with_part(text, part, "\n".join(lines) + "\n"), encoding="utf-8")
-            written[page] = None
-    return list(written)
+            pages[page] = with_part(text, part, "\n".join(section(report, images)) + "\n")
+    return pages
 
 
 if __name__ == "__main__":
-    for page in write(ROOT):
+    for page, text in rewritten(ROOT).items():
+        page.write_text(text, encoding="utf-8")
         print(page.relative_to(ROOT))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import emodc
+import write_results
+import write_study
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -113,6 +115,20 @@ def test_the_architecture_is_the_one_that_is_there() -> None:
     assert named == packages | {"assets"}
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     assert layers.split("\n")[:-1] == contracts["contracts"][0]["layers"]
+
+
+def test_the_architecture_has_a_line_for_every_module() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\w+\.py", page[page.index("## Modules") :])
+    there = [path.name for path in SOURCE.rglob("*.py") if "__" not in path.name]
+    there.remove("labels.py")  # belongs to no package
+    assert sorted(listed) == sorted(there), "bring docs/architecture.md, Modules, up to date"
+
+
+def test_parts_that_scripts_write_are_up_to_date() -> None:
+    pages = write_results.rewritten() | write_study.rewritten(ROOT)
+    old = [page.name for page, text in pages.items() if page.read_text(encoding="utf-8") != text]
+    assert not old, "run scripts/write_results.py and scripts/write_study.py"
 
 
 def test_contributing_names_files_that_are_there() -> None:

@@ -12,7 +12,7 @@ from emodc.experiments.study.runs import RUNS, TEST, Splits
 from emodc.experiments.study.summary import summarize_study
 from emodc.experiments.study.tables import arm_table, study_markdown, study_section
 from tests.experiments.study.conftest import finish, make_study
-from write_study import write
+from write_study import rewritten
 
 pytestmark = pytest.mark.usefixtures("few_arms")
 
@@ -112,14 +112,13 @@ def test_pages_with_marks_are_found_and_rewritten(report: dict[str, Any], tmp_pa
     marked, other = folder / "README.md", folder.parent / "other.md"
     marked.write_text(PAGE)
     other.write_text("no marks\n")
-    assert write(tmp_path) == [marked]
-    assert marked.read_text() == PAGE.replace("old", "None yet.")
-    assert other.read_text() == "no marks\n"
+    assert rewritten(tmp_path) == {marked: PAGE.replace("old", "None yet.")}
     write_study(report, folder)
     other.write_text(PAGE)
-    assert set(write(tmp_path)) == {marked, other}
+    pages = rewritten(tmp_path)
+    assert pages.keys() == {marked, other}
     for page, image in ((marked, "(accuracy.png)"), (other, "(study/accuracy.png)")):
-        text = page.read_text()
+        text = pages[page]
         assert "\n".join(arm_table(report)) in text
         assert report["command"] in text
         assert image in text
@@ -132,7 +131,6 @@ def test_a_quick_study_has_a_place_of_its_own(report: dict[str, Any], tmp_path: 
     page.parent.mkdir(parents=True)
     page.write_text(PAGE + PAGE.replace("study", "quick study"))
     write_study(report, page.parent / "quick")
-    write(tmp_path)
-    full, quick = page.read_text().split("after\n", maxsplit=1)
+    full, quick = rewritten(tmp_path)[page].split("after\n", maxsplit=1)
     assert "None yet." in full
     assert "(quick/accuracy.png)" in quick
