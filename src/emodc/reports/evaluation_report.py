@@ -6,7 +6,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from emodc.support.files import one_line, write_atomically
+from emodc.support.files import write_atomically
+from emodc.support.parsing import MAX_TEXT_BYTES, read_json
+from emodc.support.text import printable
 
 _NO_REPORT = "not the report of an evaluation"
 _REMEDY = "give the report.json that emodc evaluate --output FOLDER wrote"
@@ -203,12 +205,6 @@ class EvaluationReport(_Part):
         """Read a ``report.json``.
 
         Raises:
-            ValueError: it holds something else.
-            OSError: the file cannot be read.
+            ValueError: it cannot be read, or holds something else.
         """
-        try:
-            values = json.loads(file.read_bytes())
-        except (ValueError, RecursionError) as error:
-            reason = one_line(error)
-            raise ValueError(f"{file}: {_NO_REPORT} ({reason}); {_REMEDY}") from None
-        return cls.from_json(values, str(file))
+        return cls.from_json(read_json(file, MAX_TEXT_BYTES), printable(str(file)))
