@@ -64,8 +64,25 @@ def test_the_license_that_is_stated_travels(tiny_model: Model, tmp_path: Path) -
     export_model(load_model(tmp_path / "a"), tmp_path / "b")
     assert "\nlicense: mit\n" in (tmp_path / "b" / CARD).read_text()
     export_model(tiny_model, tmp_path / "c")
-    assert "license: not stated" in (tmp_path / "c" / CARD).read_text()
+    assert "\nlicense:" not in (tmp_path / "c" / CARD).read_text()
     assert load_model("face48").facts["license"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("license_id", ["", "CC BY 4.0", "mit\nname: x", "{}"])
+def test_what_is_no_license_identifier_is_refused(
+    license_id: str, tiny_model: Model, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="no identifier of the Hugging Face hub"):
+        export_model(tiny_model, tmp_path / "out", license_id=license_id)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("facts", [{"recipe": {}}, {"recipe": []}, {"training_data": 5}])
+def test_strange_facts_are_refused_in_a_line(
+    facts: dict[str, Any], tiny_model: Model, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"emodc\.json: its facts are not those of a model"):
+        export_model(replace(tiny_model, facts=facts), tmp_path)
 
 
 def test_a_report_of_other_weights_is_refused(tiny_model: Model, tmp_path: Path) -> None:
@@ -138,3 +155,16 @@ def test_a_damaged_model_is_not_uploaded(
     with pytest.raises(ValueError, match="not the file"):
         push_to_hub(folder, "someone/model")
     assert not hub.asked
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError])
+def test_a_hub_that_does_not_answer_is_one_line(
+    error: type[Exception], tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable(_Hub):
+        def create_repo(self, repository: str, **options: Any) -> None:
+            raise error("first line\nsecond line")
+
+    monkeypatch.setattr(export, "HfApi", Unreachable)
+    with pytest.raises(ValueError, match=r"someone/model: not uploaded \(first line second line"):
+        push_to_hub(Path(shutil.copytree(tiny_folder, tmp_path / "run")), "someone/model")

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from rich.console import Console
 
 from emodc.backbones.face_unet import FaceUNetConfig
@@ -194,11 +195,41 @@ def test_the_terms_of_the_images_travel() -> None:
     assert "does not extend to these images" in card
 
 
+def header(facts: dict[str, Any]) -> ModelCardData:
+    """What the hub's own client reads of a card."""
+    data = ModelCard(model_card(make_model(facts), make_report())).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+def test_the_hub_reads_the_header() -> None:
+    data = header({"license": "Apache-2.0"})
+    assert (data.license, data.library_name) == ("apache-2.0", "emodc")
+    assert data.pipeline_tag == "image-classification"
+    assert data.tags == ["facial-expression-recognition", "diffusion-classifier"]
+
+
 def test_no_license_is_invented() -> None:
-    header = yaml.safe_load(model_card(make_model(), None).split("---\n")[1])
-    assert "license" not in header
+    assert header({}).license is None
+    card = model_card(make_model(), None)
+    assert "license of the weights: not stated; `emodc export --license ID` states it" in card
     stated = model_card(make_model({"license": "MIT"}), None)
-    assert yaml.safe_load(stated.split("---\n")[1])["license"] == "mit"
+    assert "license of the weights: MIT\n" in stated
+
+
+@pytest.mark.parametrize("license_id", ["a\nb: c", "[x", "#", {"a": 1}])
+def test_a_license_of_another_kind_breaks_no_header(license_id: Any) -> None:
+    data = header({"license": license_id})
+    assert data.license == str(license_id).lower()
+    assert data.library_name == "emodc"
+
+
+@pytest.mark.parametrize(
+    ("data", "warned"), [({}, True), ({"terms": "not stated"}, True), ({"terms": "mine"}, False)]
+)
+def test_terms_that_nobody_stated_are_left_open(data: dict[str, Any], warned: bool) -> None:
+    card = model_card(make_model({"training_data": {"name": "photos"} | data}), None)
+    assert ("terms of use are not recorded" in card) == warned
 
 
 def test_a_card_without_facts_says_so() -> None:

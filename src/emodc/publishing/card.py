@@ -22,8 +22,7 @@ _SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++(2M)"}
 
 _HEADER = """\
 ---
-{license}
-library_name: emodc
+{license}library_name: emodc
 pipeline_tag: image-classification
 tags: [facial-expression-recognition, {tag}]
 ---"""
@@ -39,19 +38,24 @@ _ABOUT_BASELINE = """\
 A discriminative classifier of facial expressions, to compare EmoDC's diffusion classifier with:
 trained on the same data, crops and samples, by cross-entropy in the place of noise prediction."""
 
+_NOT_STATED = "not stated"  # as datasets say it of their terms
+_NO_LICENSE = "not stated; `emodc export --license ID` states it"
+_TERMS = "The license of the weights does not extend to these images."
+_NO_TERMS = "Their terms of use are not recorded: check them before you share the weights."
+
 _LIMITS = """\
 Meant for research on expression recognition and its robustness. It names the *expression* a face
 shows, as annotators would; it does not tell what a person feels, thinks or intends, and must not
 be used as if it did, least of all to decide about people. Annotators disagree about expressions:
 expect lower accuracy on other cameras, poses, ages, skin tones and cultures than those of the
-training data, and measure it on your own data first. A class with few images is known less
-well than the totals say. {probabilities}"""
+training data, and measure it on your own data first. Figures of a class with few images
+are less certain than the totals. {probabilities}"""
 
 _CALIBRATED = (
     "Probabilities are calibrated on validation data of the training set's kind and on no other."
 )
 
-_NOT_CALIBRATED = "Probabilities have a temperature from training alone."
+_NOT_CALIBRATED = "Probabilities are not calibrated: their temperature was fitted while training."
 
 
 def model_card(
@@ -72,29 +76,13 @@ def model_card(
     Returns:
         Markdown with the YAML header that the Hugging Face hub reads.
     """
-    parameters = sum(p.numel() for p in model.backbone.parameters())
-    height, width = model.settings.codec.shape[1:]
-    if model.sees_noise:
-        steps = f", {model.schedule.timesteps} timesteps"
-        mirror = "every other draw shows the mirror image"
-    else:
-        steps, mirror = "", "the answer is the mean over the face and its mirror image"
-    baseline = not model.backbone.generative
-    error = "cross-entropy" if baseline else "error under the true class"
+    error = "error under the true class" if model.backbone.generative else "cross-entropy"
     calibrated = "held_out" in model.facts.get("calibration", {})
     limits = _LIMITS.format(probabilities=_CALIBRATED if calibrated else _NOT_CALIBRATED)
-    about = [
-        _ABOUT_BASELINE if baseline else _ABOUT,
-        "",
-        f"- classes, in order: {', '.join(model.label_set.classes)}",
-        f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
-        f"images of {height}x{width} pixels{steps}",
-        *[f"- {mirror}"][: model.decision.mirror],
-    ]
     named = model.name if model.name in bundled_models() else "path/to/this/folder"
     use = f"```sh\nemodc predict photo.jpg --model {named}\n```"
     sections = [
-        ("", about),
+        ("", _about(model)),
         ("Use", [use]),
         ("Training data", _training_data(model.facts)),
         ("Training", _training(model.facts)),
@@ -103,11 +91,38 @@ def model_card(
         *([("Samples", _samples(samples))] if samples else []),
         ("Limits and intended use", [limits]),
     ]
-    tag = "discriminative" if baseline else "diffusion-classifier"
-    text = [_HEADER.format(tag=tag, license=_license(model.facts)), f"# {model.name}"]
+    text = [_header(model), f"# {model.name}"]
     for heading, lines in sections:
         text += ([f"## {heading}"] if heading else []) + ["\n".join(lines)]
     return "\n\n".join(text) + "\n"
+
+
+def _header(model: Model) -> str:
+    """Return what the hub reads; a license that nobody stated is left out."""
+    tag = "diffusion-classifier" if model.backbone.generative else "discriminative"
+    stated = model.facts.get("license")
+    line = yaml.safe_dump({"license": str(stated).lower()}) if stated else ""
+    return _HEADER.format(tag=tag, license=line)
+
+
+def _about(model: Model) -> list[str]:
+    """Return what the model is."""
+    parameters = sum(p.numel() for p in model.backbone.parameters())
+    height, width = model.settings.codec.shape[1:]
+    if model.sees_noise:
+        steps = f", {model.schedule.timesteps} timesteps"
+        mirror = "every other draw shows the mirror image"
+    else:
+        steps, mirror = "", "the answer is the mean over the face and its mirror image"
+    return [
+        _ABOUT if model.backbone.generative else _ABOUT_BASELINE,
+        "",
+        f"- classes, in order: {', '.join(model.label_set.classes)}",
+        f"- network: {model.settings.backbone.kind}, {parameters:,} parameters, "
+        f"images of {height}x{width} pixels{steps}",
+        *[f"- {mirror}"][: model.decision.mirror],
+        f"- license of the weights: {model.facts.get('license') or _NO_LICENSE}",
+    ]
 
 
 def _training_data(facts: Mapping[str, Any]) -> list[str]:
@@ -117,7 +132,8 @@ def _training_data(facts: Mapping[str, Any]) -> list[str]:
     notes = data.pop("notes", {})
     lines = [f"- {name}: {value}" for name, value in (data | notes).items()]
     lines += _earlier_data(facts.get("initial_model", {}))
-    return [*lines, "", "The license of the weights does not extend to these images."]
+    known = data.get("terms", _NOT_STATED) != _NOT_STATED
+    return [*lines, "", _TERMS if known else f"{_TERMS} {_NO_TERMS}"]
 
 
 def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
@@ -128,13 +144,6 @@ def _earlier_data(initial: Mapping[str, Any]) -> list[str]:
     terms = f" ({data['terms']})" if data.get("terms") else ""
     line = f"- before, as {initial['name']}: {data.get('name', 'not recorded')}{terms}"
     return [line, *_earlier_data(initial.get("initial_model", {}))]
-
-
-def _license(facts: Mapping[str, Any]) -> str:
-    """Return the header's line on the license; nobody's is invented."""
-    if "license" not in facts:
-        return "# license: not stated; emodc export --license ID states it"
-    return f"license: {facts['license'].lower()}"
 
 
 def _training(facts: Mapping[str, Any]) -> list[str]:
@@ -168,7 +177,7 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
 
 def _calibration(facts: Mapping[str, Any]) -> list[str]:
     if "calibration" not in facts:
-        return ["Not calibrated: a temperature from training; see `emodc calibrate`."]
+        return ["Not calibrated: the temperature was fitted while training; see `emodc calibrate`."]
     fitted = facts["calibration"]
     source = f"{fitted['data']} {fitted['split']}, seed {fitted['seed']}, {fitted['date']}"
     noise = _noise(fitted.get("noise", {}))

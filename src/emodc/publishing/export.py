@@ -1,22 +1,25 @@
 """Packaging: a trained model as a folder that can be shipped, and its card."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
 from emodc.model.identity import state_hash
 from emodc.model.model import Model
-from emodc.model.store import MODEL_FILES, load_model, save_model
+from emodc.model.store import MODEL_FILES, SETTINGS, load_model, save_model
 from emodc.publishing.card import model_card
 from emodc.reports.evaluation_report import EvaluationReport
-from emodc.support.files import write_atomically
+from emodc.support.files import one_line, write_atomically
+from emodc.support.text import shortened
 
 CARD = "README.md"
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")  # of a license
 
 
 def export_model(
@@ -36,14 +39,15 @@ def export_model(
         folder: created if missing; a model in it is replaced.
         name: what the shipped model is called; as before if not given.
         half: store the weights in float16, at half the size.
-        license_id: of the weights, such as ``apache-2.0``; as stated before, or not at all, if not
-            given.
+        license_id: license of the weights, one of the hub's identifiers such as ``apache-2.0``; as
+            stated before, or not at all, if not given.
         report: for the card; of the weights as they are stored.
         samples: draw images of every class for the card; one already there stays on the card as
             long as it is of the same weights.
 
     Raises:
-        ValueError: the report is of other weights, or images are wanted of a baseline.
+        ValueError: the report is of other weights, images are wanted of a baseline, or the license
+            is no identifier.
         OSError: the folder cannot be written.
     """
     if samples and not model.backbone.generative:
@@ -54,6 +58,11 @@ def export_model(
         used = state_hash(stored, model.backbone.base.get("sha256", ""))
         if report.model.weights_sha256 != used:
             raise ValueError(f"the evaluation is of other weights than those for {folder}")
+    if license_id is not None and not _IDENTIFIER.fullmatch(license_id):
+        raise ValueError(
+            f"license '{license_id}' is no identifier of the Hugging Face hub: give one, such as "
+            "apache-2.0, cc-by-nc-4.0 or other"
+        )
     facts = dict(model.facts) | ({} if license_id is None else {"license": license_id})
     save_model(replace(model, name=name or model.name, facts=facts), folder, dtype)
     if samples:
@@ -74,7 +83,14 @@ def write_card(folder: Path, report: EvaluationReport | None) -> None:
     """
     model = load_model(folder)
     drawn = facts_of(folder / SAMPLES, model)
-    write_atomically(folder / CARD, model_card(model, report, drawn).encode())
+    try:
+        card = model_card(model, report, drawn)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{folder / SETTINGS}: its facts are not those of a model trained by EmoDC "
+            f"({type(error).__name__}: {one_line(error)}); delete what is wrong under 'facts'"
+        ) from error
+    write_atomically(folder / CARD, card.encode())
 
 
 def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
@@ -92,8 +108,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
         The address of the upload.
 
     Raises:
-        ValueError: the folder holds no usable model, or the hub refused.
-        OSError: the hub cannot be reached.
+        ValueError: the folder holds no usable model, or the hub cannot be reached or refuses.
     """
     model = load_model(folder)  # refuses a damaged one before anything is uploaded
     if not (folder / CARD).exists():
@@ -105,6 +120,9 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
         done = hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files)
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise ValueError(f"{repository}: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # the hub's or, by its release, those of requests, httpx, ...
+        raise ValueError(
+            f"{repository}: not uploaded ({shortened(one_line(error), 300)}); check the name, the "
+            "connection and the login (hf auth login), then run the same command again"
+        ) from error
     return str(done.commit_url)

@@ -127,8 +127,11 @@ def headline_figures(report: EvaluationReport) -> list[tuple[str, str]]:
         ("chance", f"{report.chance:.4f}"),
         ("negative log-likelihood", f"{report.nll:.4f} nats"),
         ("expected calibration error", f"{report.ece:.4f}"),
-        ("draws (NFE of the trunk) per image", f"{report.trunk_passes_per_image:,g}"),
-        ("NFE under prompts per image", f"{report.prompt_evaluations_per_image:,g}"),
+        ("draws of (t, eps) per image", f"{report.trunk_passes_per_image:,g}"),
+        (
+            "(draw, prompt) evaluations per image",
+            f"{report.prompt_evaluations_per_image:,g}",
+        ),
         ("seconds per image", f"{report.seconds_per_image:.3g}"),
     ]
 

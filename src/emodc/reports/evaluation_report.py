@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from emodc.support.files import write_atomically
 from emodc.support.parsing import MAX_TEXT_BYTES, read_json
+from emodc.support.text import printable
 
 _NO_REPORT = "not the report of an evaluation"
 _REMEDY = "give the report.json that emodc evaluate --output FOLDER wrote"
@@ -210,4 +211,4 @@ class EvaluationReport(_Part):
             values = read_json(file, MAX_TEXT_BYTES)
         except ValueError as error:
             raise ValueError(f"{error}; {_REMEDY}") from None
-        return cls.from_json(values, str(file))
+        return cls.from_json(values, printable(str(file)))
