@@ -9,9 +9,10 @@ from huggingface_hub import HfApi
 
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
+from emodc.model.description import SETTINGS
 from emodc.model.identity import state_hash
 from emodc.model.model import Model
-from emodc.model.store import MODEL_FILES, SETTINGS, load_model, save_model
+from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card
 from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import one_line, write_atomically
