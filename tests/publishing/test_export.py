@@ -138,3 +138,24 @@ def test_a_damaged_model_is_not_uploaded(
     with pytest.raises(ValueError, match="not the file"):
         push_to_hub(folder, "someone/model")
     assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("no route\nto the hub"),
+        type("ConnectError", (Exception,), {"__module__": "httpx"})("no name\nTraceback"),
+    ],
+    ids=["requests", "httpx"],
+)
+def test_without_a_network_the_upload_is_refused_in_one_line(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def create_repo(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(export, "HfApi", lambda: SimpleNamespace(create_repo=create_repo))
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "run"))
+    with pytest.raises(ValueError, match="someone/model: the hub cannot be reached") as caught:
+        push_to_hub(folder, "someone/model")
+    assert "\n" not in str(caught.value)

@@ -10,8 +10,8 @@ A YAML file describes one:
       labels: {angry: anger, happy: happiness, ..., contempt: null}
     crop: fer2013                   # or arcface, or {left_eye: [x, y], ...}: to find faces
 
-Without ``crop`` nobody knows how its crops show a face, so it can only be shown crops. It becomes a `Model` like those trained here: the same code scores, evaluates and
-attacks it.
+Without ``crop`` nobody knows how its crops show a face, so it can only be shown crops. It becomes
+a `Model` like those trained here: the same code scores, evaluates and attacks it.
 """
 
 import logging
