@@ -1,3 +1,4 @@
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -22,6 +24,8 @@ from emodc.method.sequential import Settled, draw_order
 from emodc.model.decision import Adaptive, Decision, Stop
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
+from emodc.publishing import card
+from emodc.reports.evaluation import calibration_table
 
 ADAPTIVE = Adaptive(
     steps=12,
@@ -102,14 +106,32 @@ def test_a_calibrated_model_knows_what_was_fitted_on_what(tiny_model: Model) -> 
 def test_calibration_is_refused_without_images_or_with_other_classes(
     tiny_model: Model, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="at least 50"):
-        calibrate(tiny_model, open_data("synthetic:count=14", "validation"), steps=2)
+    with pytest.raises(ValueError, match=r"at least 10 for the scale .* and 50 for sequential"):
+        calibrate(tiny_model, open_data("synthetic:count=7", "validation"), steps=2)
     for name in ("happy", "sad"):
         (tmp_path / name).mkdir()
     data = open_data("synthetic:count=70", "validation")
     two = replace(data, label_set=type(data.label_set)("two", ("neutral", "anger")))
     with pytest.raises(ValueError, match="calibrate on data with the model's classes"):
         calibrate(tiny_model, two, steps=2)
+
+
+def test_few_images_fit_the_scale_alone_and_it_is_said(
+    calibrated: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = open_data("synthetic:count=21", "validation")
+    fitted = calibrate(calibrated, few, steps=2)
+    assert "21 images are few: only the scale" in caplog.text
+    assert fitted.decision.scale != calibrated.decision.scale
+    assert fitted.decision.adaptive is None
+    assert fitted.decision.coverage is None
+    facts = fitted.facts["calibration"]
+    assert facts["images"] == facts["held_out"]["images"] == 21
+    assert {"accuracy", "nll", "ece"} <= facts["held_out"]["after"].keys()
+    assert "scale" in "\n".join(card._calibration(fitted.facts))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(calibration_table(facts))
+    assert "cross-validation" in console.export_text()
 
 
 def test_the_decision_travels_with_the_weights(calibrated: Model, tmp_path: Path) -> None:

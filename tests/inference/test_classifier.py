@@ -221,3 +221,19 @@ def test_the_package_offers_what_it_says() -> None:
         assert getattr(emodc, name)
     with pytest.raises(AttributeError, match="nothing"):
         _ = emodc.nothing
+
+
+def test_an_unknown_option_is_refused_with_those_there_are(classifier: EmotionClassifier) -> None:
+    for ask in (classifier.predict, classifier.predict_proba, classifier.iter_predict):
+        with pytest.raises(TypeError, match=r"'step': .*perhaps steps") as caught:
+            ask(crop(0), from_crops=True, step=3)  # type: ignore[call-arg]
+        assert "Scorer" not in str(caught.value)
+
+
+def test_a_classifier_is_shown_by_what_it_tells_apart(classifier: EmotionClassifier) -> None:
+    shown = repr(classifier)
+    assert "'tiny'" in shown
+    assert "happiness" in shown
+    assert "face_unet" in shown
+    assert "16 pixels" in shown
+    assert len(shown) < 250

@@ -94,11 +94,11 @@ def test_even_levels_cover_the_schedule_evenly() -> None:
 
 
 def test_log_normal_levels_have_their_median_and_spread() -> None:
-    schedule = ShiftedCosine(timesteps=100_000).build()
+    schedule = ShiftedCosine(timesteps=10_000).build()
     u = (torch.arange(9999, dtype=torch.float64) + 1) / 10_000
     t = LogNormalLevels(median=0.8, spread=0.9).timesteps(schedule, u, torch.ones_like(u))
     log_sigma = schedule.sigma(t).double().log()
-    assert math.exp(float(log_sigma.median())) == pytest.approx(0.8, rel=1e-3)
+    assert math.exp(float(log_sigma.median())) == pytest.approx(0.8, rel=2e-3)
     assert float(log_sigma.std()) == pytest.approx(0.9, rel=1e-2)
 
 

@@ -405,6 +405,8 @@ def test_a_function_is_evaluated_on_the_classes_it_knows(tmp_path: Path) -> None
         ({"backbone": {"labels": {0: "fear", "0": "anger"}}}, "is there already"),
         ({"backbone": {"labels": {"joy": "fear", 1: "anger"}}}, r"labels\.joy is no output"),
         ({"backbone": {"labels": {0: "fear", 1: "fear", 2: None, 3: None}}}, "two classes"),
+        ({"backbone": {"labels": {0: "hapiness", 1: "anger", 2: None, 3: None}}}, "'happiness' is"),
+        ({"backbone": {"labels": {0: "suprise", 1: "anger", 2: None, 3: None}}}, "'surprise' is"),
         ({"backbone": {"path": "test_rivals:nothing"}}, "nothing"),
         ({"backbone": {"path": "test_rivals"}}, "module:function"),
         ({"backbone": {"path": "no.such.module:f"}}, r"no\.such|No module"),
@@ -447,39 +449,130 @@ def test_what_was_trained_elsewhere_is_not_saved(tmp_path: Path) -> None:
         save_model(model, tmp_path / "copy")
 
 
-def onnx_file(path: Path, shape: list[Any], outputs: int = 4) -> None:
-    """Write a linear classifier as ONNX: the mean image times a matrix."""
+def onnx_file(
+    path: Path,
+    shape: list[Any],
+    outputs: int = 4,
+    *,
+    last: bool = False,
+    half: bool = False,
+    softmax: bool = False,
+) -> None:
+    """Write a linear classifier as ONNX: the image times a matrix.
+
+    Args:
+        path: the file.
+        shape: (B, C, H, W) of the input.
+        outputs: how many.
+        last: whether its input has the channels last, whatever the shape says.
+        half: whether its input is float16.
+        softmax: whether it answers probabilities.
+    """
     onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((shape[1] * 256, outputs)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["float"], to=kinds.FLOAT),
+        helper.make_node("Transpose", ["float"], ["image"], perm=[0, 3, 1, 2]),
+        helper.make_node("Flatten", ["image"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+        helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["y"]),
+    ]
+    if not last:
+        nodes[1] = helper.make_node("Identity", ["float"], ["image"])
+    batch, channels, height, width = shape
+    given = [batch, height, width, channels] if last else shape
     graph = helper.make_graph(
-        [
-            helper.make_node("Flatten", ["x"], ["flat"], axis=1),
-            helper.make_node("MatMul", ["flat", "w"], ["y"]),
-        ],
+        nodes,
         "linear",
-        [helper.make_tensor_value_info("x", kinds.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", kinds.FLOAT, [shape[0], outputs])],
+        [helper.make_tensor_value_info("x", kinds.FLOAT16 if half else kinds.FLOAT, given)],
+        [helper.make_tensor_value_info("y", kinds.FLOAT, [batch, outputs])],
         [onnx.numpy_helper.from_array(weights, "w")],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path.write_bytes(made.SerializeToString())
 
 
-@pytest.mark.parametrize("rows", ["batch", 1])
-def test_an_onnx_file_answers_as_its_graph_says(rows: str | int, tmp_path: Path) -> None:
-    onnx_file(tmp_path / "linear.onnx", [rows, 1, 16, 16])
+@pytest.mark.parametrize("rows", ["batch", 1, 2, 8])
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+def test_an_onnx_file_answers_as_its_graph_says(
+    rows: str | int, last: bool, half: bool, tmp_path: Path
+) -> None:
+    onnx_file(tmp_path / "linear.onnx", [rows, 1, 16, 16], last=last, half=half)
     model = load_model(describe(tmp_path, backbone={"kind": "onnx", "path": "linear.onnx"}))
     x0 = torch.randn(3, 1, 16, 16)
     weights = np.random.default_rng(0).standard_normal((256, 4)).astype(np.float32)
     logits = x0.flatten(1) @ torch.from_numpy(weights)
     expected = -torch.log_softmax(logits[:, :3], dim=1)
-    torch.testing.assert_close(errors_of(model, x0), expected, rtol=1e-4, atol=1e-4)
+    close = 0.05 if half else 1e-4
+    torch.testing.assert_close(errors_of(model, x0), expected, rtol=close, atol=close)
     assert isinstance(model.backbone, Classifier)
     assert not model.backbone.differentiable
     assert evaluate(model, faces(7)).n_images == 3
+
+
+def test_probabilities_that_are_taken_for_logits_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    onnx_file(tmp_path / "linear.onnx", ["batch", 1, 16, 16], softmax=True)
+    backbone = {"kind": "onnx", "path": "linear.onnx"}
+    load_model(describe(tmp_path, backbone=backbone))
+    assert "set backbone.outputs to probabilities" in caplog.text
+    caplog.clear()
+    load_model(describe(tmp_path, backbone=backbone | {"outputs": "probabilities"}))
+    onnx_file(tmp_path / "linear.onnx", ["batch", 1, 16, 16])
+    load_model(describe(tmp_path, backbone=backbone))
+    assert not caplog.text
+
+
+def test_a_codec_that_contradicts_the_checkpoint_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    onnx_file(tmp_path / "linear.onnx", ["batch", 1, 16, 16])
+    backbone = {"kind": "onnx", "path": "linear.onnx"}
+    stated = {"size": {"height": 16, "width": 16}, "image_mean": [0.5], "image_std": [0.25]}
+    beside = tmp_path / "preprocessor_config.json"
+    beside.write_text(json.dumps(stated))
+    load_model(describe(tmp_path, backbone=backbone))
+    assert not caplog.text
+    for changes, told in (
+        ({"size": {"shortest_edge": 224}}, "codec.size is 16, but"),
+        ({"image_mean": [0.3]}, "codec.mean is [0.5], but"),
+        ({"do_rescale": False}, "codec.std is [0.25], but"),
+        ({"do_normalize": False}, "codec.mean is [0.5], but"),
+    ):
+        beside.write_text(json.dumps(stated | changes))
+        load_model(describe(tmp_path, backbone=backbone))
+        assert told in caplog.text
+        caplog.clear()
+    beside.write_text("{")
+    with pytest.raises(ValueError, match="preprocessor_config"):
+        load_model(describe(tmp_path, backbone=backbone))
+
+
+def test_faces_are_found_for_a_classifier_that_says_how_it_crops(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="add crop: fer2013"):
+        EmotionClassifier(load_model(describe(tmp_path))).predict("none.jpg")
+    model = load_model(describe(tmp_path, crop="fer2013"))
+    assert model.require_geometry() == FER2013_GEOMETRY
+    points = FER2013_GEOMETRY.to_dict()
+    assert load_model(describe(tmp_path, crop=points)).geometry == FER2013_GEOMETRY
+    for crop in ("tight", 3, {"nose": [0.5, 0.5]}):
+        with pytest.raises(ValueError, match=r"baseline\.yaml: crop"):
+            load_model(describe(tmp_path, crop=crop))
+
+
+def test_photographs_are_answered_from_the_command_line(tmp_path: Path) -> None:
+    file = describe(tmp_path, crop="fer2013")
+    samples = Path(__file__).parents[2] / "samples"
+    answer = CliRunner().invoke(
+        app, ["predict", "--model", str(file), "--json", str(samples / "happiness.jpg")]
+    )
+    assert answer.exit_code == 0, answer.stderr
+    assert set(json.loads(answer.stdout)[0]["probabilities"]) == {"happiness", "sadness", "anger"}
 
 
 def test_an_onnx_file_with_another_input_is_refused(tmp_path: Path) -> None:

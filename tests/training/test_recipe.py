@@ -137,3 +137,42 @@ def test_defaults_are_checked_too() -> None:
     assert recipe.phases[0].share == 1
     assert isinstance(recipe.model.backbone, FaceUNetConfig)
     assert recipe.model.codec.size % (4 * recipe.model.backbone.patch) == 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "batch_size=1000000000",
+        "micro_batch=1000000000",
+        "samples=9999999999999",
+        "model.backbone.widths=[80000, 64, 64, 64]",
+        "model.backbone.depths=[100000000, 1, 1]",
+        "model.codec.size=80000",
+        "model.schedule.timesteps=1000000000",
+        "seed=99999999999999999999",
+        "validation.images=1000000000",
+    ],
+)
+def test_sizes_are_bounded(override: str) -> None:
+    with pytest.raises(ValueError, match=r"at most|less than or equal|64 bits") as caught:
+        load_recipe("face48", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 3000, b"a: !!int ''", b"a: !!bool foo", b"a: 2001-99-99", b"a: &a [*a]", b"\x00", b""],
+    ids=repr,
+)
+def test_a_file_that_is_no_recipe_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.yaml") as caught:
+        load_recipe(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="not a regular file"):
+        load_recipe(str(tmp_path / "zero.yaml"))

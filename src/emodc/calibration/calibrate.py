@@ -5,6 +5,7 @@ these have not seen, gives the stopping thresholds and prediction sets their gua
 figures reported.
 """
 
+import logging
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -27,7 +28,7 @@ from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.inference.dataset_scores import score_errors, score_images
 from emodc.method.draws import spaced_timesteps
-from emodc.method.errors import mean_errors
+from emodc.method.errors import mean_errors, posterior
 from emodc.model.decision import Decision, FewSteps
 from emodc.model.model import Model
 from emodc.support.distributed import ALONE, World
@@ -36,7 +37,11 @@ from emodc.support.timing import Progress, unheard
 FEW = (1, 2, 4, 8, 16)
 """Numbers of draws for which the best timesteps are sought."""
 
-_LEAST_IMAGES = 50
+_LEAST_IMAGES = 50  # for halves of which one fits, and the other certifies
+_LEAST_FOR_SCALE = 10
+_FOLDS = 5
+
+logger = logging.getLogger(__name__)
 
 
 def calibrate(
@@ -70,13 +75,14 @@ def calibrate(
 
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
-        date, whether noise is accounted for, and figures on the half that fitted nothing. A
+        date, whether noise is accounted for, and figures on the half that fitted nothing. With
+        fewer than 50 images, only the scale is fitted, and the figures are cross-validated. A
         baseline that is shown noise only learns to account for it; its temperature was fitted in
         training.
 
     Raises:
         ValueError: the model is a baseline that is shown no noise, the dataset has other classes
-            than the model, or fewer than 50 readable images; ``folder`` holds other errors.
+            than the model, or fewer than 10 readable images; ``folder`` holds other errors.
         OSError: ``folder`` cannot be written.
     """
     if not model.sees_noise:
@@ -91,9 +97,11 @@ def calibrate(
         )
     if limit is not None:
         data = data.subset(stratified_subset(data.labels, limit, seed))
-    model, noise = account_for_noise(
-        model, data, seed=seed, folder=folder, progress=progress, world=world
-    )
+    noise: dict[str, Any] = {}
+    if len(data) >= _LEAST_IMAGES:
+        model, noise = account_for_noise(
+            model, data, seed=seed, folder=folder, progress=progress, world=world
+        )
     facts: dict[str, Any] = {
         "data": data.name,
         "split": data.split,
@@ -109,27 +117,24 @@ def calibrate(
     scores = score_images(
         model, data, score, settings, folder=folder, progress=progress, world=world
     )
-    if len(scores.index) < _LEAST_IMAGES:
-        raise ValueError(
-            f"{data.name}: {len(scores.index)} images can be read; "
-            f"calibration takes at least {_LEAST_IMAGES}"
-        )
     labels = torch.from_numpy(data.labels)[scores.index]
+    facts |= {"images": len(labels), "steps": steps}
+    if len(labels) < _LEAST_IMAGES:
+        decision, facts["held_out"] = _fit_scale_alone(
+            model, scores.values["errors"], labels, data.name
+        )
+        return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
     fit, hold = _halves(scores.values["errors"], labels, seed)
     decision, stop_figures = fit_decision(
         model.decision, fit, hold, model.schedule.timesteps, block, confidence, coverage
     )
     calibrated = replace(model, decision=decision)
     before, after = (_held_out(each, hold) for each in (model, calibrated))
-    facts |= {
-        "images": len(labels),
-        "steps": steps,
-        "held_out": {
-            "images": len(hold.labels),
-            "before": before,
-            "after": after,
-            "stops": stop_figures,
-        },
+    facts["held_out"] = {
+        "images": len(hold.labels),
+        "before": before,
+        "after": after,
+        "stops": stop_figures,
     }
     return replace(calibrated, facts={**model.facts, "calibration": facts})
 
@@ -181,6 +186,56 @@ def fit_decision(
     probabilities = fitted.probabilities(hold.errors, t, timesteps)
     least = least_probability(probabilities, hold.labels, coverage)
     return fitted.model_copy(update={"least_probability": least}), stop_figures
+
+
+def _fit_scale_alone(
+    model: Model, errors: Tensor, labels: Tensor, name: str
+) -> tuple[Decision, dict[str, Any]]:
+    """Return what few images can fit, the scale, and how good it is on images it has not seen.
+
+    Args:
+        model: what is calibrated; how it is shown images stays as it is.
+        errors: (N, K, S) float32.
+        labels: (N,) int64.
+        name: of the data, for messages.
+
+    Raises:
+        ValueError: there are too few images for that as well.
+    """
+    if len(labels) < _LEAST_FOR_SCALE:
+        raise ValueError(
+            f"{name}: {len(labels)} images can be read; calibration takes at least "
+            f"{_LEAST_FOR_SCALE} for the scale of the probabilities, and {_LEAST_IMAGES} for "
+            "sequential scoring and prediction sets as well"
+        )
+    logger.warning(
+        "%s: %d images are few: only the scale of the probabilities was fitted, by "
+        "cross-validation; sequential scoring and prediction sets take at least %d",
+        name,
+        len(labels),
+        _LEAST_IMAGES,
+    )
+    means = mean_errors(errors)
+    fold = torch.arange(len(labels)) % _FOLDS
+    unseen = torch.empty(means.shape, dtype=torch.float64)
+    for number in range(_FOLDS):
+        scale = fit_scale(means[fold != number], labels[fold != number])
+        unseen[fold == number] = posterior(errors[fold == number], scale)
+    t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
+    before = model.decision.probabilities(errors, t, model.schedule.timesteps)
+    figures = {
+        "images": len(labels),
+        "folds": _FOLDS,
+        "before": figures_of(before, labels),
+        "after": figures_of(unseen, labels),
+        "stops": [],
+    }
+    decision = Decision(
+        mirror=model.decision.mirror,
+        noise_floor=model.decision.noise_floor,
+        scale=fit_scale(means, labels),
+    )
+    return decision, figures
 
 
 def _held_out(model: Model, hold: Half) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
 from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
 from emodc.inference.prediction import Prediction
-from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring
+from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring, check_options
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
 from emodc.support.devices import choose_device
@@ -75,6 +75,9 @@ class EmotionClassifier:
             ValueError: there is no such model, device or precision, or the model is damaged.
         """
         return cls(load_model(name_or_dir, choose_device(device), precision))
+
+    def __repr__(self) -> str:
+        return f"EmotionClassifier({self.model!r})"
 
     @property
     def classes_(self) -> tuple[str, ...]:
@@ -143,6 +146,7 @@ class EmotionClassifier:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
         """
+        check_options(scoring, "from_crops")
         scorer = Scorer(self.model, **scoring)
         if not from_crops:  # refused before any image is read
             self.model.require_geometry()

@@ -1,7 +1,8 @@
 """From x0 to answers: plain or sequential scoring, as the model's `Decision` says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypedDict
 
 import torch
@@ -150,6 +151,24 @@ class Scoring(TypedDict, total=False):
     delta: float | None
     budget: int | None
     seed: int
+
+
+def check_options(options: Mapping[str, object], *others: str) -> None:
+    """Refuse options of scoring that there are not, as Python refuses unknown keywords.
+
+    Args:
+        options: by name, meant to be a `Scoring`.
+        others: names that the caller takes beside them.
+
+    Raises:
+        TypeError: one is unknown; the message names those that are known.
+    """
+    known = [*Scoring.__annotations__, *others]
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            meant = f", perhaps {close[0]}?" if close else ""
+            raise TypeError(f"unknown option '{name}': give {', '.join(known)}{meant}")
 
 
 def check_scoring(steps: int | None, delta: float | None, budget: int | None) -> None:

@@ -20,7 +20,7 @@ from emodc.model.settings import ModelSettings
 from emodc.support.devices import DTYPES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A network with everything needed to use it.
 
@@ -47,6 +47,14 @@ class Model:
     decision: Decision
     facts: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+
+    def __repr__(self) -> str:
+        calibrated = "" if self.decision.adaptive is None else ", calibrated"
+        return (
+            f"Model({self.name!r}, {self.settings.backbone.kind} for crops of "
+            f"{self.settings.codec.size} pixels, {', '.join(self.label_set.classes)}, on "
+            f"{self.device}, {self.precision}{calibrated})"
+        )
 
     def predict_noise(self, xt: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
         """Predict the noise as `Network.predict_noise` does, in the model's precision.

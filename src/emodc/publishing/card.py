@@ -189,6 +189,13 @@ def _calibration(facts: Mapping[str, Any]) -> list[str]:
         [name, f"{held_out['before'][key]:.4f}", f"{held_out['after'][key]:.4f}"]
         for key, name in keys.items()
     ]
+    if "folds" in held_out:
+        return [
+            f"On {fitted['images']:,} images of {source}, {fitted['steps']} draws: only the scale "
+            f"of the probabilities, with {held_out['folds']}-fold cross-validation.",
+            "",
+            *markdown_table(["cross-validated", "before", "after"], figures),
+        ]
     stops = [
         [f"{stop['delta']:g}", f"{stop['draws']:.1f}", f"{stop['differ']:.4f}"]
         for stop in held_out["stops"]

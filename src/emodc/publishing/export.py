@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from emodc.explain.generate import DEFAULT_STEPS
 from emodc.explain.sample_sheet import SAMPLES, card_samples, facts_of
@@ -16,7 +17,7 @@ from emodc.model.store import MODEL_FILES, load_model, save_model
 from emodc.publishing.card import model_card
 from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import one_line, write_atomically
-from emodc.support.text import shortened
+from emodc.support.text import printable
 
 CARD = "README.md"
 
@@ -109,7 +110,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
         The address of the upload.
 
     Raises:
-        ValueError: the folder holds no usable model, or the hub cannot be reached or refuses.
+        ValueError: the folder holds no usable model, the hub refused, or it cannot be reached.
     """
     model = load_model(folder)  # refuses a damaged one before anything is uploaded
     if not (folder / CARD).exists():
@@ -121,9 +122,20 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
         done = hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files)
-    except Exception as error:  # the hub's or, by its release, those of requests, httpx, ...
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(f"{repository}: {_reason(error)}") from None
+    except Exception as error:
+        # What the hub's client reaches the network by, requests or httpx, depends on its version.
+        network = type(error).__module__.partition(".")[0] in ("httpx", "requests")
+        if not (network or isinstance(error, OSError)):
+            raise
         raise ValueError(
-            f"{repository}: not uploaded ({shortened(one_line(error), 300)}); check the name, the "
-            "connection and the login (hf auth login), then run the same command again"
-        ) from error
+            f"{repository}: the hub cannot be reached ({_reason(error)}); the model is in "
+            f"{folder}: upload it once there is a network"
+        ) from None
     return str(done.commit_url)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind."""
+    return printable(next(iter(str(error).strip().splitlines()), type(error).__name__))

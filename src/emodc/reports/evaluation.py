@@ -88,6 +88,9 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
     for name in ("accuracy", "nll", "ece"):
         values = (held_out["before"][name], held_out["after"][name])
         figures.add_row(name, *(f"{value:.4f}" for value in values))
+    if "folds" in held_out:
+        figures.title = Text(f"{held_out['folds']}-fold cross-validation, the scale alone")
+        return Group(figures)
     stops = _table("Sequential scoring", "delta", "answers differ", "draws", "accuracy")
     for stop in held_out["stops"]:
         shown = (f"{stop['differ']:.4f}", f"{stop['draws']:.1f}", f"{stop['accuracy']:.4f}")
