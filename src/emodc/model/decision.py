@@ -12,7 +12,6 @@ from torch import Tensor
 
 from emodc.method.errors import class_logits, mean_errors, posterior
 from emodc.method.forecast import Forecast, gap_covariance
-from emodc.method.schedule import MOST_TIMESTEPS
 from emodc.method.sequential import Settled
 
 Scale = Annotated[float, Field(gt=0, le=1e12)]
@@ -171,7 +170,7 @@ class Decision(_Fitted):
     noise_floor: NoiseFloor | None = None
     scale: Scale
     power: Power = 1.0
-    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=MOST_TIMESTEPS)
+    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=10 * _MOST_BINS)
     adaptive: Adaptive | None = None
     few_steps: tuple[FewSteps, ...] = ()
     coverage: float | None = Field(default=None, gt=0, lt=1)
