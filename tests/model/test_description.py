@@ -193,6 +193,30 @@ def test_weights_that_are_no_numbers_are_refused_naming_the_file(
     assert f"{name} holds NaN or infinite weights" in message
 
 
+@pytest.mark.parametrize(
+    ("covariance", "reason"),
+    [
+        ([[0.02, 2.0], [0.01, 0.02]], "symmetric"),
+        ([[0.02, 2.0], [2.0, 0.02]], "semidefinite"),
+        ([[0.02, 0.01]], "2 x 2"),
+        ([[1e300, 0.0], [0.0, 1e300]], "less than or equal"),
+    ],
+)
+def test_what_is_no_covariance_is_refused(
+    folder: Path, covariance: list[list[float]], reason: str
+) -> None:
+    adaptive = {
+        "steps": 12,
+        "block": 3,
+        "covariance": covariance,
+        "noise": [0.01, 0.01],
+        "confidence": 0.95,
+        "stops": [{"delta": 0.01, "threshold": 3.0, "scale": 30.0, "least_probability": 0.1}],
+    }
+    edit(folder, lambda s: s["posterior"].update(adaptive=adaptive))
+    assert reason in refusal(folder)
+
+
 def test_a_model_that_answers_no_number_is_refused_by_name(tiny_folder: Path) -> None:
     model: Model = load_model(tiny_folder)
     with torch.no_grad():

@@ -55,3 +55,13 @@ def test_the_kind_picks_the_variant_and_may_be_left_out() -> None:
 def test_what_is_wrong_is_named_by_its_path(values: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}$"):
         drawing(values)
+
+
+def test_a_message_is_one_short_line_whatever_the_values_hold() -> None:
+    for kind in ("a\nb", "\x1b[2J", "x" * 5000, [0.5] * 3000):
+        with pytest.raises(ValueError, match=r"shape\.kind") as caught:
+            drawing({"shape": {"kind": kind}})
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
+    with pytest.raises(ValueError, match=r"; 995 more$"):
+        drawing({f"key{number}": 1 for number in range(1000)})

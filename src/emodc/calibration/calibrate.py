@@ -98,7 +98,7 @@ def calibrate(
     if limit is not None:
         data = data.subset(stratified_subset(data.labels, limit, seed))
     noise: dict[str, Any] = {}
-    if len(data) >= _LEAST_IMAGES:
+    if len(data) >= _LEAST_IMAGES or not model.backbone.generative:
         model, noise = account_for_noise(
             model, data, seed=seed, folder=folder, progress=progress, world=world
         )

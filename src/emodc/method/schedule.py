@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-MOST_TIMESTEPS = 10_000
+MOST_TIMESTEPS = 100_000
 """The largest T that settings may ask for."""
 
 

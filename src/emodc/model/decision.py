@@ -12,7 +12,6 @@ from torch import Tensor
 
 from emodc.method.errors import class_logits, mean_errors, posterior
 from emodc.method.forecast import Forecast, gap_covariance
-from emodc.method.schedule import MOST_TIMESTEPS
 from emodc.method.sequential import Settled
 
 Scale = Annotated[float, Field(gt=0, le=1e12)]
@@ -20,6 +19,9 @@ Scale = Annotated[float, Field(gt=0, le=1e12)]
 
 Power = Annotated[float, Field(gt=0, le=10)]
 
+Bounded = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+_MOST_BINS = 1000
 _MOST_STEPS = 2000  # the covariance of their gaps is a matrix
 
 
@@ -70,8 +72,8 @@ class Adaptive(_Fitted):
 
     steps: int = Field(ge=1, le=_MOST_STEPS)
     block: int = Field(ge=1, le=_MOST_STEPS)
-    covariance: tuple[tuple[float, ...], ...] = Field(min_length=1)
-    noise: tuple[PositiveFloat, ...] = Field(min_length=1)
+    covariance: tuple[tuple[Bounded, ...], ...] = Field(min_length=1, max_length=_MOST_BINS)
+    noise: tuple[PositiveFloat, ...] = Field(min_length=1, max_length=_MOST_BINS)
     confidence: float = Field(gt=0, lt=1)
     stops: tuple[Stop, ...] = Field(min_length=1, max_length=1000)
 
@@ -80,17 +82,32 @@ class Adaptive(_Fitted):
         bins = len(self.noise)
         if len(self.covariance) != bins or any(len(row) != bins for row in self.covariance):
             raise ValueError(f"covariance must be {bins} x {bins}, as noise has {bins} bins")
+        matrix = torch.tensor(self.covariance, dtype=torch.float64)
+        close = 1e-6 * float(matrix.abs().max())
+        lowest = float(torch.linalg.eigvalsh(matrix).min())
+        if not torch.allclose(matrix, matrix.T, rtol=0, atol=close) or lowest < -close:
+            raise ValueError("covariance must be symmetric and positive semidefinite")
         deltas = [stop.delta for stop in self.stops]
         if deltas != sorted(deltas):
             raise ValueError("stops must be in the order of their delta")
         return self
 
     def rule(self, stop: Stop, t: Tensor, timesteps: int, order: Tensor) -> Settled:
-        """Return the rule of a stop for draws at the timesteps t (S,), taken in this order (S,)."""
+        """Return the rule of a stop for draws at the timesteps t (S,), taken in this order (S,).
+
+        Raises:
+            ValueError: covariance and noise cannot be computed with.
+        """
         between = torch.tensor(self.covariance, dtype=torch.float64)
         within = torch.tensor(self.noise, dtype=torch.float64)
         covariance = gap_covariance(between, within, t[order], timesteps)
-        return Settled(threshold=stop.threshold, forecast=Forecast(covariance))
+        try:
+            forecast = Forecast(covariance)
+        except torch.linalg.LinAlgError as error:  # numbers too far apart to be computed with
+            raise ValueError(
+                "posterior.adaptive: covariance and noise cannot be used; calibrate the model anew"
+            ) from error
+        return Settled(threshold=stop.threshold, forecast=forecast)
 
     def stop(self, delta: float) -> Stop:
         """Return the boldest stop that promises at most ``delta``.
@@ -153,7 +170,7 @@ class Decision(_Fitted):
     noise_floor: NoiseFloor | None = None
     scale: Scale
     power: Power = 1.0
-    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=MOST_TIMESTEPS)
+    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=10 * _MOST_BINS)
     adaptive: Adaptive | None = None
     few_steps: tuple[FewSteps, ...] = ()
     coverage: float | None = Field(default=None, gt=0, lt=1)

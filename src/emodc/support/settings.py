@@ -5,7 +5,12 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 
+from emodc.support.files import one_line
+from emodc.support.text import shortened
+
 S = TypeVar("S", bound="Settings")
+
+_TOLD = 5  # problems named in a message
 
 
 class Settings(BaseModel):
@@ -52,8 +57,11 @@ def checked(
     try:
         return settings.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem, variants) for problem in error.errors())
-        raise ValueError(f"{source}: {problems}") from None
+        problems = error.errors()
+        told = [shortened(one_line(_describe(each, variants)), 300) for each in problems[:_TOLD]]
+        if len(problems) > _TOLD:
+            told.append(f"{len(problems) - _TOLD:,} more")
+        raise ValueError(f"{source}: {'; '.join(told)}") from None
 
 
 def _describe(problem: Any, variants: Mapping[str, Collection[str]]) -> str:
