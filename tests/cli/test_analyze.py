@@ -51,7 +51,7 @@ def test_a_wrong_argument_of_an_analysis_is_one_line(
 def test_one_model_twice_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     models = ["--model", str(tiny_folder)] * 2
     common = ["analyze", *models, "--data", DATA, "--output", str(tmp_path / "out")]
-    assert "names of their own" in failure(*common)
+    assert "models to compare need different names" in failure(*common)
 
 
 def test_faces_are_drawn(tiny_folder: Path, tmp_path: Path) -> None:

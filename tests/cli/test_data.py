@@ -29,34 +29,34 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_table_of_a_check_names_classes_sizes_and_every_bad_image(folder: Path) -> None:
-    code, shown, complaint = run("check", f"folder:{folder}")
+    code, shown, errors = run("check", f"folder:{folder}")
     assert code == 1
     assert "[bold]" in shown
     assert "width: 30 to 31 pixels" in shown
     assert "30x20 (2), 31x20 (2)" in shown
     assert "happy/[red]9.png: " in shown
     assert "not an image in a supported format" in shown
-    assert shown.rstrip().endswith("something is off")
-    assert complaint == "emodc: error: folder: 1 image is missing or unreadable\n"
+    assert shown.rstrip().endswith("problems found")
+    assert errors == "emodc: error: folder: 1 image is missing or unreadable\n"
 
 
 def test_what_cannot_be_opened_is_told_once_and_alone(tmp_path: Path) -> None:
-    code, shown, complaint = run("check", f"folder:{tmp_path / 'missing'}")
+    code, shown, errors = run("check", f"folder:{tmp_path / 'missing'}")
     assert (code, shown) == (1, "")
-    assert len(complaint.splitlines()) == 1
-    code, shown, complaint = run("check", "folder")
+    assert len(errors.splitlines()) == 1
+    code, shown, errors = run("check", "folder")
     assert (code, shown) == (2, "")
-    assert "needs a path: folder:PATH" in complaint
+    assert "needs a path: folder:PATH" in errors
 
 
 def test_a_sheet_that_cannot_be_written_is_told_before_the_images_are_read(
     folder: Path, tmp_path: Path
 ) -> None:
-    code, shown, complaint = run(
+    code, shown, errors = run(
         "check", f"folder:{folder}", "--contact-sheet", tmp_path / "no" / "sheet.png"
     )
     assert (code, shown) == (2, "")
-    assert "sheet.png: No such file or directory" in complaint
+    assert "sheet.png: No such file or directory" in errors
 
 
 def test_a_preparation_with_failures_exits_with_1_and_names_the_file(
@@ -64,10 +64,10 @@ def test_a_preparation_with_failures_exits_with_1_and_names_the_file(
 ) -> None:
     out = tmp_path / "out"
     arguments = ("prepare", f"folder:{folder}", "--output", out, "--no-detect", "--splits", "test")
-    code, shown, complaint = run(*arguments)
+    code, shown, errors = run(*arguments)
     assert (code, shown) == (1, "")
-    assert f"emodc: 4 crops in {out}" in complaint
-    assert f"1 image failed; {out / 'failures.csv'} names it" in complaint
+    assert f"emodc: 4 crops in {out}" in errors
+    assert f"1 image failed; {out / 'failures.csv'} names it" in errors
     assert run("check", f"csv:{out / 'data.csv'}")[0] == 0
 
 
@@ -84,9 +84,7 @@ def test_wrong_options_write_nothing(
     options: tuple[str, ...], says: str, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    code, _, complaint = run(
-        "prepare", f"folder:{folder}", "--output", out, "--no-detect", *options
-    )
+    code, _, errors = run("prepare", f"folder:{folder}", "--output", out, "--no-detect", *options)
     assert code == 2
-    assert says in complaint
+    assert says in errors
     assert not out.exists()

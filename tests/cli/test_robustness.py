@@ -90,7 +90,7 @@ def test_sequential_scoring_is_tested_beside_plain_scoring(
         assert report["baseline"] == str(tmp_path / "model")
     assert "no stopping threshold" in failure(*common, "--adaptive", "0.001")
     uncalibrated = failure("robustness", *models[:2], "--data", DATA, "--adaptive")
-    assert "takes a calibrated model" in uncalibrated
+    assert "requires a calibrated model" in uncalibrated
 
 
 def test_images_made_on_one_model_are_shown_to_the_others(
@@ -109,9 +109,11 @@ def test_images_made_on_one_model_are_shown_to_the_others(
         (str(other), None),
     ]
     assert f"on {other}" in (tmp_path / "out" / "report.md").read_text()
-    assert "belong to an attack" in failure(*common)
+    assert "--transfer-from: give --attack" in failure(*common)
     wrong = [*common[:-1], "stranger", *attack]
-    assert "--transfer-from stranger is none of several models" in failure(*wrong)
+    assert "--transfer-from stranger: no such model among" in failure(*wrong)
+    alone = ["robustness", *common[3:], *attack]
+    assert "give at least two models" in failure(*alone)
 
 
 def test_unreadable_faces_are_told(tiny_folder: Path, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_unreadable_faces_are_told(tiny_folder: Path, tmp_path: Path) -> None:
         *("--steps", "1", "--severities", "1", "--no-figures", "--output", tmp_path / "out"),
     )
     assert answer.code == 1
-    assert answer.complaints == ["emodc: error: 1 images could not be read; the report names them"]
+    assert answer.errors == ["emodc: error: 1 image could not be read; see 'skipped' in the report"]
     assert "Skipped" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -137,11 +139,12 @@ def test_unreadable_faces_are_told(tiny_folder: Path, tmp_path: Path) -> None:
         (["--suite", "fog"], "known are noise-blur, rafdb-c, all, rafdb-p"),
         (["--severities", "1,6"], "severities are among 1, 2, 3, 4, 5, not 1, 6"),
         (["--severities", "mild"], "--severities mild: give numbers such as 1,3,5"),
-        (["--eps", "1/255"], "give --attack apgd"),
+        (["--eps", "1/255"], "--eps: give --attack, to which it belongs"),
+        (["--norm", "l2", "--minimal"], "--norm, --minimal: give --attack"),
         (["--attack", "apgd", "--eps", "1/0"], "--eps 1/0: give a number or a fraction"),
         (["--attack", "fgsm"], "known are apgd, pgd, square"),
         (["--steps", "0"], "between 1 and 1000"),
-        (["--baseline", "resnet"], "--baseline resnet is none of the models: tiny"),
+        (["--baseline", "resnet"], "--baseline resnet: no such model among tiny"),
         (["--limit", "0"], "at least one image"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

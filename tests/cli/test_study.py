@@ -53,7 +53,7 @@ def test_a_diverged_run_is_exit_code_one(
     monkeypatch.setattr(arms, "ARMS", diverging(huge)[:2])
     answer = Answer(*common, "--seeds", "1", "--output", str(tmp_path / "out"))
     assert answer.code == 1
-    assert answer.complaints == ["emodc: error: 1 runs diverged; the report names them"]
+    assert answer.errors == ["emodc: error: 1 runs diverged; the report names them"]
     assert "| margin | diverged |" in answer.out
 
 

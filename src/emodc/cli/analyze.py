@@ -1,41 +1,48 @@
-"""The command ``emodc analyze``: what training made of the errors."""
+"""The command ``emodc analyze``: how training changed the noise-prediction errors."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from emodc.cli.console import complain, note, print_json, progress
-from emodc.cli.options import Device, Precision, Seed, names_to_show
+from emodc.cli.console import exit_if_unreadable, note, print_json, progress
+from emodc.cli.options import (
+    AsJson,
+    Crops,
+    Device,
+    DryRun,
+    Precision,
+    Seed,
+    Split,
+    names_to_show,
+)
 
 
 def analyze(
     model: Annotated[
         list[str],
         typer.Option(
-            help="A bundled model's name, a model's folder or a hub id; once for each. The others "
-            "are compared with the first one."
+            help="Bundled model, model folder or hub id; repeatable. The others are compared with "
+            "the first one."
         ),
     ],
-    data: Annotated[
-        str, typer.Option(metavar="NAME:PATH", help="The dataset: face crops, as they come.")
-    ],
+    data: Crops,
     output: Annotated[
-        Path, typer.Option(help="Folder for figures; an analysis interrupted there goes on.")
+        Path, typer.Option(help="Folder for figures; an interrupted analysis resumes there.")
     ],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    steps: Annotated[int, typer.Option(help="Draws for each image.")] = 100,
-    limit: Annotated[int, typer.Option(help="Take a stratified subset of this many images.")] = 300,
+    split: Split = "test",
+    steps: Annotated[int, typer.Option(help="Draws of (t, eps) per image.")] = 100,
+    limit: Annotated[int, typer.Option(help="Use a stratified subset of this many images.")] = 300,
     seed: Seed = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the cost and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all statistics as JSON.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Draw what training made of the errors: correlations, confusions, gaps, curves over t.
+    """Plot how training changed the errors: correlations, confusions, gaps, curves over t.
 
-    Every error is measured once and kept: the same command draws again without measuring, and
-    models can be added to it.
+    The noise-prediction errors are measured once and kept: run the command again to redraw the
+    figures, or to add models.
     """
     from emodc.data import open_data
     from emodc.experiments.analysis import Measurement, write_analysis
@@ -66,7 +73,7 @@ def analyze(
         training = open_data(data, "train")
     except ValueError as error:
         training = None
-        note(f"no linear denoiser to compare with: {error}")
+        note(f"the comparison with a linear denoiser is left out: {error}")
     with progress("images") as advance:
         report = write_analysis(measurement, output, training=training, progress=advance)
     if as_json:
@@ -74,6 +81,4 @@ def analyze(
     else:
         typer.echo("\n".join(summary_table(report)))
     note(f"the figures, and how to read them, are in {output / README}")
-    if unreadable := len(report["skipped"]):
-        complain(f"{unreadable} images could not be read; the report names them")
-        raise typer.Exit(1)
+    exit_if_unreadable(len(report["skipped"]))

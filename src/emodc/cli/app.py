@@ -1,7 +1,7 @@
 """The command line: ``emodc`` and its commands, which `emodc.cli.predict` and the like hold.
 
 Data goes to stdout, everything else to stderr. Heavy modules are imported inside the commands, so
-that help and complaints about arguments come at once.
+that help and usage errors come at once.
 """
 
 import os
@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
-from emodc.cli.console import complain, speaks
+from emodc.cli.console import is_main_process, print_error
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
 from emodc.cli.export import export
@@ -40,9 +40,9 @@ class _ErrorBoundary(TyperGroup):
             raise typer.Exit(130) from None
         except OSError as error:
             named = error.filename is not None and error.strerror is not None
-            complain(f"{error.filename}: {error.strerror}" if named else str(error))
+            print_error(f"{error.filename}: {error.strerror}" if named else str(error))
         except (ValueError, ImportError) as error:
-            complain(str(error))
+            print_error(str(error))
         raise typer.Exit(2)
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # File names may hold what the terminal's encoding cannot show.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if not speaks():
+    if not is_main_process():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open until the process ends)
     app()
 

@@ -17,31 +17,35 @@ from emodc.cli.options import (
 
 def calibrate(
     data: Annotated[
-        str, typer.Option(metavar="NAME:PATH", help="The dataset; its validation split is used.")
+        str, typer.Option(metavar="NAME:PATH", help="Labeled dataset; see emodc data list.")
     ],
     model: ModelName = "face48",
     output: Annotated[
         Path | None,
         typer.Option(help="Where to write the calibrated model. [default: the model's folder]"),
     ] = None,
-    split: Annotated[str, typer.Option(help="validation, or test if that is not reported on.")] = (
-        "validation"
-    ),
-    steps: Annotated[int, typer.Option(help="Draws of the answer that is aimed at.")] = 100,
+    split: Annotated[
+        str, typer.Option(help="validation, or test if you report no results on it.")
+    ] = ("validation"),
+    steps: Annotated[
+        int,
+        typer.Option(help="Draws of (t, eps) per image."),
+    ] = 100,
     limit: Limit = None,
     coverage: Annotated[
-        float, typer.Option(help="Share of faces whose true class a prediction set shall hold.")
+        float,
+        typer.Option(help="Share of faces whose prediction set shall contain the true class."),
     ] = 0.9,
     seed: Seed = 0,
     work: Annotated[
         Path | None,
-        typer.Option(help="Folder for measured errors; a calibration interrupted there goes on."),
+        typer.Option(help="Folder for measured errors; an interrupted calibration resumes there."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Fit probabilities, prediction sets and sequential scoring of a model on validation data."""
+    """Fit probabilities, prediction sets and early stopping of scoring on validation data."""
     from emodc.calibration.calibrate import calibrate as run
     from emodc.data import open_data
     from emodc.model.store import load_model, save_model
@@ -50,7 +54,7 @@ def calibrate(
     from emodc.support.distributed import join
 
     if output is None and not Path(model).is_dir():
-        raise ValueError(f"model '{model}' is no folder to write to: give --output FOLDER")
+        raise ValueError(f"model '{model}' has no folder to write to: give --output FOLDER")
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)

@@ -1,10 +1,11 @@
-"""What the command line shows: rows as a table or CSV, JSON, a progress bar, complaints.
+"""What the command line prints: rows as a table or CSV, JSON, a progress bar, errors.
 
-rich is imported on first use; help does without.
+rich is imported on first use: help does without it.
 """
 
 import csv
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,20 +22,36 @@ if TYPE_CHECKING:
     from emodc.inference.prediction import Prediction
 
 
-def speaks() -> bool:
-    """Tell whether this process speaks: of several that a launcher started, the first one does."""
-    return int(os.environ.get("RANK", "0")) == 0
+def is_main_process() -> bool:
+    """Tell whether this process prints: of several that a launcher started, the first one does."""
+    rank = os.environ.get("RANK", "")
+    return not rank.isdigit() or int(rank) == 0
 
 
 def note(message: str) -> None:
-    """Print what is worth knowing on stderr."""
-    if speaks():
+    """Print a message on stderr."""
+    if is_main_process():
         typer.echo(f"emodc: {message}", err=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error on stderr, as one line."""
     typer.echo(f"emodc: error: {printable(' '.join(message.splitlines()))}", err=True)
+
+
+def exit_if_unreadable(images: int) -> None:
+    """End the command with exit code 1 if images could not be read, and say how many."""
+    if images:
+        which = "1 image" if images == 1 else f"{images:,} images"
+        print_error(f"{which} could not be read; see 'skipped' in the report")
+        raise typer.Exit(1)
+
+
+def show_log() -> None:
+    """Print on stderr what training logs."""
+    logging.basicConfig(format="emodc: %(message)s")
+    level = logging.INFO if is_main_process() else logging.WARNING
+    logging.getLogger("emodc").setLevel(level)
 
 
 def print_json(value: Any) -> None:
@@ -127,7 +144,7 @@ def progress(unit: str, show: bool = True) -> Iterator[Callable[..., None]]:
         console=console,
         transient=True,
         redirect_stdout=False,
-        disable=not (show and speaks() and console.is_terminal),
+        disable=not (show and is_main_process() and console.is_terminal),
     ) as bar:
         task = bar.add_task("", total=None, rate="", note="")
 

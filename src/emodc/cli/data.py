@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emodc.cli.console import complain, print_json, print_rich, progress
+from emodc.cli.console import note, print_error, print_json, print_rich, progress
 
 data_app = typer.Typer(
     no_args_is_help=True,
@@ -15,14 +15,14 @@ data_app = typer.Typer(
     help="List, check and prepare datasets.",
 )
 
-_Spec = Annotated[str, typer.Argument(metavar="NAME:PATH", help="The dataset; see emodc data list")]
+_Spec = Annotated[str, typer.Argument(metavar="NAME:PATH", help="Dataset; see emodc data list.")]
 _NAMED = 30  # unreadable images in a table
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @data_app.command("list")
 def list_data(as_json: _Json = False) -> None:
-    """List the datasets that --data takes."""
+    """List the datasets that --data accepts."""
     from rich.table import Table
     from rich.text import Text
 
@@ -52,17 +52,19 @@ def list_data(as_json: _Json = False) -> None:
 def check(
     data: _Spec,
     official: Annotated[
-        bool, typer.Option("--official", help="Counts must be the published ones.")
+        bool, typer.Option("--official", help="Require the published numbers of images.")
     ] = False,
     contact_sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG with images of every class and split.")
+        Path | None, typer.Option(help="PNG to write, with images of every class and split.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another one shows other images.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the choice of images for the contact sheet.")
+    ] = 0,
     as_json: _Json = False,
 ) -> None:
-    """Decode every image of a dataset and tell what is wrong with it.
+    """Decode every image of a dataset and report what is wrong.
 
-    Exit codes: 0 nothing is off; 1 something is; 2 there is no such dataset.
+    Exit codes: 0 no problems; 1 problems found; 2 no such dataset.
     """
     from emodc.data.check import check as run
     from emodc.data.check import refusal
@@ -85,7 +87,7 @@ def check(
         print_rich(_check_table(report))
     for finding in report["findings"]:
         if finding["severity"] == "off":
-            complain(f"{report['data']}: {finding['message']}")
+            print_error(f"{report['data']}: {finding['message']}")
     if not report["ok"]:
         raise typer.Exit(1)
 
@@ -93,26 +95,30 @@ def check(
 @data_app.command()
 def prepare(
     data: _Spec,
-    output: Annotated[Path, typer.Option(help="Folder to write; a preparation there goes on.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder to write; an interrupted preparation resumes there.")
+    ],
     size: Annotated[int, typer.Option(min=16, help="Side of the crops in pixels.")] = 112,
     geometry: Annotated[
-        str, typer.Option(help="Where the crops show the landmarks: arcface or fer2013.")
+        str, typer.Option(help="Where the crops place the landmarks: arcface or fer2013.")
     ] = "arcface",
     margin: Annotated[
-        float, typer.Option(help="What a crop gains on each side, as a share of its side.")
+        float, typer.Option(help="Extra margin on each side, as a share of the side.")
     ] = 0.0,
     detect: Annotated[
         bool,
-        typer.Option("--detect/--no-detect", help="Find and align faces, or resize images."),
+        typer.Option(
+            "--detect/--no-detect", help="Detect and align faces, or resize whole images."
+        ),
     ] = True,
     splits: Annotated[
-        str | None, typer.Option(help="Which to write, such as train,validation. [default: all]")
+        str | None, typer.Option(help="Splits to write, such as train,validation. [default: all]")
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Find, align and crop the face of every labeled image, once, into a folder.
+    """Detect, align and crop the face of every labeled image into a folder.
 
-    Exit codes: 0 done; 1 some images failed (failures.csv names them); 2 nothing could be done.
+    Exit codes: 0 success; 1 some images failed (failures.csv names them); 2 failure.
     """
     from emodc.data.prepare import prepare as run
     from emodc.data.registry import open_release
@@ -131,12 +137,10 @@ def prepare(
     if as_json:
         print_json({key: value for key, value in manifest.items() if key != "files"})
     written, failed = sum(manifest["written"].values()), manifest["failed"]
-    typer.echo(
-        f"emodc: {written:,} crops in {output}; give --data csv:{output / 'data.csv'}", err=True
-    )
+    note(f"{written:,} crops in {output}; use them with --data csv:{output / 'data.csv'}")
     if failed:
         images, them = ("1 image", "it") if failed == 1 else (f"{failed:,} images", "them")
-        complain(f"{images} failed; {output / 'failures.csv'} names {them}")
+        print_error(f"{images} failed; {output / 'failures.csv'} names {them}")
         raise typer.Exit(1)
 
 
@@ -161,7 +165,7 @@ def _check_table(report: Mapping[str, Any]) -> Any:
     if sizes := report["sizes"]:
         parts += [_range(sizes, "width"), _range(sizes, "height")]
         common = (f"{s['width']}x{s['height']} ({s['images']:,})" for s in sizes["commonest"])
-        parts.append(f"commonest sizes: {', '.join(common)}")
+        parts.append(f"most common sizes: {', '.join(common)}")
     found = Table("", "what", "examples", title="findings", title_justify="left")
     for finding in report["findings"]:
         style = "bold red" if finding["severity"] == "off" else "dim"
@@ -172,7 +176,7 @@ def _check_table(report: Mapping[str, Any]) -> Any:
     parts += [Text(f"{image['id']}: {image['reason']}") for image in bad[:_NAMED]]
     if len(bad) > _NAMED:
         parts.append(f"and {len(bad) - _NAMED:,} more, which --json names")
-    parts.append("nothing is off" if report["ok"] else "something is off")
+    parts.append("no problems found" if report["ok"] else "problems found")
     return Group(*parts)
 
 

@@ -5,25 +5,29 @@ from typing import Annotated
 
 import typer
 
-from emodc.cli.console import complain, note, print_json, print_rich, progress
+from emodc.cli.console import exit_if_unreadable, note, print_json, print_rich, progress
 from emodc.cli.options import (
     Adaptive,
+    AsJson,
     Budget,
+    Data,
     Device,
     Limit,
     ModelName,
     Precision,
     Seed,
+    Split,
     chosen_delta,
 )
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The dataset.")],
+    data: Data,
     model: ModelName = "face48",
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Split = "test",
     steps: Annotated[
-        int | None, typer.Option(help="Draws for each image. [default: 100, without --adaptive]")
+        int | None,
+        typer.Option(help="Draws of (t, eps) per image. [default: 100, without --adaptive]"),
     ] = None,
     adaptive: Adaptive = None,
     budget: Budget = None,
@@ -32,25 +36,25 @@ def evaluate(
         bool,
         typer.Option(
             "--detect/--no-detect",
-            help="Find, align and crop the faces first, as predict does, or take whole images.",
+            help="Detect, align and crop the faces first, as predict does, or use whole images.",
         ),
     ] = False,
     ignore_noise: Annotated[
         bool,
         typer.Option(
-            "--ignore-noise", help="Score plainly: take images for clean, whatever they carry."
+            "--ignore-noise", help="Score every image as clean: do not account for noise in it."
         ),
     ] = False,
     seed: Seed = 0,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for the report; an evaluation interrupted there goes on."),
+        typer.Option(help="Folder for the report; an interrupted evaluation resumes there."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Measure a model, or a baseline, on a labeled dataset."""
+    """Evaluate a model or baseline on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
     from emodc.model.store import load_model
@@ -81,6 +85,4 @@ def evaluate(
         print_rich(evaluation_table(report))
     if faceless := report.n_without_face:
         note(f"no face found in {faceless} images; the report names them")
-    if unreadable := report.n_skipped - faceless:
-        complain(f"{unreadable} images could not be read; the report names them")
-        raise typer.Exit(1)
+    exit_if_unreadable(report.n_skipped - faceless)

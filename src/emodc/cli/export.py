@@ -9,16 +9,16 @@ from emodc.cli.console import note
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A run's folder, or any other model.")],
-    folder: Annotated[Path, typer.Argument(help="Where to write model and card.")],
-    name: Annotated[str | None, typer.Option(help="What the model is called from now on.")] = None,
+    model: Annotated[str, typer.Argument(help="Folder of a run, or any other model.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write the model and its card to.")],
+    name: Annotated[str | None, typer.Option(help="New name of the model.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in float16.")] = False,
     license_id: Annotated[
         str | None,
         typer.Option(
             "--license",
             metavar="ID",
-            help="License of the weights, for the card; of the hub's identifiers, such as mit.",
+            help="License of the weights, by its hub identifier, such as mit. [default: left open]",
         ),
     ] = None,
     report: Annotated[
@@ -26,16 +26,20 @@ def export(
     ] = None,
     samples: Annotated[
         bool,
-        typer.Option("--samples", help="Draw faces of every class for the card; see emodc sample."),
+        typer.Option(
+            "--samples", help="Generate faces of every class for the card; see emodc sample."
+        ),
     ] = False,
     push: Annotated[
         str | None,
         typer.Option(
-            "--push-to-hub", metavar="OWNER/NAME", help="Upload it to the hub; private if new."
+            "--push-to-hub",
+            metavar="OWNER/NAME",
+            help="Upload to the Hugging Face hub; a new repository is private.",
         ),
     ] = None,
 ) -> None:
-    """Package a trained model for shipping, with its card.
+    """Package a trained model with its card.
 
     For a card with results: export, evaluate the exported folder, and export again with --report.
     """

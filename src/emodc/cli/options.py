@@ -1,5 +1,6 @@
 """Options and help that several commands of the command line share."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -7,20 +8,39 @@ import typer
 from typer.core import TyperCommand
 
 EPILOG = (
-    "Exit codes: 0 done; 1 some images could not be read (the others are done), or training "
-    "diverged; 2 nothing could be done (wrong arguments, no such model, no readable image); "
-    "130 interrupted."
+    "Exit codes: 0 success; 1 some images could not be read (the others are done), or training "
+    "diverged; 2 failure (wrong arguments, no such model, no readable image); 130 interrupted."
 )
 
+
+def _training_device(name: str) -> str:
+    if name not in ("auto", "cpu"):
+        raise ValueError(f"--device is auto or cpu in training, not '{name}'")
+    return name
+
+
+Data = Annotated[
+    str, typer.Option(metavar="NAME:PATH", help="Labeled dataset; see emodc data list.")
+]
+Crops = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="NAME:PATH",
+        help="Dataset of face crops, used as they are; see emodc data list.",
+    ),
+]
+Split = Annotated[str, typer.Option(help="train, validation or test.")]
 ModelName = Annotated[
-    str, typer.Option("--model", help="A bundled model's name, a model's folder or a hub id.")
+    str, typer.Option("--model", help="Bundled model, model folder, hub id or .yaml file.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+TrainingDevice = Annotated[str, typer.Option(callback=_training_device, help="auto or cpu.")]
 Precision = Annotated[
     str,
     typer.Option(
-        help="fp32, bf16 or fp16: of the network; errors are fp32. Halves pay on GPUs, and bf16 on "
-        "CPUs with instructions for it."
+        help="Of the network: fp32, bf16 or fp16; errors are always fp32. Half precision pays off "
+        "on GPUs, and bf16 on CPUs with bf16 instructions."
     ),
 ]
 Adaptive = Annotated[
@@ -31,33 +51,47 @@ Adaptive = Annotated[
         "model. [default DELTA: 0.02]",
     ),
 ]
-Budget = Annotated[int | None, typer.Option(help="Most draws for a face.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the draws: same seed, same answer.")]
-Limit = Annotated[int | None, typer.Option(help="Take a stratified subset of this many images.")]
+Budget = Annotated[int | None, typer.Option(help="With --adaptive: maximum draws per face.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed of the draws of (t, eps): same seed, same answer.")
+]
+Limit = Annotated[int | None, typer.Option(help="Use a stratified subset of this many images.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
-
-_USUAL = -1.0  # what ``--adaptive`` alone stands for: the default, which need not be loaded
+_DEFAULT_DELTA = math.nan  # stands for the default, whose module is slow to load
 
 
 class OptionalDelta(TyperCommand):
     """Lets ``--adaptive`` stand alone or be followed by a number."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put a number after every ``--adaptive``."""
+        """Put a number after every ``--adaptive`` that has none."""
+        end = args.index("--") if "--" in args else len(args)
         given = list(args)
-        if "--adaptive" in given:
-            place = given.index("--adaptive")
-            if not _is_number(given[place + 1] if place + 1 < len(given) else ""):
-                given[place] = f"--adaptive={_USUAL}"
+        for place in range(end):
+            following = args[place + 1] if place + 1 < end else ""
+            if args[place] == "--adaptive" and not _is_number(following):
+                given[place] = f"--adaptive={_DEFAULT_DELTA}"
         return super().parse_args(ctx, given)
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
+
+
+def chosen_delta(adaptive: float | None) -> float | None:
+    """Return the ``delta`` that ``--adaptive`` asks for."""
+    from emodc.inference.scorer import DEFAULT_DELTA
+
+    return DEFAULT_DELTA if adaptive is not None and math.isnan(adaptive) else adaptive
 
 
 def names_to_show(own: Sequence[str], asked: Sequence[str]) -> list[str]:
@@ -74,12 +108,7 @@ def names_to_show(own: Sequence[str], asked: Sequence[str]) -> list[str]:
         name if own.count(name) == 1 else wanted for name, wanted in zip(own, asked, strict=True)
     ]
     if len(set(shown)) < len(shown):
-        raise ValueError(f"models to compare need names of their own: {', '.join(shown)}")
+        raise ValueError(
+            f"{', '.join(shown)}: models to compare need different names; give each one once"
+        )
     return shown
-
-
-def chosen_delta(adaptive: float | None) -> float | None:
-    """Return the ``delta`` that ``--adaptive`` asks for."""
-    from emodc.inference.scorer import DEFAULT_DELTA
-
-    return DEFAULT_DELTA if adaptive == _USUAL else adaptive

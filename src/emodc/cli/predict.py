@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emodc.cli.console import (
-    complain,
     csv_writer,
     note,
     prediction_table,
+    print_error,
     print_json,
     print_rich,
     progress,
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 def predict(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Images, folders of images, glob patterns."),
+        typer.Argument(metavar="PATH", help="Images, folders of images or glob patterns."),
     ],
     model: ModelName = "face48",
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Exactly this many draws for each face. [default: as --adaptive with a calibrated "
-            "model, else 20]"
+            help="Exactly this many draws of (t, eps) per face. [default: early stopping as with "
+            "--adaptive if the model is calibrated, else 20]"
         ),
     ] = None,
     adaptive: Adaptive = None,
@@ -48,17 +48,19 @@ def predict(
     detect: Annotated[
         bool,
         typer.Option(
-            "--detect/--no-detect", help="Find the faces, or take every image for a face crop."
+            "--detect/--no-detect", help="Detect faces, or treat every image as a face crop."
         ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, row by row.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, row by row as faces are done.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Name the expression of every face in images.
+    """Classify the expression of every face in images.
 
-    Every face gets a row; an image without one, or that cannot be read, gets a row that says so.
+    Every face gets a row. An image that has no face or cannot be read gets a row that says so.
     """
     if as_json and as_csv:
         raise ValueError("give --json or --csv, not both")
@@ -87,7 +89,7 @@ def predict(
             keep(row)
             found[row.status] += 1
             if row.status == "unreadable":
-                complain(row.error or "")
+                print_error(row.error or "")
             advance(row.image + 1, len(files))
     if as_json:
         left_out = [

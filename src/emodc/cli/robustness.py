@@ -1,28 +1,33 @@
 """The command ``emodc robustness``: models side by side on corrupted and attacked faces."""
 
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import typer
 
 from emodc.cli import robustness_options as options
-from emodc.cli.console import complain, note, print_json, progress
-from emodc.cli.options import Device, Limit, Precision, chosen_delta, names_to_show
+from emodc.cli.console import exit_if_unreadable, note, print_json, progress
+from emodc.cli.options import (
+    AsJson,
+    Crops,
+    Device,
+    DryRun,
+    Limit,
+    Precision,
+    Split,
+    chosen_delta,
+    names_to_show,
+)
+from emodc.cli.robustness_options import AttackOptions, parse_severities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emodc.attacks.losses import LossName
-    from emodc.attacks.threat_model import Norm
-    from emodc.experiments.robustness import AttackPlan, Subject
-    from emodc.experiments.robustness.attack_tasks import Method
+    from emodc.experiments.robustness import Subject
 
 
 def robustness(
-    data: options.Data,
+    data: Crops,
     model: options.Models = ["face48"],  # noqa: B006 (typer copies it)
-    split: options.Split = "test",
+    split: Split = "test",
     suite: options.Suites = None,
     severities: options.Severities = "1,2,3,4,5",
     steps: options.Steps = 10,
@@ -34,26 +39,26 @@ def robustness(
     baseline: options.Baseline = None,
     attack: options.Attack = None,
     eps: options.Eps = None,
-    norm: options.NormName = "linf",
-    loss: options.Loss = "dlr",
+    norm: options.NormName = AttackOptions.norm,
+    loss: options.Loss = AttackOptions.loss,
     iterations: options.Iterations = None,
-    restarts: options.Restarts = 1,
-    targets: options.Targets = 0,
+    restarts: options.Restarts = AttackOptions.restarts,
+    targets: options.Targets = AttackOptions.targets,
     eot: options.Eot = None,
     transfer_from: options.TransferFrom = None,
     minimal: options.Minimal = False,
-    checked: options.Checked = 16,
+    checked: options.Checked = AttackOptions.checked,
     output: options.Output = None,
     figures: options.Figures = True,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Compare models on faces that are corrupted, or attacked.
+    """Compare models on corrupted or attacked faces.
 
-    Every result is kept when it is finished; the same command goes on where it stopped, and more
-    models, suites and seeds can be added to it.
+    Results are kept as they are finished: the same command resumes where it stopped, and models,
+    suites and seeds can be added to it.
     """
     from emodc.data import open_data
     from emodc.experiments.robustness import Comparison
@@ -66,23 +71,30 @@ def robustness(
     subjects = _subjects(
         model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive)
     )
-    plan = _attack_plan(
-        *(attack, eps, norm, loss, iterations, restarts, targets, eot, minimal, checked),
-        _source(transfer_from, subjects),
+    attacker = AttackOptions(
+        attack=attack,
+        eps=eps,
+        norm=norm,
+        loss=loss,
+        iterations=iterations,
+        restarts=restarts,
+        targets=targets,
+        eot=eot,
+        transfer_from=transfer_from,
+        minimal=minimal,
+        checked=checked,
     )
     folder = output or Path("runs") / "robustness"
-    levels = _numbers(severities)
-    images = open_data(data, split)
     comparison = Comparison(
         subjects,
-        images,
+        open_data(data, split),
         folder,
         suites=suite if suite is not None else ([] if attack else ["noise-blur"]),
-        severities=levels,
+        severities=parse_severities(severities),
         seeds=seed,
         limit=limit,
         frames=frames,
-        attack=plan,
+        attack=attacker.plan(subjects),
     )
     for cost in comparison.cost():
         note(str(cost))
@@ -99,10 +111,8 @@ def robustness(
     for left in report["not_attacked"]:
         note(f"{left['model']} was not attacked: {left['reason']}")
     if not all(finding["passed"] for finding in report["findings"]):
-        note("a check of the attack failed: the report tells which robust accuracies not to trust")
-    if unreadable := len(report["skipped"]):
-        complain(f"{unreadable} images could not be read; the report names them")
-        raise typer.Exit(1)
+        note("an attack failed a sanity check: do not trust the robust accuracies the report names")
+    exit_if_unreadable(len(report["skipped"]))
 
 
 def _subjects(
@@ -122,7 +132,7 @@ def _subjects(
     chosen = choose_device(device)
     models = [load_model(name, chosen, precision) for name in names]
     if delta is not None and all(model.decision.adaptive is None for model in models):
-        raise ValueError("--adaptive takes a calibrated model: run emodc calibrate on one")
+        raise ValueError("--adaptive requires a calibrated model: run emodc calibrate on one")
     shown = names_to_show([model.name for model in models], names)
     subjects: dict[str, Subject] = {}
     for model, name in zip(models, shown, strict=True):
@@ -134,69 +144,5 @@ def _subjects(
             subjects[sequential] = SequentialSubject(model, delta, sequential)
         subjects[name] = ModelSubject(model, steps, name)
     if baseline is not None and baseline not in subjects:
-        raise ValueError(f"--baseline {baseline} is none of the models: {', '.join(subjects)}")
+        raise ValueError(f"--baseline {baseline}: no such model among {', '.join(subjects)}")
     return list(subjects.values())
-
-
-def _source(name: str | None, subjects: "Sequence[Subject]") -> "Subject | None":
-    """Return the subject of a name."""
-    if name is None:
-        return None
-    known = {subject.name: subject for subject in subjects}
-    if name not in known or len(known) == 1:
-        raise ValueError(f"--transfer-from {name} is none of several models: {', '.join(known)}")
-    return known[name]
-
-
-def _attack_plan(
-    attack: str | None,
-    eps: list[str] | None,
-    norm: str,
-    loss: str,
-    iterations: int | None,
-    restarts: int,
-    targets: int,
-    eot: int | None,
-    minimal: bool,
-    checked: int,
-    source: "Subject | None",
-) -> "AttackPlan | None":
-    if attack is None:
-        if eps or eot is not None or minimal or source is not None:
-            raise ValueError(
-                "--eps, --eot, --minimal and --transfer-from belong to an attack: give "
-                "--attack apgd"
-            )
-        return None
-    from emodc.experiments.robustness import AttackPlan
-
-    usual = 1000 if attack == "square" else 20
-    return AttackPlan(
-        method=cast("Method", attack),  # what is not known is refused there
-        eps=tuple(map(_fraction, eps or ["1/255"])),
-        norm=cast("Norm", norm),
-        loss=cast("LossName", loss),
-        iterations=usual if iterations is None else iterations,
-        restarts=restarts,
-        targets=targets,
-        eot=eot,
-        minimal=minimal,
-        checked=checked,
-        transfer_from=source,
-    )
-
-
-def _fraction(text: str) -> float:
-    """Read "1/255", "0.5/255" or "0.01"."""
-    over, slash, under = text.partition("/")
-    try:
-        return float(Fraction(over) / Fraction(under)) if slash else float(over)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"--eps {text}: give a number or a fraction, such as 1/255") from None
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--severities {text}: give numbers such as 1,3,5") from None

@@ -1,4 +1,4 @@
-"""The command ``emodc sample``: faces drawn by the weights that classify."""
+"""The command ``emodc sample``: faces generated with the classifier's own weights."""
 
 from functools import partial
 from pathlib import Path
@@ -11,33 +11,33 @@ from emodc.cli.options import Device, ModelName, Precision
 
 
 def sample(
-    output: Annotated[Path, typer.Option(metavar="FILE.png", help="The image to write.")],
+    output: Annotated[Path, typer.Option(metavar="FILE.png", help="Image to write.")],
     model: ModelName = "face48",
     classes: Annotated[
         list[str] | None,
-        typer.Option("--class", help="A class to draw; several may be given. [default: all]"),
+        typer.Option("--class", help="Class to generate; repeatable. [default: all]"),
     ] = None,
     interpolate: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="FROM TO", help="Draw the way from one class to another, from the same noise."
+            metavar="FROM TO", help="Interpolate from one class to another, from the same noise."
         ),
     ] = None,
-    count: Annotated[int, typer.Option(help="Faces of each class.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps of the sampler for each face.")] = 50,
+    count: Annotated[int, typer.Option(help="Faces per class.")] = 8,
+    steps: Annotated[int, typer.Option(help="Sampler steps per face.")] = 50,
     sampler: Annotated[
-        str, typer.Option(help="ddim, or dpm-solver: DPM-Solver++(2M), good in fewer steps.")
+        str, typer.Option(help="ddim, or dpm-solver: DPM-Solver++(2M), which needs fewer steps.")
     ] = "ddim",
     guidance: Annotated[
-        float, typer.Option(help="1: the class alone; more exaggerates it against no class.")
+        float, typer.Option(help="Classifier-free guidance scale; 1 is no guidance.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that the faces begin with.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
-    """Draw faces of some classes with the weights that classify, a row for each class.
+    """Generate faces with the classifier's own weights, one row per class.
 
-    The faces of a column begin with the same noise.
+    The faces of a column start from the same noise.
     """
     from emodc.explain.sample_sheet import interpolation_sheet, sample_sheet
     from emodc.model.store import load_model

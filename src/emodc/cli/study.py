@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
-from emodc.cli.console import complain, note, print_json, progress, speaks
-from emodc.cli.options import Limit
+from emodc.cli.console import note, print_error, print_json, progress, show_log
+from emodc.cli.options import AsJson, Changes, Crops, DryRun, Limit, TrainingDevice
 
 _BASE = "study"
 
 
 def study(
-    data: Annotated[str, typer.Option(metavar="NAME:PATH", help="The dataset: face crops.")],
+    data: Crops,
     output: Annotated[
         Path | None,
-        typer.Option(help="Its folder, where it goes on. [default: runs/study; study-quick]"),
+        typer.Option(
+            help="Folder of the study; an interrupted one resumes there. [default: runs/study, or "
+            "runs/study-quick]"
+        ),
     ] = None,
     quick: Annotated[
         bool,
@@ -25,29 +28,24 @@ def study(
         ),
     ] = False,
     recipe: Annotated[
-        str, typer.Option(help="What the arms vary: a name (see emodc recipes) or .yaml file.")
+        str,
+        typer.Option(help="Recipe that the arms vary: a name (see emodc recipes) or .yaml file."),
     ] = _BASE,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
-    ] = None,
+    changes: Changes = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings of the main arms. [default: 3; 1 with --quick]"),
+        typer.Option(min=1, help="Seeds per main arm. [default: 3; 1 with --quick]"),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Draws for each test image.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Draws of (t, eps) per test image.")] = 100,
     limit: Limit = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the cost and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    device: TrainingDevice = "auto",
 ) -> None:
-    """Train by every objective, choose on validation, and compare on the test images.
+    """Train with every objective, choose on validation data and compare on test images.
 
-    Every run is kept as it goes: the same command goes on where it stopped. Given again beside the
-    first, it shares the work.
+    The same command resumes where it stopped. Started several times, it shares the work.
     """
-    import logging
-
     from emodc.data import open_release
     from emodc.experiments.study import Study
     from emodc.experiments.study.output import MARKDOWN, write_study
@@ -59,11 +57,9 @@ def study(
     from emodc.support.timing import duration
     from emodc.training.recipe import load_recipe
 
-    if device not in ("auto", "cpu"):
-        raise ValueError(f"--device is auto or cpu in training, not '{device}'")
     if join(device).size > 1:
         raise ValueError(
-            "a run is trained by one process: start the command several times, without a launcher"
+            "one process trains each run: start the command several times, without a launcher"
         )
     require_matplotlib()
     release = open_release(data)
@@ -88,11 +84,10 @@ def study(
     for cost in plan.costs():
         note(str(cost))
         seconds += cost.seconds
-    note(f"in all about {duration(seconds)}, as measured now")
+    note(f"in all about {duration(seconds)}, estimated from a short measurement")
     if dry_run:
         return
-    logging.basicConfig(format="emodc: %(message)s")
-    logging.getLogger("emodc").setLevel(logging.INFO if speaks() else logging.WARNING)
+    show_log()
     command = _command(release.name, quick, recipe, changes or [], seeds, steps, limit)
     with progress("") as advance:
         for results in plan.run(advance, note):
@@ -104,7 +99,7 @@ def study(
         typer.echo("\n".join(arm_table(report)))
     note(f"the report is {folder / MARKDOWN}")
     if report["diverged"]:
-        complain(f"{len(report['diverged'])} runs diverged; the report names them")
+        print_error(f"{len(report['diverged'])} runs diverged; the report names them")
         raise typer.Exit(1)
 
 

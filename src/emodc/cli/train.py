@@ -5,42 +5,44 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emodc.cli.console import complain, note, progress, speaks
+from emodc.cli.console import note, print_error, progress, show_log
+from emodc.cli.options import Changes, TrainingDevice
 
 if TYPE_CHECKING:
     from emodc.training.recipe import Recipe
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name (see emodc recipes) or .yaml file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Recipe: a name (see emodc recipes) or .yaml file.")
+    ],
     data: Annotated[
-        str | None, typer.Option(metavar="NAME:PATH", help="The dataset. [default: the recipe's]")
+        str | None, typer.Option(metavar="NAME:PATH", help="Dataset. [default: the recipe's]")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run; a run found there goes on. [default: runs/NAME]"),
+        typer.Option(
+            help="Folder of the run; an interrupted run resumes there. [default: runs/NAME]"
+        ),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
-    ] = None,
+    changes: Changes = None,
     init: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Begin with the weights of a model: its name, folder or hub id. Its classes may "
-            "be others.",
+            help="Start from the weights of a model: bundled model, folder or hub id. Its classes "
+            "may differ.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: TrainingDevice = "auto",
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the settings only; with Stable Diffusion, also the cost."
+            "--dry-run", help="Print the settings and stop; with Stable Diffusion, also the cost."
         ),
     ] = False,
 ) -> None:
-    """Train a model by a recipe, or go on training it."""
+    """Train a model by a recipe, or resume its training."""
     from emodc.training.recipe import dump_recipe, load_recipe
 
     settings = load_recipe(recipe, changes or ())
@@ -52,10 +54,6 @@ def train(
         return
     if spec is None:
         raise ValueError(f"recipe '{settings.name}' names no data: give --data NAME:PATH")
-    if device not in ("auto", "cpu"):
-        raise ValueError(f"--device is auto or cpu in training, not '{device}'")
-    import logging
-
     from emodc.data import open_release
     from emodc.model.store import load_model
     from emodc.training.loop import train as run
@@ -65,8 +63,7 @@ def train(
     release = open_release(spec)
     training, validation = release.split("train"), release.split("validation")
     folder = output or Path("runs") / settings.name
-    logging.basicConfig(format="emodc: %(message)s")
-    logging.getLogger("emodc").setLevel(logging.INFO if speaks() else logging.WARNING)
+    show_log()
     with progress("samples") as advance:
 
         def report(samples: int, metrics: dict[str, float]) -> None:
@@ -86,7 +83,7 @@ def train(
                 on_metrics=report,
             )
         except TrainingDiverged as error:
-            complain(str(error))
+            print_error(str(error))
             raise typer.Exit(1) from None
     note(f"the model is in {folder}")
 
