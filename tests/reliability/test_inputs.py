@@ -32,7 +32,7 @@ LONG = {"seconds": 900.0, "cases": 4000}
 
 LENGTHS = [
     pytest.param(SHORT, id="short"),
-    pytest.param(LONG, id="long", marks=pytest.mark.slow),
+    pytest.param(LONG, id="long", marks=[pytest.mark.slow, pytest.mark.campaign]),
 ]
 
 
