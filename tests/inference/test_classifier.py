@@ -226,7 +226,7 @@ def test_the_package_offers_what_it_says() -> None:
 def test_an_unknown_option_is_refused_with_those_there_are(classifier: EmotionClassifier) -> None:
     for ask in (classifier.predict, classifier.predict_proba, classifier.iter_predict):
         with pytest.raises(TypeError, match=r"'step': .*perhaps steps") as caught:
-            ask(crop(0), from_crops=True, step=3)  # type: ignore[operator]
+            ask(crop(0), from_crops=True, step=3)  # type: ignore[call-arg]
         assert "Scorer" not in str(caught.value)
 
 

@@ -223,7 +223,6 @@ def _fit_scale_alone(
         unseen[fold == number] = posterior(errors[fold == number], scale)
     t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
     before = model.decision.probabilities(errors, t, model.schedule.timesteps)
-    shown = {"mirror": model.decision.mirror, "noise_floor": model.decision.noise_floor}
     figures = {
         "images": len(labels),
         "folds": _FOLDS,
@@ -231,7 +230,12 @@ def _fit_scale_alone(
         "after": figures_of(unseen, labels),
         "stops": [],
     }
-    return Decision(scale=fit_scale(means, labels), **shown), figures
+    fitted = Decision(
+        mirror=model.decision.mirror,
+        noise_floor=model.decision.noise_floor,
+        scale=fit_scale(means, labels),
+    )
+    return fitted, figures
 
 
 def _held_out(model: Model, hold: Half) -> dict[str, Any]:

@@ -103,7 +103,9 @@ class Adaptive(_Fitted):
         covariance = gap_covariance(between, within, t[order], timesteps)
         try:
             forecast = Forecast(covariance)
-        except torch.linalg.LinAlgError as error:  # numbers too far apart to be computed with
+        except (
+            RuntimeError
+        ) as error:  # torch.linalg.LinAlgError: numbers too far apart to be computed with
             raise ValueError(
                 "posterior.adaptive: covariance and noise cannot be used; calibrate the model anew"
             ) from error

@@ -75,7 +75,14 @@ def write_card(folder: Path, report: EvaluationReport | None) -> None:
     """
     model = load_model(folder)
     drawn = facts_of(folder / SAMPLES, model)
-    write_atomically(folder / CARD, model_card(model, report, drawn).encode())
+    try:
+        card = model_card(model, report, drawn)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"{printable(str(folder))}: its facts are not as emodc writes them ({_reason(error)}); "
+            "no card can be written of it"
+        ) from error
+    write_atomically(folder / CARD, card.encode())
 
 
 def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
