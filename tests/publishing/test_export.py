@@ -176,3 +176,14 @@ def test_without_a_network_the_upload_is_refused_in_one_line(
     with pytest.raises(ValueError, match="someone/model: the hub cannot be reached") as caught:
         push_to_hub(folder, "someone/model")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"recipe": 3}, {"training_data": [1]}, {"calibration": {}}, {"samples": "many"}]
+)
+def test_a_stranger_s_facts_give_no_card_or_one_line(
+    facts: dict[str, Any], tiny_model: Model, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        export_model(replace(tiny_model, facts=facts), tmp_path)
+    assert "\n" not in str(caught.value)

@@ -230,12 +230,12 @@ def _fit_scale_alone(
         "after": figures_of(unseen, labels),
         "stops": [],
     }
-    decision = Decision(
+    fitted = Decision(
         mirror=model.decision.mirror,
         noise_floor=model.decision.noise_floor,
         scale=fit_scale(means, labels),
     )
-    return decision, figures
+    return fitted, figures
 
 
 def _held_out(model: Model, hold: Half) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Adaptive(_Fitted):
         covariance = gap_covariance(between, within, t[order], timesteps)
         try:
             forecast = Forecast(covariance)
-        except RuntimeError as error:  # numbers too far apart to be computed with
+        except RuntimeError as error:  # torch's LinAlgError: the numbers lie too far apart
             raise ValueError(
                 "posterior.adaptive: covariance and noise cannot be used; calibrate the model anew"
             ) from error
