@@ -57,7 +57,7 @@ def test_sixty_images_of_each_class_are_enough(tmp_path: Path) -> None:
     write_own(tmp_path / "mine", {"train": 60, "test": 30})
     answer = Answer(
         *("train", "face48-finetune", "--init", "face48", "--data", mine, "--output", run),
-        *("--set", "samples=2400", "--device", "cpu"),
+        *("--device", "cpu"),
     )
     assert answer.code == 0
     found = Answer(
