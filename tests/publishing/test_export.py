@@ -1,11 +1,14 @@
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from emodc.backbones.face_classifier import FaceClassifierConfig
@@ -157,21 +160,22 @@ def test_a_damaged_model_is_not_uploaded(
     assert not hub.asked
 
 
+def _without_route(*_: Any, **__: Any) -> None:
+    raise ConnectionError("no route\nto the hub")
+
+
 @pytest.mark.parametrize(
-    "error",
+    "hub",
     [
-        ConnectionError("no route\nto the hub"),
-        type("ConnectError", (Exception,), {"__module__": "httpx"})("no name\nTraceback"),
+        partial(HfApi, endpoint="http://127.0.0.1:9", token="hf_none"),  # nobody listens there
+        lambda: SimpleNamespace(create_repo=_without_route),
     ],
-    ids=["requests", "httpx"],
+    ids=["as the installed client says it", "as requests says it"],
 )
 def test_without_a_network_the_upload_is_refused_in_one_line(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Callable[[], Any]
 ) -> None:
-    def create_repo(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(export, "HfApi", lambda: SimpleNamespace(create_repo=create_repo))
+    monkeypatch.setattr(export, "HfApi", hub)
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "run"))
     with pytest.raises(ValueError, match="someone/model: the hub cannot be reached") as caught:
         push_to_hub(folder, "someone/model")

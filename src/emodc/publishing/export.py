@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from huggingface_hub import HfApi
@@ -20,6 +21,10 @@ from emodc.support.files import one_line, write_atomically
 from emodc.support.text import printable
 
 CARD = "README.md"
+
+# The library that the hub's client reaches the network by depends on its version: httpx2, httpx or
+# requests. Its errors are the bases of the client's own, or `OSError`.
+_UNREACHABLE = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, OSError))
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")  # of a license
 
@@ -124,11 +129,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True) -> str:
         done = hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=files)
     except (HfHubHTTPError, HFValidationError) as error:
         raise ValueError(f"{repository}: {_reason(error)}") from None
-    except Exception as error:
-        # What the hub's client reaches the network by, requests or httpx, depends on its version.
-        network = type(error).__module__.partition(".")[0] in ("httpx", "requests")
-        if not (network or isinstance(error, OSError)):
-            raise
+    except _UNREACHABLE as error:
         raise ValueError(
             f"{repository}: the hub cannot be reached ({_reason(error)}); the model is in "
             f"{folder}: upload it once there is a network"
