@@ -75,7 +75,7 @@ def test_the_license_that_is_stated_travels(tiny_model: Model, tmp_path: Path) -
 def test_what_is_no_license_identifier_is_refused(
     license_id: str, tiny_model: Model, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="no identifier of the Hugging Face hub"):
+    with pytest.raises(ValueError, match="not an identifier of the Hugging Face hub"):
         export_model(tiny_model, tmp_path / "out", license_id=license_id)
     assert not (tmp_path / "out").exists()
 
@@ -109,7 +109,7 @@ def test_a_baseline_draws_nothing(tiny_model: Model, tmp_path: Path) -> None:
     config = FaceClassifierConfig(widths=(8, 8, 8))
     settings = tiny_model.settings.model_copy(update={"backbone": config})
     baseline = build_backbone(settings, tiny_model.label_set, tiny_model.schedule)
-    with pytest.raises(ValueError, match="draws nothing"):
+    with pytest.raises(ValueError, match="generates no faces"):
         export_model(replace(tiny_model, backbone=baseline), tmp_path / "out", samples=True)
     assert not (tmp_path / "out").exists()
 

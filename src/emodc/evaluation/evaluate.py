@@ -84,8 +84,8 @@ def evaluate(
         limit: evaluate a stratified subset of this many images.
         detect: find, align and crop the face in every image first, as `predict` does; images
             without one are skipped and counted.
-        output: folder for ``report.json``, ``predictions.csv`` and the errors; an evaluation
-            interrupted there goes on.
+        output: folder for ``report.json``, ``predictions.csv`` and the errors; an interrupted
+            evaluation resumes there.
         pairs: most (image, draw) pairs in one call of the network; does not change the answer.
         progress: is told how far the evaluation is.
         world: the processes that share the images; all of them get the report, the main one

@@ -1,4 +1,4 @@
-"""Figures of merit of a classifier, from predicted classes or class probabilities.
+"""Metrics of a classifier, from predicted classes or class probabilities.
 
 Everything is computed from what is passed in, in float64, and no figure depends on the order
 of the images. What is undefined (the recall of a class without images) is None, not 0.
@@ -165,7 +165,7 @@ def calibration_error_interval(
 
 
 def summarize(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """Return every figure of this module, ready for JSON.
+    """Return every metric of this module, ready for JSON.
 
     Args:
         probabilities: (N, K) float64, rows sum to 1; the predicted class is the largest.
@@ -175,7 +175,7 @@ def summarize(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> 
     Returns:
         ``accuracy``, ``accuracy_ci95``, ``mean_class_accuracy``, ``macro_f1``, ``nll`` (nats),
         ``ece``, ``n_images``, ``chance`` (1 / K), ``majority_class_floor`` (the accuracy of
-        always answering the commonest class), ``per_class`` by name, ``confusion`` (rows =
+        always answering the most frequent class), ``per_class`` by name, ``confusion`` (rows =
         truth) and ``labels``, the names in the order of its rows.
     """
     predicted, images = probabilities.argmax(dim=1), len(labels)

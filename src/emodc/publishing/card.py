@@ -35,8 +35,8 @@ says `amdit` (Dong et al., arXiv 2603.29578); the code and the weights are indep
 paper's authors."""
 
 _ABOUT_BASELINE = """\
-A discriminative classifier of facial expressions, to compare EmoDC's diffusion classifier with:
-trained on the same data, crops and samples, by cross-entropy in the place of noise prediction."""
+A discriminative classifier of facial expressions, trained by cross-entropy: a baseline for EmoDC's
+diffusion classifiers."""
 
 _NOT_STATED = "not stated"  # as datasets say it of their terms
 _NO_LICENSE = "not stated; `emodc export --license ID` states it"
@@ -48,8 +48,8 @@ Meant for research on expression recognition and its robustness. It names the *e
 shows, as annotators would; it does not tell what a person feels, thinks or intends, and must not
 be used as if it did, least of all to decide about people. Annotators disagree about expressions:
 expect lower accuracy on other cameras, poses, ages, skin tones and cultures than those of the
-training data, and measure it on your own data first. Figures of a class with few images
-are less certain than the totals. {probabilities}"""
+training data, and measure it on your own data first. Figures of a class with few images are less
+certain than the totals. {probabilities}"""
 
 _CALIBRATED = (
     "Probabilities are calibrated on validation data of the training set's kind and on no other."

@@ -58,17 +58,20 @@ def export_model(
         OSError: the folder cannot be written.
     """
     if samples and not model.backbone.generative:
-        raise ValueError(f"model '{model.name}' is a discriminative classifier and draws nothing")
+        raise ValueError(f"model '{model.name}' is a discriminative classifier: it generates no faces")
     dtype = torch.float16 if half else torch.float32
     if report is not None:
         stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
         used = state_hash(stored, model.backbone.base.get("sha256", ""))
         if report.model.weights_sha256 != used:
-            raise ValueError(f"the evaluation is of other weights than those for {folder}")
+            raise ValueError(
+                f"the report is of other weights than those for {folder}: export, evaluate the "
+                "exported folder, then export again with its report"
+            )
     if license_id is not None and not _IDENTIFIER.fullmatch(license_id):
         raise ValueError(
-            f"license '{license_id}' is no identifier of the Hugging Face hub: give one, such as "
-            "apache-2.0, cc-by-nc-4.0 or other"
+            f"license '{license_id}' is not an identifier of the Hugging Face hub: give one, such "
+            "as apache-2.0, cc-by-nc-4.0 or other"
         )
     facts = dict(model.facts) | ({} if license_id is None else {"license": license_id})
     save_model(replace(model, name=name or model.name, facts=facts), folder, dtype)

@@ -16,7 +16,7 @@ _MARKERS = "osD^vP*X<>p"
 
 
 def require_matplotlib() -> None:
-    """Complain now if figures cannot be drawn later.
+    """Refuse now what would fail later: figures cannot be drawn without matplotlib.
 
     Raises:
         ImportError: the extra ``figures`` is not installed.
