@@ -58,7 +58,7 @@ def export_model(
         OSError: the folder cannot be written.
     """
     if samples and not model.backbone.generative:
-        raise ValueError(f"model '{model.name}' is a discriminative classifier: it generates no faces")
+        raise ValueError(f"model '{model.name}' is discriminative: it generates no faces")
     dtype = torch.float16 if half else torch.float32
     if report is not None:
         stored = {key: w.to(dtype).float() for key, w in model.backbone.weights().items()}
