@@ -357,7 +357,7 @@ def test_accelerate_launch_trains_is_killed_goes_on_and_evaluates(tmp_path: Path
         ended = launched(f"{evaluation} --output {tmp_path}/e{processes}", launcher)
         out, err = ended.communicate()
         assert ended.returncode == 0, err
-        reports.append(figures(json.loads(out)))
+        reports.append(figures(EvaluationReport.from_json(json.loads(out))))
     assert reports[0] == reports[1]
     tables = [(tmp_path / f"e{n}" / "predictions.csv").read_text() for n in (1, 2)]
     assert tables[0] == tables[1]
