@@ -94,7 +94,6 @@ def train(
         identity["initial model"] = begun["weights_sha256"]
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
-
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
     selection = ModelSelection(
         recipe, training, validation, schedule, accelerator.device, world, begun
