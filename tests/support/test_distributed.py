@@ -83,6 +83,7 @@ def in_processes(task: Callable[[World], Any], size: int = 2) -> list[Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     answers = context.Queue()
+    leaving = context.Barrier(size)
 
     def work(rank: int) -> None:
         torch.set_num_threads(1)  # a forked process cannot use its parent's threads
@@ -92,11 +93,11 @@ def in_processes(task: Callable[[World], Any], size: int = 2) -> list[Any]:
         os.environ.update({name: str(value) for name, value in names.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
         world = join("cpu")
-        world.wait()  # the first to leave takes the meeting point with it
         try:
             answers.put((rank, task(world)))
         except Exception as error:
             answers.put((rank, f"{type(error).__name__}: {error}"))
+        leaving.wait(timeout=60)  # the first to leave takes the meeting point with it
 
     workers = [context.Process(target=work, args=(rank,), daemon=True) for rank in range(size)]
     for worker in workers:
