@@ -23,6 +23,7 @@ from emodc.cli.options import EPILOG, OptionalDelta
 from emodc.cli.predict import predict
 from emodc.cli.robustness import robustness
 from emodc.cli.sample import sample
+from emodc.cli.sample_quality import sample_quality
 from emodc.cli.study import study
 from emodc.cli.train import recipes, train
 
@@ -61,6 +62,7 @@ app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
 app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)
+app.command(epilog=EPILOG)(sample_quality)
 app.command(epilog=EPILOG)(train)
 app.command(epilog=EPILOG)(study)
 app.command(epilog=EPILOG)(export)
