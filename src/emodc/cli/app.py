@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
+from emodc.cli.certify import certify
 from emodc.cli.console import is_main_process, print_error
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
+app.command(epilog=EPILOG)(certify)
 app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)
