@@ -122,10 +122,9 @@ def prepare(
     """
     from emodc.data.prepare import prepare as run
     from emodc.data.registry import open_release
-    from emodc.support.locks import holding
 
     release = open_release(data)
-    with holding(output), progress("images") as advance:
+    with progress("images") as advance:
         manifest = run(
             release,
             output,
