@@ -40,6 +40,7 @@ __all__ = [
     "evaluate",
     "EvaluationReport",
     "calibrate",
+    "with_prior",
     "__version__",
 ]
 
@@ -58,6 +59,7 @@ _HOME = {
     "evaluate": "emodc.evaluation.evaluate",
     "EvaluationReport": "emodc.reports.evaluation_report",
     "calibrate": "emodc.calibration.calibrate",
+    "with_prior": "emodc.model.label_shift",
 }
 
 
