@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emodc.evaluation.evaluate import evaluate
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction
+    from emodc.model.label_shift import with_prior
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
     from emodc.reports.evaluation_report import EvaluationReport

@@ -6,6 +6,7 @@ figures reported.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -40,8 +41,8 @@ from emodc.support.timing import Progress, unheard
 FEW = (1, 2, 4, 8, 16)
 """Numbers of draws for which the best timesteps are sought."""
 
-DEFAULT_PRIOR = "training"
-"""Of a calibrated model, for users who ask for none."""
+DEFAULT_PRIOR = "balanced-power=0.75"
+"""Of a calibrated model, for users who ask for none; chosen in docs/other-data.md."""
 
 _LEAST_IMAGES = 50  # for halves of which one fits, and the other certifies
 _LEAST_FOR_SCALE = 10
@@ -60,6 +61,7 @@ def calibrate(
     limit: int | None = None,
     confidence: float = 0.95,
     coverage: float = 0.9,
+    prior: str | Mapping[str, float] = DEFAULT_PRIOR,
     folder: Path | None = None,
     progress: Progress = unheard,
     world: World = ALONE,
@@ -75,13 +77,15 @@ def calibrate(
         limit: use a stratified subset of this many images.
         confidence: with which each stopping threshold keeps its promise.
         coverage: share of images whose true class the prediction set shall hold.
+        prior: of the answers where users ask for none; see `emodc.model.label_shift.with_prior`.
         folder: where measured errors are kept; an interrupted calibration goes on there.
         progress: is told how far the measuring is.
         world: the processes that share the measuring; all of them get the model.
 
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
-        date, whether noise is accounted for, and figures on the half that fitted nothing. With
+        date, whether noise is accounted for, and figures on the half that fitted nothing, under
+        the training prior. With
         fewer than 50 images, only the scale is fitted, and the figures are cross-validated. A
         baseline that is shown noise only learns to account for it; its temperature was fitted in
         training.
@@ -143,7 +147,7 @@ def calibrate(
         "stops": stop_figures(decision, hold, timesteps),
     }
     calibrated = replace(calibrated, facts={**model.facts, "calibration": facts})
-    return with_prior(calibrated, DEFAULT_PRIOR)
+    return with_prior(calibrated, prior)
 
 
 def fit_decision(
