@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from emodc.cli.adapt import adapt
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
 from emodc.cli.certify import certify
@@ -62,6 +63,7 @@ app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
 app.command(epilog=EPILOG)(certify)
 app.command(epilog=EPILOG)(analyze)
+app.command(epilog=EPILOG)(adapt)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)
 app.command(epilog=EPILOG)(sample_quality)
