@@ -65,6 +65,21 @@ class Model:
         with self._arithmetic(xt.device):
             return self.backbone.predict_noise(xt, t, prompts)
 
+    def embed(self, x0: Tensor) -> Tensor:
+        """Return the features of images that `Network.embed` gives, in the model's precision.
+
+        Args:
+            x0: (B, C, H, W) as the codec gives them.
+
+        Returns:
+            (B, E) float32.
+
+        Raises:
+            ValueError: the network has no such features.
+        """
+        with self._arithmetic(x0.device):
+            return self.backbone.embed(x0).float()
+
     def draws(self, steps: int, seed: int = 0) -> DrawBank:
         """Return the draws with which the model is scored.
 

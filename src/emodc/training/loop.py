@@ -25,6 +25,7 @@ from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
 from emodc.model.description import SETTINGS
+from emodc.model.identity import weights_hash
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import load_model
 from emodc.publishing.export import write_card
@@ -88,10 +89,9 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
-    identity, begun = run_identity(recipe, training, validation), None
+    identity, begun = run_identity(recipe, training, validation, initial), None
     if initial is not None:
         begun = take_weights(backbone, recipe.model, training.label_set, initial)
-        identity["initial model"] = begun["weights_sha256"]
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
@@ -186,13 +186,16 @@ def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, wor
         write_card(output, report)
 
 
-def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
+def run_identity(
+    recipe: Recipe, training: FaceData, validation: FaceData, initial: Model | None
+) -> dict[str, str]:
     """Return what must be the same when a run goes on; its state holds it."""
-    return {
+    identity = {
         "recipe": dump_recipe(recipe),
         "training data": training.fingerprint(),
         "validation data": validation.fingerprint(),
     }
+    return identity if initial is None else identity | {"initial model": weights_hash(initial)}
 
 
 def add_gradients(
