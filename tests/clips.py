@@ -86,7 +86,7 @@ def reference_times(path: Path) -> list[float]:
         ).stdout
         return [float(line.strip(b",")) for line in out.split()]
     try:
-        from imageio_ffmpeg import get_ffmpeg_exe  # type: ignore[import-untyped]
+        from imageio_ffmpeg import get_ffmpeg_exe
     except ImportError:
         with av.open(str(path)) as container:
             packets = list(container.demux(video=0))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emodc.faces import video
-from emodc.faces.video import Camera, Selection, VideoFile
+from emodc.faces.frames import Selection
+from emodc.faces.video import VideoFile
 from tests.clips import plain_frames, reference_times, write_clip, write_sound
 
 CONSTANT = [i / 25 for i in range(50)]
@@ -215,47 +215,3 @@ def test_frames_are_read_as_they_are_asked_for(folder: Path) -> None:
     frames = VideoFile(folder / "constant.mp4").frames(Selection())
     assert [frame.index for frame in itertools.islice(frames, 3)] == [0, 1, 2]
     frames.close()  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"every": 0}, "from 1"),
-        ({"rate": 0.0}, "more than 0"),
-        ({"rate": 2.0, "every": 2}, "not both"),
-        ({"start": -1.0}, "from 0"),
-        ({"start": 5.0, "end": 5.0}, "after start"),
-        ({"start": float("nan")}, "from 0"),
-        ({"end": float("nan")}, "after start"),
-    ],
-)
-def test_impossible_selections_are_refused(options: dict[str, float], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        Selection(**options)  # type: ignore[arg-type]
-
-
-def test_a_camera_is_read_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FFmpeg's test picture, which never ends, stands for a camera."""
-    source: tuple[str, str, dict[str, str]] = ("testsrc=size=64x48:rate=30", "lavfi", {})
-    monkeypatch.setattr(video, "camera_device", lambda number: source)
-    camera = Camera(0)
-    assert (camera.size, camera.duration) == ((64, 48), None)
-    frames = list(camera.frames(Selection(end=0.5, rate=10)))
-    np.testing.assert_allclose([f.time for f in frames], [0, 0.1, 0.2, 0.3, 0.4], atol=0.001)
-    assert frames[0].image.shape == (48, 64, 3)
-
-
-def test_a_missing_camera_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing: tuple[str, str, dict[str, str]] = ("/dev/video987", "v4l2", {})
-    monkeypatch.setattr(video, "camera_device", lambda number: missing)
-    with pytest.raises(ValueError, match=r"camera 987: cannot be opened as /dev/video987"):
-        Camera(987)
-
-
-def test_the_first_camera_has_the_name_that_the_system_gives_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert video.camera_device(1)[:2] == ("/dev/video1", "v4l2")
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert video.camera_device(1)[:2] == ("1:none", "avfoundation")

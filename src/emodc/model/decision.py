@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 from torch import Tensor
 
-from emodc.method.errors import class_logits, mean_errors, posterior
+from emodc.method.errors import class_logits, mean_errors
 from emodc.method.forecast import Forecast, gap_covariance
 from emodc.method.sequential import Settled
 
@@ -205,7 +205,18 @@ class Decision(_Fitted):
             (B, K) float64, rows sum to 1.
         """
         weights = self.weights_at(t, timesteps).to(errors.device)
-        return posterior(errors, self.scale, weights, self.power)
+        return self.posterior(mean_errors(errors, weights))
+
+    def posterior(self, means: Tensor) -> Tensor:
+        """Return ``p(c | x0)`` from mean errors.
+
+        Args:
+            means: (B, K) ``D_c``, see `emodc.method.errors.mean_errors`.
+
+        Returns:
+            (B, K) float64, rows sum to 1.
+        """
+        return torch.softmax(class_logits(means, self.scale, self.power), dim=1)
 
     def weights_at(self, t: Tensor, timesteps: int) -> Tensor:
         """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.
