@@ -47,7 +47,9 @@ class Film:
 
 
 def images(count: int = 50) -> list[NDArray[np.uint8]]:
-    return [np.zeros_like(PAPER) if n % 10 == 9 else np.roll(PAPER, n, axis=1) for n in range(count)]
+    return [
+        np.zeros_like(PAPER) if n % 10 == 9 else np.roll(PAPER, n, axis=1) for n in range(count)
+    ]
 
 
 def analysis(model: Model, count: int = 50) -> VideoAnalysis:

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,7 +105,8 @@ def write_outputs(
     if files.vtt is not None:
         write_atomically(files.vtt, webvtt(cues(rows)).encode())
     if files.timeline is not None:
-        save_timeline(files.timeline, lines(rows), classes, footage.name)
+        title = Path(footage.name).name
+        save_timeline(files.timeline, lines(rows), classes, title)
     if files.overlay is not None:
         write_video(files.overlay, marked(rows, footage, selection))
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from emodc.reports.colors import Color, class_color
 
-_TEXT = (10, 30)  # pixels of the smallest and the largest text
+_TEXT = (11, 30)  # pixels of the smallest and the largest text
 _TEXT_SHARE = 0.09  # of a face's height
 _SHADE = (0, 0, 0, 150)
 _WHITE = (255, 255, 255)

@@ -148,8 +148,8 @@ def rows_file(path: Path, columns: Mapping[str, type]) -> Iterator[Rows]:
             stack.callback(text.detach)
             stack.callback(text.flush)
             rows = CsvRows(text, columns) if kind == ".csv" else JsonRows(text)
+        stack.callback(rows.close)  # before the file is, whatever happens
         yield rows
-        rows.close()
 
 
 def check_suffix(path: Path, known: tuple[str, ...]) -> str:
