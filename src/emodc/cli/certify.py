@@ -66,6 +66,7 @@ def certify(
     from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
     from emodc.support.devices import choose_device
+    from emodc.support.locks import holding
 
     require_matplotlib()
     chosen = choose_device(device)
@@ -84,11 +85,12 @@ def certify(
         note(str(cost))
     if dry_run:
         return
-    with progress("faces") as advance:
-        work.run(advance)
-    with progress("attacked faces") as advance:
-        report = summarize(work, advance)
-    write_report(report, output)
+    with holding(output):
+        with progress("faces") as advance:
+            work.run(advance)
+        with progress("attacked faces") as advance:
+            report = summarize(work, advance)
+        write_report(report, output)
     if as_json:
         print_json(report)
     else:

@@ -61,11 +61,12 @@ def evaluate(
     from emodc.reports.evaluation import evaluation_table
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
+    from emodc.support.locks import holding
 
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
-    with progress("images") as advance:
+    with holding(output, world), progress("images") as advance:
         report = run(
             loaded.ignoring_noise() if ignore_noise else loaded,
             images,

@@ -82,8 +82,8 @@ class Certification:
         sample: the faces.
 
     Raises:
-        ValueError: no noise level, ``alpha`` or ``steps`` out of range, fewer than two classes in common, or no
-            readable face.
+        ValueError: no noise level, ``alpha`` or ``steps`` out of range, fewer than two classes in
+            common, or no readable face.
     """
 
     def __init__(
