@@ -137,6 +137,14 @@ def predict(
             "their own. [0.2]",
         ),
     ] = None,
+    reject: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA",
+            help="Reject faces unlike those that the model knows, and at most this share of those "
+            "like them. 0 only tells how typical each face is.",
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
@@ -172,6 +180,7 @@ def predict(
             outputs,
             load,
             from_crops=not detect,
+            reject=reject,
             steps=steps,
             delta=chosen_delta(adaptive),
             budget=budget,
@@ -182,6 +191,8 @@ def predict(
 
     if len(given) > 1:
         raise ValueError(f"{videos[0]}: give one video and nothing else; run the command for each")
+    if reject is not None:
+        raise ValueError("--reject is for images")
     if not detect or adaptive is not None or budget is not None:
         raise ValueError("--no-detect, --adaptive and --budget are for images; a video has --steps")
     options: dict[str, Any] = {

@@ -8,6 +8,7 @@ An image can hold any number of faces, none, or be damaged; each case gives rows
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -21,10 +22,11 @@ from emodc.faces.detector import FaceDetector
 from emodc.faces.frames import Footage
 from emodc.faces.sources import Source, SourceImage, sources
 from emodc.inference.estimator import TrainedEstimator
-from emodc.inference.face_crops import FaceCrop, answered, face_crops
+from emodc.inference.face_crops import FaceCrop, answered, face_crops, rejected
 from emodc.inference.prediction import Prediction, VideoPrediction
 from emodc.inference.prediction_list import SHOWN, Predictions
 from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring, check_options
+from emodc.inference.typicality import check_rejection, typicality
 from emodc.inference.video import VideoAnalysis, VideoOptions, VideoSettings, open_footage
 from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
@@ -109,6 +111,7 @@ class EmotionClassifier(TrainedEstimator):
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         **scoring: Unpack[Scoring],
     ) -> Predictions:
@@ -120,6 +123,9 @@ class EmotionClassifier(TrainedEstimator):
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N images.
             from_crops: every image is a face crop already; otherwise the faces are found, aligned
                 and cropped.
+            reject: alpha: faces are rejected as ``atypical`` if their `Prediction.typicality` is
+                below it; of faces like those of training, at most this share. 0 rejects none, but
+                tells how typical each is. It takes a calibrated diffusion model.
             progress: called with the numbers of images done and of all.
             **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
 
@@ -135,7 +141,7 @@ class EmotionClassifier(TrainedEstimator):
         """
         found = list(sources(images))
         rows = []
-        for row in self.iter_predict(found, from_crops=from_crops, **scoring):
+        for row in self.iter_predict(found, from_crops=from_crops, reject=reject, **scoring):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(found))
@@ -147,6 +153,7 @@ class EmotionClassifier(TrainedEstimator):
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
         """Do what `predict` does, row by row: one image at a time is held in memory.
@@ -154,17 +161,20 @@ class EmotionClassifier(TrainedEstimator):
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
             from_crops: as for `predict`.
+            reject: as for `predict`.
             **scoring: as for `predict`.
 
         Raises:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
         """
-        check_options(scoring, "from_crops")
+        check_options(scoring, "from_crops", "reject")
+        if reject is not None:
+            check_rejection(self.model, reject)
         scorer = Scorer(self.model, **scoring)
         # Refused before any image is read.
         detector = None if from_crops else self._require_detector()
-        return self._stream(sources(images), scorer, detector)
+        return self._stream(sources(images), scorer, detector, reject)
 
     def predict_proba(
         self,
@@ -283,28 +293,49 @@ class EmotionClassifier(TrainedEstimator):
         return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
-        self, images: Iterable[Source], scorer: Scorer, detector: FaceDetector | None
+        self,
+        images: Iterable[Source],
+        scorer: Scorer,
+        detector: FaceDetector | None,
+        reject: float | None = None,
     ) -> Iterator[Prediction]:
         waiting: list[Prediction | FaceCrop] = []
         for index, source in enumerate(images):
             waiting += face_crops(self.model, detector, index, source)
             if len(waiting) >= _BATCH:
-                yield from self._scored(waiting, scorer)
+                yield from self._scored(waiting, scorer, reject)
                 waiting = []
-        yield from self._scored(waiting, scorer)
+        yield from self._scored(waiting, scorer, reject)
 
     def _scored(
-        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer
+        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer, reject: float | None
     ) -> Iterator[Prediction]:
         faces = [row for row in rows if isinstance(row, FaceCrop)]
-        found = iter(self._answered(faces, scorer))
+        found = iter(self._answered(faces, scorer, reject))
         yield from (next(found) if isinstance(row, FaceCrop) else row for row in rows)
 
-    def _answered(self, faces: Sequence[FaceCrop], scorer: Scorer) -> list[Prediction]:
+    def _answered(
+        self, faces: Sequence[FaceCrop], scorer: Scorer, reject: float | None
+    ) -> list[Prediction]:
         if not faces:
             return []
-        answers = scorer(self._encode([face.crop for face in faces]))
-        return [answered(face, self.classes_, answers, number) for number, face in enumerate(faces)]
+        x0 = self._encode([face.crop for face in faces])
+        if reject is None:
+            p, kept = None, torch.ones(len(faces), dtype=torch.bool)
+        else:
+            p = typicality(self.model, x0)  # (B,)
+            kept = p >= reject
+        answers = scorer(x0[kept]) if bool(kept.any()) else None
+        place = (kept.cumsum(0) - 1).tolist()  # of a face among the answers
+
+        def row(number: int, face: FaceCrop) -> Prediction:
+            if answers is None or not kept[number]:
+                found = rejected(face)
+            else:
+                found = answered(face, self.classes_, answers, place[number])
+            return found if p is None else replace(found, typicality=float(p[number]))
+
+        return [row(number, face) for number, face in enumerate(faces)]
 
 
 def _nothing_to_tell(row: Prediction, what: str) -> ValueError:

@@ -98,3 +98,17 @@ def answered(face: FaceCrop, classes: Sequence[str], answers: Answers, number: i
         prompt_evaluations=int(answers.evaluations[number]),
         gap_standard_error=None if math.isnan(gap_error) else gap_error,
     )
+
+
+def rejected(face: FaceCrop) -> Prediction:
+    """Return the row of a face that is unlike those that the model knows."""
+    return Prediction(
+        image=face.image,
+        file=face.file,
+        status="atypical",
+        error="unlike the faces that the model knows",
+        face=face.number,
+        box=face.box,
+        landmarks=face.landmarks,
+        detection_score=face.score,
+    )
