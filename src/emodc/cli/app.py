@@ -22,7 +22,7 @@ from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
 from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
-from emodc.cli.predict import predict
+from emodc.cli.predict import PredictCommand, predict
 from emodc.cli.robustness import robustness
 from emodc.cli.sample import sample
 from emodc.cli.sample_quality import sample_quality
@@ -58,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
+app.command(cls=PredictCommand, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
 app.command(epilog=EPILOG)(certify)
