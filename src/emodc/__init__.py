@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
     from emodc.inference.classifier import EmotionClassifier
-    from emodc.inference.prediction import Prediction
+    from emodc.inference.prediction import Prediction, VideoPrediction
+    from emodc.inference.prediction_list import Predictions
     from emodc.model.label_shift import with_prior
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "EmotionClassifier",
     "Prediction",
+    "Predictions",
+    "VideoPrediction",
     "Model",
     "load_model",
     "save_model",
@@ -48,6 +51,8 @@ __all__ = [
 _HOME = {
     "EmotionClassifier": "emodc.inference.classifier",
     "Prediction": "emodc.inference.prediction",
+    "Predictions": "emodc.inference.prediction_list",
+    "VideoPrediction": "emodc.inference.prediction",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",
     "save_model": "emodc.model.store",

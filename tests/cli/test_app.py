@@ -242,7 +242,7 @@ def test_an_interruption_is_said(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emodc.inference.classifier.read_source", interrupt)
+    monkeypatch.setattr("emodc.inference.face_crops.read_source", interrupt)
     answer = Answer("predict", crops, "--model", tiny_folder, "--no-detect")
     assert (answer.code, answer.out, answer.err) == (130, "", "emodc: interrupted\n")
 

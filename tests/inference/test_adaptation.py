@@ -29,9 +29,10 @@ def knowing(model: Model, held_out: HeldOut | None = None) -> Model:
 def faces(labels: Tensor, evidence: float, seed: int = 0) -> Tensor:
     """Errors (N, 7, 1) of classes that differ by some nats."""
     noise = torch.randn(len(labels), 7, generator=torch.Generator().manual_seed(seed))
-    errors = -(evidence**0.5) * noise
+    errors: Tensor = -(evidence**0.5) * noise
     errors[torch.arange(len(labels)), labels] -= evidence
-    return (errors / 5).unsqueeze(2)
+    errors = errors / 5
+    return errors.unsqueeze(2)
 
 
 def answers(model: Model, errors: Tensor) -> Tensor:

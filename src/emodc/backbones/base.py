@@ -119,6 +119,20 @@ class Network(nn.Module, ABC):
             ValueError: the network is not `generative`.
         """
 
+    def embed(self, x0: Tensor) -> Tensor:
+        """Return the features of clean images from which the network reads classes.
+
+        Args:
+            x0: (B, C, H, W) float32.
+
+        Returns:
+            (B, E) float.
+
+        Raises:
+            ValueError: the network has no such features.
+        """
+        raise ValueError(f"{type(self).__name__} gives no features: take another model")
+
     def evaluations(self, num_classes: int) -> int:
         """Return how many (draw, prompt) pairs a draw costs when it is scored under K classes."""
         return num_classes

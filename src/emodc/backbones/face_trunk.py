@@ -157,6 +157,10 @@ class FaceTrunk(Network):
         context = self.context(torch.cat([pooled, level], dim=1))  # (B, E)
         return Seen(h0, h1, h, level, context)
 
+    def embed(self, x0: Tensor) -> Tensor:
+        """Return the pooled summary of clean images: (B, 1, H, W) -> (B, E)."""
+        return self.look(x0, self.sigma[:1].expand(len(x0))).context
+
     def read_classes(self, context: Tensor) -> Tensor:
         """Return the linear classification head's logits: (B, E) -> (B, K) float32."""
         with torch.autocast(context.device.type, enabled=False):  # last layers in float32

@@ -91,10 +91,15 @@ class ResNet(Classifier):
         _normalize_groups(network)
         self.network = network
 
+    def embed(self, x0: Tensor) -> Tensor:
+        """Return the pooled features: (B, 1, H, W) -> (B, width)."""
+        x0 = x0.contiguous(memory_format=torch.channels_last)
+        pooled: Tensor = self.network.resnet(pixel_values=x0).pooler_output  # (B, width, 1, 1)
+        return pooled.flatten(1)
+
     def forward(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
         """Return logits: (B, 1, H, W) twice, (B,) -> (B, K)."""
-        x0 = x0.contiguous(memory_format=torch.channels_last)
-        pooled = self.network.resnet(pixel_values=x0).pooler_output  # (B, width, 1, 1)
+        pooled = self.embed(x0)
         head = self.network.classifier
         with torch.autocast(x0.device.type, enabled=False):  # last layer in float32
             logits: Tensor = head(pooled.to(head[-1].weight.dtype))

@@ -16,14 +16,16 @@ from typer.core import TyperGroup
 from emodc.cli.adapt import adapt
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
+from emodc.cli.certify import certify
 from emodc.cli.console import is_main_process, print_error
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
 from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
-from emodc.cli.predict import predict
+from emodc.cli.predict import PredictCommand, predict
 from emodc.cli.robustness import robustness
 from emodc.cli.sample import sample
+from emodc.cli.sample_quality import sample_quality
 from emodc.cli.study import study
 from emodc.cli.train import recipes, train
 
@@ -56,13 +58,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
+app.command(cls=PredictCommand, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
+app.command(epilog=EPILOG)(certify)
 app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(adapt)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)
+app.command(epilog=EPILOG)(sample_quality)
 app.command(epilog=EPILOG)(train)
 app.command(epilog=EPILOG)(study)
 app.command(epilog=EPILOG)(export)

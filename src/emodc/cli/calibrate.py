@@ -57,13 +57,15 @@ def calibrate(
     from emodc.reports.evaluation import calibration_table
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
+    from emodc.support.locks import holding
 
     if output is None and not Path(model).is_dir():
         raise ValueError(f"model '{model}' has no folder to write to: give --output FOLDER")
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
-    with progress("images") as advance:
+    folder = output or Path(model)
+    with holding(folder, world), holding(work, world), progress("images") as advance:
         calibrated = run(
             loaded,
             images,
@@ -76,9 +78,8 @@ def calibrate(
             progress=advance,
             world=world,
         )
-    folder = output or Path(model)
-    if world.is_main:
-        save_model(calibrated, folder)
+        if world.is_main:
+            save_model(calibrated, folder)
     if as_json:
         print_json(calibrated.facts["calibration"])
     else:

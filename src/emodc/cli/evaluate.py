@@ -76,6 +76,7 @@ def evaluate(
     from emodc.reports.evaluation import evaluation_table, shift_table
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
+    from emodc.support.locks import holding
 
     images = open_data(data, split)
     world = join(device)
@@ -84,7 +85,7 @@ def evaluate(
     if shift is not None:
         if detect:
             raise ValueError("--shift changes face crops: leave --detect out")
-        with progress("images") as advance:
+        with holding(output, world), progress("images") as advance:
             figures = evaluate_shifts(
                 loaded.ignoring_noise() if ignore_noise else loaded,
                 data,
@@ -106,7 +107,7 @@ def evaluate(
         else:
             print_rich(shift_table(title, rows))
         return
-    with progress("images") as advance:
+    with holding(output, world), progress("images") as advance:
         report = run(
             loaded.ignoring_noise() if ignore_noise else loaded,
             images,

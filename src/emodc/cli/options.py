@@ -72,6 +72,14 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
 ]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Start from the weights of a model: bundled model, folder or hub id. Its classes may "
+        "differ.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 

@@ -67,6 +67,7 @@ def robustness(
     from emodc.experiments.robustness.output import MARKDOWN, write_report
     from emodc.experiments.robustness.tables import summary_table
     from emodc.reports.figures import require_matplotlib
+    from emodc.support.locks import holding
 
     if figures and not dry_run:
         require_matplotlib()
@@ -102,9 +103,9 @@ def robustness(
         note(str(cost))
     if dry_run:
         return
-    with progress("answers") as advance:
+    with holding(folder), progress("answers") as advance:
         comparison.run(advance)
-    report = write_report(comparison.results, folder, baseline=baseline, figures=figures)
+        report = write_report(comparison.results, folder, baseline=baseline, figures=figures)
     if as_json:
         print_json(report)
     else:

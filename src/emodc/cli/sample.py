@@ -9,6 +9,12 @@ import typer
 from emodc.cli.console import note, progress
 from emodc.cli.options import Device, ModelName, Precision
 
+SamplerSteps = Annotated[int, typer.Option(help="Sampler steps per face.")]
+Sampler = Annotated[
+    str, typer.Option(help="ddim, or dpm-solver: DPM-Solver++(2M), which needs fewer steps.")
+]
+Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is no guidance.")]
+
 
 def sample(
     output: Annotated[Path, typer.Option(metavar="FILE.png", help="Image to write.")],
@@ -24,13 +30,9 @@ def sample(
         ),
     ] = None,
     count: Annotated[int, typer.Option(help="Faces per class.")] = 8,
-    steps: Annotated[int, typer.Option(help="Sampler steps per face.")] = 50,
-    sampler: Annotated[
-        str, typer.Option(help="ddim, or dpm-solver: DPM-Solver++(2M), which needs fewer steps.")
-    ] = "ddim",
-    guidance: Annotated[
-        float, typer.Option(help="Classifier-free guidance scale; 1 is no guidance.")
-    ] = 1.0,
+    steps: SamplerSteps = 50,
+    sampler: Sampler = "ddim",
+    guidance: Guidance = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
     device: Device = "auto",
     precision: Precision = "fp32",

@@ -18,6 +18,7 @@ from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision, NoiseFloor
 from emodc.model.held_out import HeldOut
 from emodc.model.settings import ModelSettings
+from emodc.model.typicality import Typicality
 from emodc.support.devices import DTYPES
 
 
@@ -38,6 +39,7 @@ class Model:
         precision: fp32, bf16 or fp16, that the network computes in when it scores; errors are
             always float32.
         held_out: validation images that certify the decision, once calibrated.
+        typicality: what faces like those of training look like to it, once calibrated.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Model:
     facts: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     held_out: HeldOut | None = None
+    typicality: Typicality | None = None
 
     def __repr__(self) -> str:
         calibrated = "" if self.decision.adaptive is None else ", calibrated"
@@ -67,6 +70,21 @@ class Model:
         """
         with self._arithmetic(xt.device):
             return self.backbone.predict_noise(xt, t, prompts)
+
+    def embed(self, x0: Tensor) -> Tensor:
+        """Return the features of images that `Network.embed` gives, in the model's precision.
+
+        Args:
+            x0: (B, C, H, W) as the codec gives them.
+
+        Returns:
+            (B, E) float32.
+
+        Raises:
+            ValueError: the network has no such features.
+        """
+        with self._arithmetic(x0.device):
+            return self.backbone.embed(x0).float()
 
     def draws(self, steps: int, seed: int = 0) -> DrawBank:
         """Return the draws with which the model is scored.

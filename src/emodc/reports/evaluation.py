@@ -21,7 +21,7 @@ def evaluation_table(report: EvaluationReport) -> RenderableType:
     Args:
         report: what was found.
     """
-    figures = _table(report_title(report))
+    figures = plain_table(report_title(report))
     figures.show_header = False
     figures.add_column(style="bold")
     figures.add_column(justify="right")
@@ -29,10 +29,10 @@ def evaluation_table(report: EvaluationReport) -> RenderableType:
         figures.add_row(*pair)
 
     names = [Text(name) for name in report.labels]
-    classes = _table("By class", "class", "images", "precision", "recall", "F1")
+    classes = plain_table("By class", "class", "images", "precision", "recall", "F1")
     for name, row in zip(names, report.per_class.values(), strict=True):
         classes.add_row(name, str(row.support), *class_shares(row))
-    confusion = _table("Confusion: row = true class, column = predicted", "true")
+    confusion = plain_table("Confusion: row = true class, column = predicted", "true")
     confusion.pad_edge = False  # else the names of the seven basic expressions do not fit
     for heading in _headings(report.labels):
         confusion.add_column(Text(heading), justify="right")
@@ -44,7 +44,7 @@ def evaluation_table(report: EvaluationReport) -> RenderableType:
 
 
 def _group_table(name: str, values: Mapping[str, GroupFigures]) -> Table:
-    table = _table(f"By {name}", name, "images", "accuracy", "95 % CI", "mean class accuracy")
+    table = plain_table(f"By {name}", name, "images", "accuracy", "95 % CI", "mean class accuracy")
     for value, row in values.items():
         low, high = row.accuracy_ci95
         shown = (f"{row.accuracy:.4f}", f"{low:.4f} to {high:.4f}")
@@ -76,7 +76,7 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
         facts: ``facts["calibration"]`` of a model from
             :func:`emodc.calibration.calibrate.calibrate`.
     """
-    noise = _table("Accounting for noise in the images", "severity", "plain", "noise-aware")
+    noise = plain_table("Accounting for noise in the images", "severity", "plain", "noise-aware")
     for trial in facts["noise"].get("trials", []):
         pair = (f"{trial['plain']:.4f}", f"{trial['noise_aware']:.4f}")
         noise.add_row(str(trial["severity"] or "clean"), *pair)
@@ -84,14 +84,14 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
         return Group(noise)
     held_out = facts["held_out"]
     title = f"Held out: {held_out['images']:,} images of {facts['data']} {facts['split']}"
-    figures = _table(title, "", "before", "after")
+    figures = plain_table(title, "", "before", "after")
     for name in ("accuracy", "nll", "ece"):
         values = (held_out["before"][name], held_out["after"][name])
         figures.add_row(name, *(f"{value:.4f}" for value in values))
     if "folds" in held_out:
         figures.title = Text(f"{held_out['folds']}-fold cross-validation, the scale alone")
         return Group(figures)
-    stops = _table("Sequential scoring", "delta", "answers differ", "draws", "accuracy")
+    stops = plain_table("Sequential scoring", "delta", "answers differ", "draws", "accuracy")
     for stop in held_out["stops"]:
         shown = (f"{stop['differ']:.4f}", f"{stop['draws']:.1f}", f"{stop['accuracy']:.4f}")
         stops.add_row(f"{stop['delta']:g}", *shown)
@@ -127,14 +127,15 @@ def prior_table(
         intervals: of the shares.
         faces: that they were estimated from.
     """
-    table = _table(f"Class shares of {faces:,} faces", "class", "share", "95 % CI")
+    table = plain_table(f"Class shares of {faces:,} faces", "class", "share", "95 % CI")
     for name, share in shares.items():
         low, high = intervals[name]
         table.add_row(name, f"{share:.3f}", f"{low:.3f} to {high:.3f}")
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
+    """Return an empty table for the terminal: the first column is text, the others are figures."""
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE)
     for number, heading in enumerate(columns):
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)

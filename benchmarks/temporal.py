@@ -1,0 +1,238 @@
+"""Measure temporal evidence: draws a frame, flips and delay, against frame by frame.
+
+    python benchmarks/temporal.py --data fer2013plus:/path/to/fer2013 [--clips 20] [--work FOLDER]
+
+Clips are made of faces of the validation split: one is held, fades into a face of another class,
+and that one is held; every frame is shifted, turned and scaled a little, as detections do, and gets
+noise. Still clips are single faces along sequences of `emodc.corruptions.sequences`. All
+strategies are read off the same measured errors, which ``--work`` keeps.
+
+Frame by frame, a frame takes the same draws as the others, or new ones, or stops early as
+``emodc predict`` does. Pooled, the evidence of the frames before counts on
+(`emodc.inference.temporal`). The right answer of a face is that of all its measured draws together.
+Printed: a Markdown table; intervals are 95 % bootstrap intervals over clips.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+
+from emodc.cli.console import progress
+from emodc.corruptions.sequences import sequence
+from emodc.data import FaceData, open_data
+from emodc.inference.scorer import Scorer
+from emodc.inference.temporal import CYCLE, Evidence
+from emodc.method.sequential import draw_order
+from emodc.model.model import Model
+from emodc.model.store import load_model
+from emodc.support.devices import choose_device
+
+RATE = 25.0  # frames a second
+HOLD, FADE, SETTLE = 18, 6, 8  # frames; flips are not counted while a change is settling
+FEW = (1, 2, 4)  # draws a frame that are tried
+HALF_LIVES = (0.1, 0.2, 0.4)  # seconds
+STILL = ("rotate", "gaussian_noise")
+
+Errors = NDArray[np.float32]  # (F, K, S), NaN where not measured
+Labels = NDArray[np.int64]  # (F,)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip's measured errors.
+
+    Attributes:
+        errors: (F, K, S), NaN for draws that no strategy takes.
+        early: (F,) answers of early stopping.
+        early_draws: (F,) its draws.
+        changes: whether it fades from one face to another.
+    """
+
+    errors: Errors
+    early: Labels
+    early_draws: Labels
+    changes: bool
+
+
+def jittered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a face as the next frame might show it: moved a little, with noise."""
+    angle, scale = np.radians(rng.normal(0, 1.0)), 1 + rng.normal(0, 0.01)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * scale
+    center = (np.array(image.shape[:2]) - 1) / 2
+    offset = center - matrix @ (center + rng.normal(0, 0.4, 2))
+    moved = affine_transform(image.astype(np.float64), matrix, offset, order=1, mode="nearest")
+    return np.clip(np.rint(moved + rng.normal(0, 2, image.shape)), 0, 255).astype(np.uint8)
+
+
+def faded(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], rng: np.random.Generator
+) -> list[NDArray[np.uint8]]:
+    """Return the frames of a clip that holds one face, then the other."""
+    shares = np.concatenate([np.zeros(HOLD), np.linspace(0, 1, FADE + 2)[1:-1], np.ones(HOLD)])
+    frames = [(1 - share) * first + share * second for share in shares]
+    return [jittered(np.rint(frame).astype(np.uint8), rng) for frame in frames]
+
+
+def clips(data: FaceData, count: int, seed: int) -> Iterator[tuple[str, list[NDArray[np.uint8]]]]:
+    """Yield names and frames: ``count`` clips that change and half as many of each still kind."""
+    rng = np.random.default_rng(seed)
+    made = 0
+    while made < count:
+        i, j = rng.choice(len(data.labels), 2, replace=False)
+        if data.labels[i] != data.labels[j]:
+            yield f"change-{made}", faded(gray(data.image(i)), gray(data.image(j)), rng)
+            made += 1
+    for kind in STILL:
+        for number in range(count // 2):
+            image = gray(data.image(int(rng.integers(len(data.labels)))))
+            yield f"{kind}-{number}", list(sequence(image, kind, seed=seed, index=number))
+
+
+def gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (H, W) of a face crop."""
+    return image if image.ndim == 2 else image[:, :, 0]
+
+
+def measured(model: Model, frames: list[NDArray[np.uint8]], seed: int, changes: bool) -> Clip:
+    """Measure the errors of all draws that a strategy takes, and the answers of early stopping."""
+    bank, order = model.draws(CYCLE, seed), draw_order(CYCLE)
+    x0 = model.settings.codec.encode(frames, model.device)
+    pairs = set()
+    for frame in range(len(frames)):
+        pairs |= {(frame, int(s)) for s in order[: max(FEW)]}
+        for n in FEW:
+            pairs |= {(frame, int(s)) for s in order[fresh(frame, n)]}
+    image, draw = torch.tensor(sorted(pairs)).T
+    classes = torch.arange(len(model.label_set)).expand(len(image), -1)
+    d = model.measure(x0, bank)(image, draw, classes)
+    errors = np.full((len(frames), len(model.label_set), CYCLE), np.nan, np.float32)
+    errors[image.numpy(), :, draw.numpy()] = d.numpy()
+    answers = Scorer(model, seed=seed)(x0)
+    return Clip(errors, answers.probabilities.argmax(dim=1).numpy(), answers.draws.numpy(), changes)
+
+
+def fresh(frame: int, n: int) -> NDArray[np.int64]:
+    """Return the places in the order of the draws that a frame takes when it goes on."""
+    return (frame * n + np.arange(n)) % CYCLE
+
+
+def answers(clip: Clip, model: Model, n: int, new: bool, half_life: float) -> Labels:
+    """Return a strategy's answers (F,), by the code that answers for videos."""
+    order = draw_order(CYCLE).numpy()
+    weights = model.decision.weights_at(model.draws(CYCLE).t, model.schedule.timesteps)
+    person = Evidence(torch.zeros(clip.errors.shape[1], dtype=torch.float64))
+    labels = []
+    for frame, errors in enumerate(clip.errors):
+        draws = order[fresh(frame, n)] if new else order[:n]
+        taken = torch.from_numpy(errors[:, draws])
+        means = person.add(taken, weights[draws], frame / RATE, half_life)
+        labels.append(int(means.argmin()))
+    return np.array(labels)
+
+
+def truth(clip: Clip, frames: slice) -> int:
+    """Return the answer of all measured draws of a stretch in which a face is held."""
+    by_draw = np.nanmean(clip.errors[frames], axis=0)  # (K, S)
+    return int(np.nanmean(by_draw, axis=1).argmin())
+
+
+def judged(clip: Clip, labels: Labels) -> tuple[float, float, float]:
+    """Return flips a frame, the share of right answers, and the delay at the change in frames.
+
+    Flips and right answers are those of the frames in which a face is held and has settled; the
+    delay is counted from the middle of the fade, and NaN without a change of the right answer.
+    """
+    frames = len(labels)
+    if not clip.changes:
+        held = [slice(0, frames)]
+    else:
+        held = [slice(0, HOLD), slice(HOLD + FADE + SETTLE, frames)]
+    flips = np.concatenate([labels[part][1:] != labels[part][:-1] for part in held])
+    right = np.concatenate([labels[part] == truth(clip, part) for part in held])
+    delay = float("nan")
+    if clip.changes and (after := truth(clip, slice(HOLD + FADE, frames))) != truth(clip, held[0]):
+        # The last change to the right answer that holds for most of what follows.
+        arrived = np.flatnonzero(labels[HOLD:] == after)
+        steady = [f for f in arrived if (labels[HOLD + f : HOLD + f + 5] == after).mean() >= 0.8]
+        delay = float((steady[0] if steady else frames - HOLD) - FADE / 2)
+    return float(flips.mean()), float(right.mean()), delay
+
+
+def interval(values: NDArray[np.float64]) -> str:
+    """Return a mean and its bootstrap interval over clips."""
+    values = values[np.isfinite(values)]
+    rng = np.random.default_rng(0)
+    means = rng.choice(values, (2000, len(values))).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return f"{values.mean():.3g} [{low:.2g}, {high:.2g}]"
+
+
+def table(found: list[Clip], model: Model) -> str:
+    """Return the table of all strategies."""
+    strategies: dict[str, tuple[float, Callable[[Clip], Labels]]] = {}
+    early = float(np.mean([clip.early_draws.mean() for clip in found]))
+    strategies["frame by frame, early stopping"] = early, lambda clip: clip.early
+    for n in FEW:
+        strategies[f"frame by frame, same {n}"] = n, lambda c, n=n: answers(c, model, n, False, 0)
+    for n in FEW:
+        strategies[f"frame by frame, new {n}"] = n, lambda c, n=n: answers(c, model, n, True, 0)
+    for h in HALF_LIVES:
+        for new in (False, True):
+            for n in FEW:
+                name = f"pooled over {h:g} s, {'new' if new else 'same'} {n}"
+                strategies[name] = (
+                    n,
+                    lambda c, n=n, new=new, h=h: answers(c, model, n, new, h),
+                )
+    rows = [
+        "| strategy | draws a frame | flips a frame, % | right, % | delay, frames | flips, still |"
+    ]
+    rows.append("|---|---|---|---|---|---|")
+    for name, (draws, strategy) in strategies.items():
+        judgments = np.array([judged(clip, strategy(clip)) for clip in found])
+        changing = np.array([clip.changes for clip in found])
+        flips, right, delay = (judgments[changing, place] for place in range(3))
+        still = judgments[~changing, 0]
+        rows.append(
+            f"| {name} | {draws:.3g} | {interval(100 * flips)} | {interval(100 * right)} "
+            f"| {interval(delay)} | {interval(100 * still)} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Measure what is not yet measured, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, metavar="NAME:PATH")
+    parser.add_argument("--model", default="face48")
+    parser.add_argument("--clips", type=int, default=20, help="that change; as many are still")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path("runs/temporal"))
+    asked = parser.parse_args()
+    model = load_model(asked.model, choose_device("cpu"))
+    data = open_data(asked.data, "validation")
+    asked.work.mkdir(parents=True, exist_ok=True)
+    found = []
+    with progress("clips") as advance:
+        for number, (name, frames) in enumerate(clips(data, asked.clips, asked.seed)):
+            file = asked.work / f"{name}-{asked.seed}.npz"
+            if not file.exists():
+                clip = measured(model, frames, asked.seed, name.startswith("change"))
+                np.savez(file, errors=clip.errors, early=clip.early, draws=clip.early_draws)
+            with np.load(file) as kept:
+                found.append(
+                    Clip(kept["errors"], kept["early"], kept["draws"], name.startswith("change"))
+                )
+            advance(number + 1, asked.clips + len(STILL) * (asked.clips // 2))
+    print(f"{model.name}, {data.name} {data.split}, seed {asked.seed}, {len(found)} clips\n")
+    print(table(found, model))
+
+
+if __name__ == "__main__":
+    main()
