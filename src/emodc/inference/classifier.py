@@ -47,7 +47,8 @@ class _Face:
 class EmotionClassifier:
     """Classifies the expressions in images with a trained model.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance, and it can be pickled and copied. In a process that was forked
+    after a model was loaded see `emodc.support.forks`.
 
     Args:
         model: what `emodc.model.store.load_model` returned.
@@ -119,6 +120,7 @@ class EmotionClassifier:
                 dtype, or `steps`, `delta` or `budget` that cannot be had. A single unreadable file
                 is a row, not an error.
             ImportError: faces are looked for and the extra `faces` is not installed.
+            RuntimeError: torch cannot compute in this process, which was forked.
         """
         found = list(sources(images))
         rows = []
@@ -145,6 +147,7 @@ class EmotionClassifier:
         Raises:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         check_options(scoring, "from_crops")
         scorer = Scorer(self.model, **scoring)
@@ -175,6 +178,7 @@ class EmotionClassifier:
             ValueError: as for `predict`, or an image cannot be read or has no face, which leaves
                 nothing to put in its row.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         found = []
         for row in self.iter_predict(images, from_crops=from_crops, **scoring):
