@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emodc.evaluation.evaluate import evaluate
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction
+    from emodc.model.label_shift import with_prior
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
     from emodc.reports.evaluation_report import EvaluationReport
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "EvaluationReport",
     "calibrate",
+    "with_prior",
     "__version__",
 ]
 
@@ -58,6 +60,7 @@ _HOME = {
     "evaluate": "emodc.evaluation.evaluate",
     "EvaluationReport": "emodc.reports.evaluation_report",
     "calibrate": "emodc.calibration.calibrate",
+    "with_prior": "emodc.model.label_shift",
 }
 
 

@@ -23,9 +23,9 @@ from emodc.calibration.calibrate import calibrate
 from emodc.cli.app import app
 from emodc.data import FaceData, open_data
 from emodc.evaluation.evaluate import evaluate
-from emodc.experiments.robustness.subjects import diffusion_victim
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.inference.classifier import EmotionClassifier
+from emodc.inference.victim import diffusion_victim
 from emodc.labels import BASIC7
 from emodc.method.draws import DrawBank, draw_bank, show
 from emodc.method.errors import posterior

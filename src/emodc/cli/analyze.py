@@ -50,6 +50,7 @@ def analyze(
     from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
     from emodc.support.devices import choose_device
+    from emodc.support.locks import holding
 
     if not dry_run:
         require_matplotlib()
@@ -74,7 +75,7 @@ def analyze(
     except ValueError as error:
         training = None
         note(f"the comparison with a linear denoiser is left out: {error}")
-    with progress("images") as advance:
+    with holding(output), progress("images") as advance:
         report = write_analysis(measurement, output, training=training, progress=advance)
     if as_json:
         print_json(report)

@@ -10,13 +10,16 @@ from emodc.cli.options import (
     Adaptive,
     AsJson,
     Budget,
+    Classes,
     Data,
     Device,
     Limit,
     ModelName,
     Precision,
+    Prior,
     Seed,
     Split,
+    chosen_classes,
     chosen_delta,
 )
 
@@ -32,6 +35,8 @@ def evaluate(
     adaptive: Adaptive = None,
     budget: Budget = None,
     limit: Limit = None,
+    prior: Prior = None,
+    classes: Classes = None,
     detect: Annotated[
         bool,
         typer.Option(
@@ -57,15 +62,18 @@ def evaluate(
     """Evaluate a model or baseline on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
+    from emodc.model.label_shift import with_prior
     from emodc.model.store import load_model
     from emodc.reports.evaluation import evaluation_table
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
+    from emodc.support.locks import holding
 
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
-    with progress("images") as advance:
+    loaded = with_prior(loaded, prior, chosen_classes(classes))
+    with holding(output, world), progress("images") as advance:
         report = run(
             loaded.ignoring_noise() if ignore_noise else loaded,
             images,

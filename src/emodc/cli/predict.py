@@ -18,10 +18,13 @@ from emodc.cli.console import (
 from emodc.cli.options import (
     Adaptive,
     Budget,
+    Classes,
     Device,
     ModelName,
     Precision,
+    Prior,
     Seed,
+    chosen_classes,
     chosen_delta,
 )
 
@@ -45,6 +48,8 @@ def predict(
     adaptive: Adaptive = None,
     budget: Budget = None,
     seed: Seed = 0,
+    prior: Prior = None,
+    classes: Classes = None,
     detect: Annotated[
         bool,
         typer.Option(
@@ -72,7 +77,9 @@ def predict(
     files = image_paths(paths, skipped.append)
     if skipped:
         note(summary(skipped))
-    classifier = EmotionClassifier.from_pretrained(model, device, precision)
+    classifier = EmotionClassifier.from_pretrained(
+        model, device, precision, prior=prior, classes=chosen_classes(classes)
+    )
     rows: list[Prediction] = []
     stream = classifier.iter_predict(
         files,

@@ -8,7 +8,7 @@ An image can hold any number of faces, none, or be damaged; each case gives rows
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -22,6 +22,7 @@ from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
 from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
 from emodc.inference.prediction import Prediction
 from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring, check_options
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
 from emodc.support.devices import choose_device
@@ -52,10 +53,23 @@ class EmotionClassifier:
 
     Args:
         model: what `emodc.model.store.load_model` returned.
+        prior: how frequent the classes are where the images come from, in place of the model's own
+            prior: ``training``, ``uniform``, ``balanced-power=P``, the file that ``emodc adapt``
+            wrote, or shares by class name; see `emodc.model.label_shift.with_prior`.
+        classes: names of the classes to choose from; all if not given.
+
+    Raises:
+        ValueError: the prior or a class is unknown, or the model does not know its own.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        *,
+        prior: str | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.model = with_prior(model, prior, classes)
         self._detector: FaceDetector | None = None
 
     @classmethod
@@ -64,6 +78,9 @@ class EmotionClassifier:
         name_or_dir: str | Path = DEFAULT_MODEL,
         device: str = "auto",
         precision: str = "fp32",
+        *,
+        prior: str | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
     ) -> "EmotionClassifier":
         """Load a model by name, from a folder or from the Hugging Face hub.
 
@@ -71,19 +88,23 @@ class EmotionClassifier:
             name_or_dir: see `emodc.model.store.load_model`.
             device: see `emodc.support.devices.choose_device`.
             precision: see `emodc.model.model.Model`.
+            prior: see `EmotionClassifier`.
+            classes: see `EmotionClassifier`.
 
         Raises:
-            ValueError: there is no such model, device or precision, or the model is damaged.
+            ValueError: there is no such model, device, precision, prior or class, or the model is
+                damaged.
         """
-        return cls(load_model(name_or_dir, choose_device(device), precision))
+        model = load_model(name_or_dir, choose_device(device), precision)
+        return cls(model, prior=prior, classes=classes)
 
     def __repr__(self) -> str:
         return f"EmotionClassifier({self.model!r})"
 
     @property
     def classes_(self) -> tuple[str, ...]:
-        """The names of the classes, in label order."""
-        return self.model.label_set.classes
+        """The names of the classes that it chooses from, in label order."""
+        return self.model.answers.classes
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model so that `from_pretrained` reads it back.
@@ -273,7 +294,8 @@ class EmotionClassifier:
 
     def _row(self, face: _Face, answers: Answers, number: int) -> Prediction:
         p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
-        least, gap_error = answers.least_probability, float(answers.gap_error[number])
+        least = None if answers.thresholds is None else answers.thresholds.tolist()
+        gap_error = float(answers.gap_error[number])
         return Prediction(
             image=face.image,
             file=face.file,
@@ -284,7 +306,9 @@ class EmotionClassifier:
             detection_score=face.score,
             label=max(p, key=p.__getitem__),
             probabilities=p,
-            prediction_set=None if least is None else tuple(k for k in p if p[k] >= least),
+            prediction_set=None
+            if least is None
+            else tuple(k for k, needed in zip(p, least, strict=True) if p[k] >= needed),
             trunk_passes=int(answers.draws[number]),
             prompt_evaluations=int(answers.evaluations[number]),
             gap_standard_error=None if math.isnan(gap_error) else gap_error,

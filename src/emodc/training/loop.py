@@ -33,6 +33,7 @@ from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
+from emodc.support.locks import holding
 from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, ModelSelection
 from emodc.training.initial import take_weights
@@ -78,12 +79,26 @@ def train(
 
     Raises:
         ValueError: the data or the initial model do not suit the recipe, or the folder holds
-            another run.
+            another run, or another process (`emodc.support.locks.FolderInUse`).
         TrainingDiverged: the loss became NaN or infinite.
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
     world = _join(recipe, device)
+    with holding(output, world):
+        return _train(recipe, training, validation, output, world, device, initial, on_metrics)
+
+
+def _train(
+    recipe: Recipe,
+    training: FaceData,
+    validation: FaceData,
+    output: Path,
+    world: World,
+    device: str,
+    initial: Model | None,
+    on_metrics: OnMetrics,
+) -> Model:
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
     with torch.random.fork_rng():
@@ -95,15 +110,15 @@ def train(
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
-    selection = ModelSelection(
-        recipe, training, validation, schedule, accelerator.device, world, begun
-    )
     frequency = sampler.frequency.to(accelerator.device)
+    selection = ModelSelection(
+        recipe, training, validation, schedule, accelerator.device, world, sampler.frequency, begun
+    )
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, selection.listed())
     log = RunLog(output, identity["recipe"], state.samples) if world.is_main else None
-    meter, fp16 = Meter(world), recipe.precision == "fp16"
+    meter, fp16 = Meter(world, state.unlogged), recipe.precision == "fp16"
     clip = recipe.optimizer.clip * (_LOSS_SCALE if fp16 else 1)
     with world.finishing_the_step() as stopped:
         while state.samples < recipe.samples and not stopped():
@@ -130,10 +145,12 @@ def train(
             if log is not None:
                 log.write(state.samples, line)
             if validate:
+                state.unlogged = {}
                 state.save(output / STATE, write=world.is_main)
             if log is not None:
                 on_metrics(state.samples, line)
         if stopped():
+            state.unlogged = meter.held()
             if meter.steps:
                 _settled(meter, state.samples)  # a diverged state must not replace a good one
             state.save(output / STATE, write=world.is_main)

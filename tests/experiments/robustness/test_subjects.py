@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emodc.attacks.victims import predictions
 from emodc.backbones.face_unet import FaceUNet
-from emodc.experiments.robustness.subjects import diffusion_victim
+from emodc.inference.victim import diffusion_victim
 from emodc.method.draws import DrawBank
 from emodc.method.errors import posterior
 from emodc.model.decision import Decision, NoiseFloor
