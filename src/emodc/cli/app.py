@@ -22,6 +22,7 @@ from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
 from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
+from emodc.cli.outliers import outliers
 from emodc.cli.predict import PredictCommand, predict
 from emodc.cli.robustness import robustness
 from emodc.cli.sample import sample
@@ -62,6 +63,7 @@ app.command(cls=PredictCommand, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
 app.command(epilog=EPILOG)(certify)
+app.command(epilog=EPILOG)(outliers)
 app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(adapt)
 app.command(epilog=EPILOG)(calibrate)
