@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import warnings
+from typing import TextIO
 
 from emodc.cli.console import print_error
 from emodc.support.files import one_line
@@ -76,6 +77,13 @@ def print_os_error(error: OSError) -> None:
     print_error(f"{file}: {error.strerror}" if named else str(error))
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a library's warning as one line, without the line of its code."""
-    print(f"emodc: warning: {one_line(str(message))}", file=sys.stderr)
+    print(f"emodc: warning: {one_line(str(message))}", file=file or sys.stderr)
