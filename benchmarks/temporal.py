@@ -14,7 +14,7 @@ Printed: a Markdown table; intervals are 95 % bootstrap intervals over clips.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def clips(data: FaceData, count: int, seed: int) -> Iterator[tuple[str, list[NDA
 
 def gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return (H, W) of a face crop."""
-    return image if image.ndim == 2 else image[:, :, 0]
+    return np.asarray(image if image.ndim == 2 else image[:, :, 0], np.uint8)
 
 
 def measured(model: Model, frames: list[NDArray[np.uint8]], seed: int, changes: bool) -> Clip:
@@ -138,8 +138,10 @@ def answers(clip: Clip, model: Model, n: int, new: bool, half_life: float) -> La
 
 def truth(clip: Clip, frames: slice) -> int:
     """Return the answer of all measured draws of a stretch in which a face is held."""
-    by_draw = np.nanmean(clip.errors[frames], axis=0)  # (K, S)
-    return int(np.nanmean(by_draw, axis=1).argmin())
+    errors = clip.errors[frames]
+    taken = np.isfinite(errors).any(axis=(0, 1))  # (S,)
+    by_draw = np.nanmean(errors[:, :, taken], axis=0)  # (K, draws taken)
+    return int(by_draw.mean(axis=1).argmin())
 
 
 def judged(clip: Clip, labels: Labels) -> tuple[float, float, float]:
@@ -175,27 +177,18 @@ def interval(values: NDArray[np.float64]) -> str:
 
 def table(found: list[Clip], model: Model) -> str:
     """Return the table of all strategies."""
-    strategies: dict[str, tuple[float, Callable[[Clip], Labels]]] = {}
     early = float(np.mean([clip.early_draws.mean() for clip in found]))
-    strategies["frame by frame, early stopping"] = early, lambda clip: clip.early
-    for n in FEW:
-        strategies[f"frame by frame, same {n}"] = n, lambda c, n=n: answers(c, model, n, False, 0)
-    for n in FEW:
-        strategies[f"frame by frame, new {n}"] = n, lambda c, n=n: answers(c, model, n, True, 0)
-    for h in HALF_LIVES:
+    strategies = {"frame by frame, early stopping": (early, [clip.early for clip in found])}
+    for h in (0.0, *HALF_LIVES):
         for new in (False, True):
             for n in FEW:
-                name = f"pooled over {h:g} s, {'new' if new else 'same'} {n}"
-                strategies[name] = (
-                    n,
-                    lambda c, n=n, new=new, h=h: answers(c, model, n, new, h),
-                )
-    rows = [
-        "| strategy | draws a frame | flips a frame, % | right, % | delay, frames | flips, still |"
-    ]
-    rows.append("|---|---|---|---|---|---|")
-    for name, (draws, strategy) in strategies.items():
-        judgments = np.array([judged(clip, strategy(clip)) for clip in found])
+                how = f"pooled over {h:g} s" if h else "frame by frame"
+                labels = [answers(clip, model, n, new, h) for clip in found]
+                strategies[f"{how}, {'new' if new else 'same'} {n}"] = n, labels
+    heads = ("strategy", "draws a frame", "flips a frame, %", "right, %", "delay, frames")
+    rows = [f"| {' | '.join(heads)} | flips in still clips, % |", "|---|---|---|---|---|---|"]
+    for name, (draws, labels) in strategies.items():
+        judgments = np.array([judged(*pair) for pair in zip(found, labels, strict=True)])
         changing = np.array([clip.changes for clip in found])
         flips, right, delay = (judgments[changing, place] for place in range(3))
         still = judgments[~changing, 0]

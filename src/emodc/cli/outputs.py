@@ -73,7 +73,7 @@ class Outputs:
     @property
     def files(self) -> list[Path]:
         """The files to write, without the folder of images."""
-        tables = [Path(name) for name in (self.csv, self.json) if name not in (None, "-")]  # type: ignore[arg-type]
+        tables = [Path(name) for name in (self.csv, self.json) if name not in (None, "-")]
         rest = (self.parquet, self.vtt, self.timeline, self.overlay)
         return [*tables, *(path for path in rest if path is not None)]
 
