@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction, VideoPrediction
     from emodc.inference.prediction_list import Predictions
+    from emodc.model.label_shift import with_prior
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
     from emodc.reports.evaluation_report import EvaluationReport
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate",
     "EvaluationReport",
     "calibrate",
+    "with_prior",
     "__version__",
 ]
 
@@ -63,6 +65,7 @@ _HOME = {
     "evaluate": "emodc.evaluation.evaluate",
     "EvaluationReport": "emodc.reports.evaluation_report",
     "calibrate": "emodc.calibration.calibrate",
+    "with_prior": "emodc.model.label_shift",
 }
 
 

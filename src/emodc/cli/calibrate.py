@@ -36,6 +36,10 @@ def calibrate(
         float,
         typer.Option(help="Share of faces whose prediction set shall contain the true class."),
     ] = 0.9,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Prior of the model where none is asked for. [default: see the docs]"),
+    ] = None,
     seed: Seed = 0,
     work: Annotated[
         Path | None,
@@ -46,6 +50,7 @@ def calibrate(
     precision: Precision = "fp32",
 ) -> None:
     """Fit probabilities, prediction sets and early stopping of scoring on validation data."""
+    from emodc.calibration.calibrate import DEFAULT_PRIOR
     from emodc.calibration.calibrate import calibrate as run
     from emodc.data import open_data
     from emodc.model.store import load_model, save_model
@@ -60,13 +65,15 @@ def calibrate(
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
     folder = output or Path(model)
-    with holding(folder, world), holding(work, world), progress("images") as advance:
+    apart = None if work is None or work.resolve() == folder.resolve() else work
+    with holding(folder, world), holding(apart, world), progress("images") as advance:
         calibrated = run(
             loaded,
             images,
             steps=steps,
             limit=limit,
             coverage=coverage,
+            prior=prior or DEFAULT_PRIOR,
             seed=seed,
             folder=work,
             progress=advance,

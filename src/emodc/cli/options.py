@@ -56,6 +56,18 @@ Seed = Annotated[
     int, typer.Option(min=0, help="Seed of the draws of (t, eps): same seed, same answer.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Use a stratified subset of this many images.")]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        help="How frequent the classes are where the images come from: training, uniform, "
+        "effective, balanced-power=P, FILE.json of emodc adapt, or happiness=0.5,neutral=0.5. "
+        "[default: the model's]"
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS,CLASS...", help="Answer with these classes alone."),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
@@ -100,6 +112,11 @@ def chosen_delta(adaptive: float | None) -> float | None:
     from emodc.inference.scorer import DEFAULT_DELTA
 
     return DEFAULT_DELTA if adaptive is not None and math.isnan(adaptive) else adaptive
+
+
+def chosen_classes(classes: str | None) -> list[str] | None:
+    """Return the names that ``--classes`` lists."""
+    return None if classes is None else [name for name in classes.split(",") if name.strip()]
 
 
 def names_to_show(own: Sequence[str], asked: Sequence[str]) -> list[str]:

@@ -4,20 +4,26 @@ This file holds the options; `emodc.cli.predict_images` and `emodc.cli.predict_v
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emodc.cli.options import (
     Adaptive,
     Budget,
+    Classes,
     Device,
     ModelName,
     OptionalDelta,
     Precision,
+    Prior,
     Seed,
+    chosen_classes,
     chosen_delta,
 )
+
+if TYPE_CHECKING:
+    from emodc.inference.classifier import EmotionClassifier
 
 STANDARD_OUTPUT = "-"
 
@@ -79,6 +85,8 @@ def predict(
     adaptive: Adaptive = None,
     budget: Budget = None,
     seed: Seed = 0,
+    prior: Prior = None,
+    classes: Classes = None,
     detect: Annotated[
         bool,
         typer.Option(
@@ -130,6 +138,14 @@ def predict(
             "their own. [0.2]",
         ),
     ] = None,
+    reject: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA",
+            help="Reject faces unlike those that the model knows, and at most this share of those "
+            "like them. 0 only tells how typical each face is.",
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
@@ -141,6 +157,13 @@ def predict(
     if as_json == as_csv == STANDARD_OUTPUT:
         raise ValueError("give --json or --csv, not both; one of them can have a file")
     from emodc.cli.outputs import Outputs, is_video
+
+    def load() -> "EmotionClassifier":
+        from emodc.inference.classifier import EmotionClassifier
+
+        return EmotionClassifier.from_pretrained(
+            model, device, precision, prior=prior, classes=chosen_classes(classes)
+        )
 
     outputs = Outputs(as_csv, as_json, parquet, overlay, vtt, timeline)
     given = list(paths or ())
@@ -156,8 +179,9 @@ def predict(
         predict_images(
             given,
             outputs,
-            (model, device, precision),
+            load,
             from_crops=not detect,
+            reject=reject,
             steps=steps,
             delta=chosen_delta(adaptive),
             budget=budget,
@@ -168,6 +192,8 @@ def predict(
 
     if len(given) > 1:
         raise ValueError(f"{videos[0]}: give one video and nothing else; run the command for each")
+    if reject is not None:
+        raise ValueError("--reject is for images")
     if not detect or adaptive is not None or budget is not None:
         raise ValueError("--no-detect, --adaptive and --budget are for images; a video has --steps")
     options: dict[str, Any] = {
@@ -177,4 +203,4 @@ def predict(
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     source = videos[0] if webcam is None else webcam
-    predict_video(source, outputs, (model, device, precision), chosen)
+    predict_video(source, outputs, load, chosen)

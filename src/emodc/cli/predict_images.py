@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def predict_images(
     paths: Sequence[str],
     outputs: Outputs,
-    model: tuple[str, str, str],
+    load: Callable[[], EmotionClassifier],
     *,
     from_crops: bool,
+    reject: float | None,
     **scoring: Unpack[Scoring],
 ) -> None:
     """Classify images, and write what is asked for.
@@ -34,16 +35,17 @@ def predict_images(
     Args:
         paths: images, folders and patterns.
         outputs: where to.
-        model: name, device and precision.
+        load: returns the classifier; called once the input is known to be usable.
         from_crops: see `EmotionClassifier.predict`.
+        reject: see `EmotionClassifier.predict`.
         **scoring: see `EmotionClassifier.predict`.
     """
     skipped: list[Skipped] = []
     files = image_paths(paths, skipped.append)
     if skipped:
         note(summary(skipped))
-    classifier = EmotionClassifier.from_pretrained(*model)
-    stream = classifier.iter_predict(files, from_crops=from_crops, **scoring)
+    classifier = load()
+    stream = classifier.iter_predict(files, from_crops=from_crops, reject=reject, **scoring)
     classes, kept = classifier.classes_, list["Prediction"]()
     marked = None if outputs.overlay is None else Marked(outputs.overlay, files)
     with_table = outputs.to_terminal and not outputs.files
@@ -85,6 +87,8 @@ def _tell(outputs: Outputs, found: Counter[str], files: int) -> None:
     if found["no_face"]:
         missing = f"no face found in {found['no_face']} of {files} images"
         note(f"{missing}; for images of a face crop, give --no-detect")
+    if found["atypical"]:
+        note(f"{found['atypical']:,} faces rejected: they are unlike those that the model knows")
     if found["unreadable"]:
         raise typer.Exit(2 if found["unreadable"] == files else 1)
 

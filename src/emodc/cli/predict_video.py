@@ -6,7 +6,7 @@ outputs are made of it in the end.
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -27,20 +27,23 @@ from emodc.support.text import printable
 
 
 def predict_video(
-    source: str | int, outputs: Outputs, model: tuple[str, str, str], options: Mapping[str, Any]
+    source: str | int,
+    outputs: Outputs,
+    load: Callable[[], EmotionClassifier],
+    options: Mapping[str, Any],
 ) -> None:
     """Classify the faces of a video, and write what is asked for.
 
     Args:
         source: path of a video, or number of a camera.
         outputs: where to.
-        model: name, device and precision.
+        load: returns the classifier; called once the input is known to be usable.
         options: see `emodc.inference.video.VideoOptions`.
     """
     settings = VideoSettings.of(cast(VideoOptions, dict(options)))
     footage = open_footage(source)
     outputs.for_video(source)
-    classifier = EmotionClassifier.from_pretrained(*model)
+    classifier = load()
     analysis = classifier.video_analysis(footage, settings)
     persons = Persons()
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from emodc.cli.options import (
     DryRun,
     Limit,
     Precision,
+    Prior,
     Split,
     chosen_delta,
     names_to_show,
@@ -33,6 +34,7 @@ def robustness(
     steps: options.Steps = 10,
     seed: options.Seeds = [0],  # noqa: B006
     limit: Limit = None,
+    prior: Prior = None,
     plain_too: options.PlainToo = False,
     adaptive: options.AdaptiveToo = None,
     frames: options.Frames = 30,
@@ -70,7 +72,7 @@ def robustness(
     if figures and not dry_run:
         require_matplotlib()
     subjects = _subjects(
-        model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive)
+        model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive), prior
     )
     attacker = AttackOptions(
         attack=attack,
@@ -124,14 +126,16 @@ def _subjects(
     baseline: str | None,
     plain_too: bool,
     delta: float | None,
+    prior: str | None,
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.experiments.robustness import ModelSubject, SequentialSubject
+    from emodc.model.label_shift import with_prior
     from emodc.model.store import load_model
     from emodc.support.devices import choose_device
 
     chosen = choose_device(device)
-    models = [load_model(name, chosen, precision) for name in names]
+    models = [with_prior(load_model(name, chosen, precision), prior) for name in names]
     if delta is not None and all(model.decision.adaptive is None for model in models):
         raise ValueError("--adaptive requires a calibrated model: run emodc calibrate on one")
     shown = names_to_show([model.name for model in models], names)

@@ -7,7 +7,8 @@
 An image can hold any number of faces, none, or be damaged; each case gives rows that say so.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -21,11 +22,13 @@ from emodc.faces.detector import FaceDetector
 from emodc.faces.frames import Footage
 from emodc.faces.sources import Source, SourceImage, sources
 from emodc.inference.estimator import TrainedEstimator
-from emodc.inference.face_crops import FaceCrop, answered, face_crops
+from emodc.inference.face_crops import FaceCrop, answered, face_crops, rejected
 from emodc.inference.prediction import Prediction, VideoPrediction
 from emodc.inference.prediction_list import SHOWN, Predictions
 from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring, check_options
+from emodc.inference.typicality import check_rejection, typicality
 from emodc.inference.video import VideoAnalysis, VideoOptions, VideoSettings, open_footage
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
 from emodc.support.devices import choose_device
@@ -42,10 +45,23 @@ class EmotionClassifier(TrainedEstimator):
 
     Args:
         model: what `emodc.model.store.load_model` returned.
+        prior: how frequent the classes are where the images come from, in place of the model's own
+            prior: ``training``, ``uniform``, ``balanced-power=P``, the file that ``emodc adapt``
+            wrote, or shares by class name; see `emodc.model.label_shift.with_prior`.
+        classes: names of the classes to choose from; all if not given.
+
+    Raises:
+        ValueError: the prior or a class is unknown, or the model does not know its own.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        *,
+        prior: str | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.model = with_prior(model, prior, classes)
         self._detector: FaceDetector | None = None
 
     @classmethod
@@ -54,6 +70,9 @@ class EmotionClassifier(TrainedEstimator):
         name_or_dir: str | Path = DEFAULT_MODEL,
         device: str = "auto",
         precision: str = "fp32",
+        *,
+        prior: str | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
     ) -> "EmotionClassifier":
         """Load a model by name, from a folder or from the Hugging Face hub.
 
@@ -61,19 +80,23 @@ class EmotionClassifier(TrainedEstimator):
             name_or_dir: see `emodc.model.store.load_model`.
             device: see `emodc.support.devices.choose_device`.
             precision: see `emodc.model.model.Model`.
+            prior: see `EmotionClassifier`.
+            classes: see `EmotionClassifier`.
 
         Raises:
-            ValueError: there is no such model, device or precision, or the model is damaged.
+            ValueError: there is no such model, device, precision, prior or class, or the model is
+                damaged.
         """
-        return cls(load_model(name_or_dir, choose_device(device), precision))
+        model = load_model(name_or_dir, choose_device(device), precision)
+        return cls(model, prior=prior, classes=classes)
 
     def __repr__(self) -> str:
         return f"EmotionClassifier({self.model!r})"
 
     @property
     def classes_(self) -> tuple[str, ...]:
-        """The names of the classes, in label order."""
-        return self.model.label_set.classes
+        """The names of the classes that it chooses from, in label order."""
+        return self.model.answers.classes
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model so that `from_pretrained` reads it back.
@@ -88,6 +111,7 @@ class EmotionClassifier(TrainedEstimator):
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         **scoring: Unpack[Scoring],
     ) -> Predictions:
@@ -99,6 +123,9 @@ class EmotionClassifier(TrainedEstimator):
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N images.
             from_crops: every image is a face crop already; otherwise the faces are found, aligned
                 and cropped.
+            reject: alpha: faces are rejected as ``atypical`` if their `Prediction.typicality` is
+                below it; of faces like those of training, at most this share. 0 rejects none, but
+                tells how typical each is. It takes a calibrated diffusion model.
             progress: called with the numbers of images done and of all.
             **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
 
@@ -114,7 +141,7 @@ class EmotionClassifier(TrainedEstimator):
         """
         found = list(sources(images))
         rows = []
-        for row in self.iter_predict(found, from_crops=from_crops, **scoring):
+        for row in self.iter_predict(found, from_crops=from_crops, reject=reject, **scoring):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(found))
@@ -126,6 +153,7 @@ class EmotionClassifier(TrainedEstimator):
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
         """Do what `predict` does, row by row: one image at a time is held in memory.
@@ -133,17 +161,20 @@ class EmotionClassifier(TrainedEstimator):
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
             from_crops: as for `predict`.
+            reject: as for `predict`.
             **scoring: as for `predict`.
 
         Raises:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
         """
-        check_options(scoring, "from_crops")
+        check_options(scoring, "from_crops", "reject")
+        if reject is not None:
+            check_rejection(self.model, reject)
         scorer = Scorer(self.model, **scoring)
         # Refused before any image is read.
         detector = None if from_crops else self._require_detector()
-        return self._stream(sources(images), scorer, detector)
+        return self._stream(sources(images), scorer, detector, reject)
 
     def predict_proba(
         self,
@@ -262,28 +293,49 @@ class EmotionClassifier(TrainedEstimator):
         return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
-        self, images: Iterable[Source], scorer: Scorer, detector: FaceDetector | None
+        self,
+        images: Iterable[Source],
+        scorer: Scorer,
+        detector: FaceDetector | None,
+        reject: float | None = None,
     ) -> Iterator[Prediction]:
         waiting: list[Prediction | FaceCrop] = []
         for index, source in enumerate(images):
             waiting += face_crops(self.model, detector, index, source)
             if len(waiting) >= _BATCH:
-                yield from self._scored(waiting, scorer)
+                yield from self._scored(waiting, scorer, reject)
                 waiting = []
-        yield from self._scored(waiting, scorer)
+        yield from self._scored(waiting, scorer, reject)
 
     def _scored(
-        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer
+        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer, reject: float | None
     ) -> Iterator[Prediction]:
         faces = [row for row in rows if isinstance(row, FaceCrop)]
-        found = iter(self._answered(faces, scorer))
+        found = iter(self._answered(faces, scorer, reject))
         yield from (next(found) if isinstance(row, FaceCrop) else row for row in rows)
 
-    def _answered(self, faces: Sequence[FaceCrop], scorer: Scorer) -> list[Prediction]:
+    def _answered(
+        self, faces: Sequence[FaceCrop], scorer: Scorer, reject: float | None
+    ) -> list[Prediction]:
         if not faces:
             return []
-        answers = scorer(self._encode([face.crop for face in faces]))
-        return [answered(face, self.classes_, answers, number) for number, face in enumerate(faces)]
+        x0 = self._encode([face.crop for face in faces])
+        if reject is None:
+            p, kept = None, torch.ones(len(faces), dtype=torch.bool)
+        else:
+            p = typicality(self.model, x0)  # (B,)
+            kept = p >= reject
+        answers = scorer(x0[kept]) if bool(kept.any()) else None
+        place = (kept.cumsum(0) - 1).tolist()  # of a face among the answers
+
+        def row(number: int, face: FaceCrop) -> Prediction:
+            if answers is None or not kept[number]:
+                found = rejected(face)
+            else:
+                found = answered(face, self.classes_, answers, place[number])
+            return found if p is None else replace(found, typicality=float(p[number]))
+
+        return [row(number, face) for number, face in enumerate(faces)]
 
 
 def _nothing_to_tell(row: Prediction, what: str) -> ValueError:

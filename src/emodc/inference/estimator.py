@@ -64,7 +64,7 @@ class TrainedEstimator:
             ValueError: as for `predict`; an image cannot be read; a label is none of the classes;
                 or there are not as many labels as images.
         """
-        classes = self.model.label_set.classes
+        classes = self.model.answers.classes
         truth = [_class_name(label, classes) for label in labels]
         first: dict[int, Prediction] = {}
         for row in self.predict(images, **options):

@@ -79,7 +79,8 @@ def answered(face: FaceCrop, classes: Sequence[str], answers: Answers, number: i
         number: of this one among them.
     """
     p = dict(zip(classes, answers.probabilities[number].tolist(), strict=True))
-    least, gap_error = answers.least_probability, float(answers.gap_error[number])
+    least = None if answers.thresholds is None else answers.thresholds.tolist()
+    gap_error = float(answers.gap_error[number])
     return Prediction(
         image=face.image,
         file=face.file,
@@ -90,8 +91,24 @@ def answered(face: FaceCrop, classes: Sequence[str], answers: Answers, number: i
         detection_score=face.score,
         label=max(p, key=p.__getitem__),
         probabilities=p,
-        prediction_set=None if least is None else tuple(k for k in p if p[k] >= least),
+        prediction_set=None
+        if least is None
+        else tuple(k for k, needed in zip(p, least, strict=True) if p[k] >= needed),
         trunk_passes=int(answers.draws[number]),
         prompt_evaluations=int(answers.evaluations[number]),
         gap_standard_error=None if math.isnan(gap_error) else gap_error,
+    )
+
+
+def rejected(face: FaceCrop) -> Prediction:
+    """Return the row of a face that is unlike those that the model knows."""
+    return Prediction(
+        image=face.image,
+        file=face.file,
+        status="atypical",
+        error="unlike the faces that the model knows",
+        face=face.number,
+        box=face.box,
+        landmarks=face.landmarks,
+        detection_score=face.score,
     )

@@ -13,7 +13,8 @@ class Prediction:
         image: position of the image among those asked about, from 0.
         file: the image's path; None for an image given in memory.
         status: ``ok``; ``no_face``: no face was found; ``unreadable``: damaged, missing, not a
-            image, or too large.
+            image, or too large; ``atypical``: a face was found, but rejected, as it is unlike the
+            faces that the model knows.
         error: one line for the reader unless ``status`` is ``ok``.
         face: number of the face in its image, from 0, largest first.
         box: x0, y0, x1, y1 in pixels; the whole image if no face was looked for.
@@ -28,13 +29,16 @@ class Prediction:
         prompt_evaluations: (draw, class) pairs evaluated.
         gap_standard_error: of the mean gap between the answer and the runner-up, in units of
             the errors; None with a single draw.
+        typicality: p-value of the face being like those that the model was trained on, in (0, 1];
+            None unless `reject` was given.
 
-    Without a face, everything after ``error`` is None.
+    Without a face, everything after ``error`` is None; of an atypical one, everything about its
+    expression.
     """
 
     image: int
     file: str | None
-    status: Literal["ok", "no_face", "unreadable"]
+    status: Literal["ok", "no_face", "unreadable", "atypical"]
     error: str | None = None
     face: int | None = None
     box: tuple[float, float, float, float] | None = None
@@ -46,6 +50,7 @@ class Prediction:
     trunk_passes: int | None = None
     prompt_evaluations: int | None = None
     gap_standard_error: float | None = None
+    typicality: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON."""

@@ -22,7 +22,7 @@ def image_columns(classes: Sequence[str]) -> Columns:
     return {
         **{"file": str, "face": int, "status": str, "label": str},
         **dict.fromkeys((*classes, *_CORNERS, "detection_score"), float),
-        **{"prediction_set": str, "trunk_passes": int, "error": str},
+        **{"prediction_set": str, "trunk_passes": int, "typicality": float, "error": str},
     }
 
 
@@ -35,6 +35,7 @@ def image_record(row: Prediction, classes: Sequence[str]) -> dict[str, Value]:
         "detection_score": row.detection_score,
         "prediction_set": _joined(row),
         "trunk_passes": row.trunk_passes,
+        "typicality": row.typicality,
         "error": row.error,
     }
 

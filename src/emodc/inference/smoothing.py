@@ -62,8 +62,8 @@ class Certificate:
     """What is certain of the smoothed classifier's answer for one image.
 
     Attributes:
-        label: class id; None if it abstains, because no class is certainly named by more than half
-            of the noisy images.
+        label: number of the class among the model's answers; None if it abstains, because no class
+            is certainly named by more than half of the noisy images.
         probability: lower bound of the share of noisy images that are given the label.
         radius: L2 distance within which no change of the pixels alters the answer, in units of the
             full range of a pixel; 0 if it abstains.
@@ -151,7 +151,7 @@ def _named(
     count: int,
 ) -> Tensor:
     """Return how often each class is named among noisy images ``first``.. of a stream, (K,)."""
-    found = torch.zeros(len(model.label_set), dtype=torch.int64)
+    found = torch.zeros(len(model.answers), dtype=torch.int64)
     for start in range(first, first + count, _AT_ONCE):
         numbers = list(range(start, min(start + _AT_ONCE, first + count)))
         noise = standard_normal(smoothing.seed, stream, numbers, tuple(pixels.shape))

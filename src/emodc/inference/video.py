@@ -103,6 +103,9 @@ class VideoAnalysis:
         self._geometry = model.require_geometry()
         self._tracker = Tracker(detector, settings.detect_every)
         self._scorer = TemporalScorer(model, settings.draws, settings.half_life, settings.seed)
+        decision, known = model.decision, len(model.label_set)
+        least = decision.least_probability
+        self._thresholds = None if least is None else decision.thresholds(least, known).tolist()
         self._resumed: Mapping[str, Any] | None = None
         self._time: float | None = None
         # A camera's faces are answered at once; a file's wait until there are enough of them.
@@ -193,8 +196,8 @@ class VideoAnalysis:
         return answers
 
     def _row(self, seen: "_Seen", face: TrackedFace, answer: Sequence[float]) -> VideoPrediction:
-        p = dict(zip(self._model.label_set.classes, answer, strict=True))
-        least = self._model.decision.least_probability
+        p = dict(zip(self._model.answers.classes, answer, strict=True))
+        least = self._thresholds
         return VideoPrediction(
             frame=seen.index,
             time=seen.time,
@@ -205,7 +208,9 @@ class VideoAnalysis:
             detection_score=face.face.score if face.detected else None,
             label=max(p, key=p.__getitem__),
             probabilities=p,
-            prediction_set=None if least is None else tuple(k for k in p if p[k] >= least),
+            prediction_set=None
+            if least is None
+            else tuple(k for k, needed in zip(p, least, strict=True) if p[k] >= needed),
             draws=self._scorer.draws,
         )
 

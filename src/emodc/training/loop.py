@@ -110,10 +110,10 @@ def _train(
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
-    selection = ModelSelection(
-        recipe, training, validation, schedule, accelerator.device, world, begun
-    )
     frequency = sampler.frequency.to(accelerator.device)
+    selection = ModelSelection(
+        recipe, training, validation, schedule, accelerator.device, world, sampler.frequency, begun
+    )
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, selection.listed())

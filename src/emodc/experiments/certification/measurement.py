@@ -103,7 +103,7 @@ class Certification:
         for model in models.values():
             model.draws_taken(smoothings[0].steps)
         self.models, self.smoothings, self.alpha = dict(models), tuple(smoothings), alpha
-        label_sets = [model.label_set for model in models.values()]
+        label_sets = [model.answers for model in models.values()]
         self.sample = choose_sample(data, label_sets, limit, smoothings[0].seed)
         self.attacked = attacked
         self._folder = output / VOTES
@@ -165,7 +165,7 @@ class Certification:
             ValueError: it was not measured yet.
         """
         found = self._certificates(name, smoothing)
-        columns = shared_columns(self.models[name].label_set, self.sample.classes)
+        columns = shared_columns(self.models[name].answers, self.sample.classes)
         truth = columns[self.sample.labels].tolist()
         return Certified(
             right=torch.tensor([c.label == true for c, true in zip(found, truth, strict=True)]),

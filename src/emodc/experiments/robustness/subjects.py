@@ -101,8 +101,8 @@ class ModelSubject:
 
     @property
     def label_set(self) -> LabelSet:
-        """The model's classes."""
-        return self.model.label_set
+        """The classes that the model answers with."""
+        return self.model.answers
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
@@ -166,8 +166,8 @@ class SequentialSubject:
 
     @property
     def label_set(self) -> LabelSet:
-        """The model's classes."""
-        return self.model.label_set
+        """The classes that the model answers with."""
+        return self.model.answers
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
