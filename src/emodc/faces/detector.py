@@ -58,7 +58,7 @@ class FaceDetector:
     fills the frame, which it misses at full size. The thumbnails cost little, and averaging what
     the views say about one face makes its landmarks steadier.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance, and it can be pickled and copied.
 
     Args:
         threshold: least score in (0, 1) at which something counts as a face.

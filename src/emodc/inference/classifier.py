@@ -41,7 +41,8 @@ _BATCH = 16  # rows scored together: enough to fill the network's calls, little 
 class EmotionClassifier(TrainedEstimator):
     """Classifies the expressions in images with a trained model.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance, and it can be pickled and copied. In a process that was forked
+    after a model was loaded see `emodc.support.forks`.
 
     Args:
         model: what `emodc.model.store.load_model` returned.
@@ -138,6 +139,7 @@ class EmotionClassifier(TrainedEstimator):
                 dtype, or `steps`, `delta` or `budget` that cannot be had. A single unreadable file
                 is a row, not an error.
             ImportError: faces are looked for and the extra `faces` is not installed.
+            RuntimeError: torch cannot compute in this process, which was forked.
         """
         found = list(sources(images))
         rows = []
@@ -167,6 +169,7 @@ class EmotionClassifier(TrainedEstimator):
         Raises:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         check_options(scoring, "from_crops", "reject")
         if reject is not None:
@@ -198,6 +201,7 @@ class EmotionClassifier(TrainedEstimator):
             ValueError: as for `predict`, or an image cannot be read or has no face, which leaves
                 nothing to put in its row.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         found = []
         for row in self.iter_predict(images, from_crops=from_crops, **scoring):
