@@ -9,7 +9,9 @@ strategies are read off the same measured errors, which ``--work`` keeps.
 
 Frame by frame, a frame takes the same draws as the others, or new ones, or stops early as
 ``emodc predict`` does. Pooled, the evidence of the frames before counts on
-(`emodc.inference.temporal`). The right answer of a face is that of all its measured draws together.
+(`emodc.inference.temporal`). New draws of the bank have other timesteps, too; "at t" compares new
+noise with the same noise at the timesteps that calibration found most informative. The right answer
+of a face is that of all its draws of the bank together; the prior is that of training.
 Printed: a Markdown table; intervals are 95 % bootstrap intervals over clips.
 """
 
@@ -28,7 +30,10 @@ from emodc.corruptions.sequences import sequence
 from emodc.data import FaceData, open_data
 from emodc.inference.scorer import Scorer
 from emodc.inference.temporal import CYCLE, Evidence
+from emodc.method.draws import DrawBank
+from emodc.method.randomness import standard_normal
 from emodc.method.sequential import draw_order
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
 from emodc.model.store import load_model
 from emodc.support.devices import choose_device
@@ -38,6 +43,7 @@ HOLD, FADE, SETTLE = 18, 6, 8  # frames; flips are not counted while a change is
 FEW = (1, 2, 4)  # draws a frame that are tried
 HALF_LIVES = (0.1, 0.2, 0.4)  # seconds
 STILL = ("rotate", "gaussian_noise")
+_STREAM = 0x7E4D  # of randomness
 
 Errors = NDArray[np.float32]  # (F, K, S), NaN where not measured
 Labels = NDArray[np.int64]  # (F,)
@@ -51,12 +57,14 @@ class Clip:
         errors: (F, K, S), NaN for draws that no strategy takes.
         early: (F,) answers of early stopping.
         early_draws: (F,) its draws.
+        few: (F, K, 4) at the most informative timesteps, the same noise in all frames, and new.
         changes: whether it fades from one face to another.
     """
 
     errors: Errors
     early: Labels
     early_draws: Labels
+    few: tuple[Errors, Errors]
     changes: bool
 
 
@@ -99,8 +107,36 @@ def gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(image if image.ndim == 2 else image[:, :, 0], np.uint8)
 
 
-def measured(model: Model, frames: list[NDArray[np.uint8]], seed: int, changes: bool) -> Clip:
-    """Measure the errors of all draws that a strategy takes, and the answers of early stopping."""
+def few_timesteps(model: Model) -> tuple[list[int], dict[int, list[int]]]:
+    """Return the four most informative timesteps, and the places of the best one, two and four."""
+    best = {len(few.t): few.t for few in model.decision.few_steps}
+    four = list(best[max(FEW)])
+    return four, {n: [four.index(t) for t in best[n]] for n in FEW}
+
+
+def measured_few(model: Model, frames: list[NDArray[np.uint8]], seed: int) -> tuple[Errors, Errors]:
+    """Measure the errors at the most informative timesteps, with the same noise and with new."""
+    four, _ = few_timesteps(model)
+    count, n = len(frames), len(four)
+    x0 = model.settings.codec.encode(frames, model.device)
+    eps = standard_normal(seed, _STREAM, list(range(n * count)), tuple(x0.shape[1:]))
+    # Every timestep shows the mirror image in every other frame, or with the same noise, in none.
+    turns = (torch.arange(count).unsqueeze(1) + torch.arange(n)).flatten() % 2 == 1
+    found = []
+    for new in (False, True):
+        bank = DrawBank(torch.tensor(four * count), eps, turns & new & model.decision.mirror)
+        image = torch.arange(count).repeat_interleave(n)
+        draw = torch.arange(n * count) if new else torch.arange(n).repeat(count)
+        classes = torch.arange(len(model.label_set)).expand(len(image), -1)
+        d = model.measure(x0, bank)(image, draw, classes)
+        found.append(d.view(count, n, -1).transpose(1, 2).numpy())
+    return found[0], found[1]
+
+
+def measured(
+    model: Model, frames: list[NDArray[np.uint8]], seed: int
+) -> tuple[Errors, Labels, Labels]:
+    """Measure the errors of all draws of the bank that a strategy takes, and early stopping."""
     bank, order = model.draws(CYCLE, seed), draw_order(CYCLE)
     x0 = model.settings.codec.encode(frames, model.device)
     pairs = set()
@@ -114,7 +150,7 @@ def measured(model: Model, frames: list[NDArray[np.uint8]], seed: int, changes: 
     errors = np.full((len(frames), len(model.label_set), CYCLE), np.nan, np.float32)
     errors[image.numpy(), :, draw.numpy()] = d.numpy()
     answers = Scorer(model, seed=seed)(x0)
-    return Clip(errors, answers.probabilities.argmax(dim=1).numpy(), answers.draws.numpy(), changes)
+    return errors, answers.probabilities.argmax(dim=1).numpy(), answers.draws.numpy()
 
 
 def fresh(frame: int, n: int) -> NDArray[np.int64]:
@@ -133,6 +169,18 @@ def answers(clip: Clip, model: Model, n: int, new: bool, half_life: float) -> La
         taken = torch.from_numpy(errors[:, draws])
         means = person.add(taken, weights[draws], frame / RATE, half_life)
         labels.append(int(means.argmin()))
+    return np.array(labels)
+
+
+def answers_at(clip: Clip, model: Model, n: int, new: bool, half_life: float) -> Labels:
+    """Return the answers (F,) from the n most informative timesteps."""
+    places = few_timesteps(model)[1][n]
+    person = Evidence(torch.zeros(clip.errors.shape[1], dtype=torch.float64))
+    labels = []
+    for frame, errors in enumerate(clip.few[new]):
+        taken = torch.from_numpy(errors[:, places])
+        weights = torch.ones(n, dtype=torch.float64)
+        labels.append(int(person.add(taken, weights, frame / RATE, half_life).argmin()))
     return np.array(labels)
 
 
@@ -185,16 +233,18 @@ def table(found: list[Clip], model: Model) -> str:
                 how = f"pooled over {h:g} s" if h else "frame by frame"
                 labels = [answers(clip, model, n, new, h) for clip in found]
                 strategies[f"{how}, {'new' if new else 'same'} {n}"] = n, labels
+                labels = [answers_at(clip, model, n, new, h) for clip in found]
+                strategies[f"{how}, {'new' if new else 'same'} {n} at t"] = n, labels
     heads = ("strategy", "draws a frame", "flips a frame, %", "right, %", "delay, frames")
-    rows = [f"| {' | '.join(heads)} | flips in still clips, % |", "|---|---|---|---|---|---|"]
+    rows = [f"| {' | '.join(heads)} | flips, still, % | right, still, % |", "|---" * 7 + "|"]
     for name, (draws, labels) in strategies.items():
         judgments = np.array([judged(*pair) for pair in zip(found, labels, strict=True)])
         changing = np.array([clip.changes for clip in found])
         flips, right, delay = (judgments[changing, place] for place in range(3))
-        still = judgments[~changing, 0]
+        still, right_still = (judgments[~changing, place] for place in range(2))
         rows.append(
             f"| {name} | {draws:.3g} | {interval(100 * flips)} | {interval(100 * right)} "
-            f"| {interval(delay)} | {interval(100 * still)} |"
+            f"| {interval(delay)} | {interval(100 * still)} | {interval(100 * right_still)} |"
         )
     return "\n".join(rows)
 
@@ -208,7 +258,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("runs/temporal"))
     asked = parser.parse_args()
-    model = load_model(asked.model, choose_device("cpu"))
+    model = with_prior(load_model(asked.model, choose_device("cpu")), "training")
     data = open_data(asked.data, "validation")
     asked.work.mkdir(parents=True, exist_ok=True)
     found = []
@@ -216,12 +266,16 @@ def main() -> None:
         for number, (name, frames) in enumerate(clips(data, asked.clips, asked.seed)):
             file = asked.work / f"{name}-{asked.seed}.npz"
             if not file.exists():
-                clip = measured(model, frames, asked.seed, name.startswith("change"))
-                np.savez(file, errors=clip.errors, early=clip.early, draws=clip.early_draws)
-            with np.load(file) as kept:
-                found.append(
-                    Clip(kept["errors"], kept["early"], kept["draws"], name.startswith("change"))
-                )
+                errors, early, draws = measured(model, frames, asked.seed)
+                np.savez(file, errors=errors, early=early, draws=draws)
+            few = asked.work / f"{name}-{asked.seed}-few.npz"
+            if not few.exists():
+                same, new = measured_few(model, frames, asked.seed)
+                np.savez(few, same=same, new=new)
+            with np.load(file) as bank, np.load(few) as other:
+                pair = other["same"], other["new"]
+                changes = name.startswith("change")
+                found.append(Clip(bank["errors"], bank["early"], bank["draws"], pair, changes))
             advance(number + 1, asked.clips + len(STILL) * (asked.clips // 2))
     print(f"{model.name}, {data.name} {data.split}, seed {asked.seed}, {len(found)} clips\n")
     print(table(found, model))
