@@ -10,20 +10,24 @@ strategies are read off the same measured errors, which ``--work`` keeps.
 Frame by frame, a frame takes the same draws as the others, or new ones, or stops early as
 ``emodc predict`` does. Pooled, the evidence of the frames before counts on
 (`emodc.inference.temporal`). New draws of the bank have other timesteps, too; "at t" compares new
-noise with the same noise at the timesteps that calibration found most informative. The right answer
-of a face is that of all its draws of the bank together; the prior is that of training.
-Printed: a Markdown table; intervals are 95 % bootstrap intervals over clips.
+noise with the same noise at the timesteps that calibration found most informative. Early stopping
+and "at t" are measured in clips that change. The right answer of a face is that of all its draws of
+the bank together. Printed: a Markdown table; intervals are 95 % bootstrap intervals over clips.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
+from torch import Tensor
 
 from emodc.cli.console import progress
 from emodc.corruptions.sequences import sequence
@@ -33,7 +37,7 @@ from emodc.inference.temporal import CYCLE, Evidence
 from emodc.method.draws import DrawBank
 from emodc.method.randomness import standard_normal
 from emodc.method.sequential import draw_order
-from emodc.model.label_shift import with_prior
+from emodc.model.decision import Decision
 from emodc.model.model import Model
 from emodc.model.store import load_model
 from emodc.support.devices import choose_device
@@ -54,18 +58,15 @@ class Clip:
     """A clip's measured errors.
 
     Attributes:
-        errors: (F, K, S), NaN for draws that no strategy takes.
-        early: (F,) answers of early stopping.
-        early_draws: (F,) its draws.
-        few: (F, K, 4) at the most informative timesteps, the same noise in all frames, and new.
-        changes: whether it fades from one face to another.
+        errors: (F, K, S), NaN for draws of the bank that no strategy takes.
+        early: (2, F) answers of early stopping, and its draws; None if the clip does not change.
+        few: (2, F, K, 4) at the most informative timesteps, with the same noise in all frames, and
+            with new; None likewise.
     """
 
     errors: Errors
-    early: Labels
-    early_draws: Labels
-    few: tuple[Errors, Errors]
-    changes: bool
+    early: Labels | None
+    few: Errors | None
 
 
 def jittered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -114,7 +115,7 @@ def few_timesteps(model: Model) -> tuple[list[int], dict[int, list[int]]]:
     return four, {n: [four.index(t) for t in best[n]] for n in FEW}
 
 
-def measured_few(model: Model, frames: list[NDArray[np.uint8]], seed: int) -> tuple[Errors, Errors]:
+def measured_few(model: Model, frames: list[NDArray[np.uint8]], seed: int) -> Errors:
     """Measure the errors at the most informative timesteps, with the same noise and with new."""
     four, _ = few_timesteps(model)
     count, n = len(frames), len(four)
@@ -130,13 +131,17 @@ def measured_few(model: Model, frames: list[NDArray[np.uint8]], seed: int) -> tu
         classes = torch.arange(len(model.label_set)).expand(len(image), -1)
         d = model.measure(x0, bank)(image, draw, classes)
         found.append(d.view(count, n, -1).transpose(1, 2).numpy())
-    return found[0], found[1]
+    return np.stack(found)
 
 
-def measured(
-    model: Model, frames: list[NDArray[np.uint8]], seed: int
-) -> tuple[Errors, Labels, Labels]:
-    """Measure the errors of all draws of the bank that a strategy takes, and early stopping."""
+def measured_early(model: Model, frames: list[NDArray[np.uint8]], seed: int) -> Labels:
+    """Return the answers of early stopping, frame by frame, and its draws: (2, F)."""
+    found = Scorer(model, seed=seed)(model.settings.codec.encode(frames, model.device))
+    return torch.stack([found.probabilities.argmax(dim=1), found.draws]).numpy()
+
+
+def measured(model: Model, frames: list[NDArray[np.uint8]], seed: int) -> Errors:
+    """Measure the errors of all draws of the bank that a strategy takes."""
     bank, order = model.draws(CYCLE, seed), draw_order(CYCLE)
     x0 = model.settings.codec.encode(frames, model.device)
     pairs = set()
@@ -149,8 +154,7 @@ def measured(
     d = model.measure(x0, bank)(image, draw, classes)
     errors = np.full((len(frames), len(model.label_set), CYCLE), np.nan, np.float32)
     errors[image.numpy(), :, draw.numpy()] = d.numpy()
-    answers = Scorer(model, seed=seed)(x0)
-    return errors, answers.probabilities.argmax(dim=1).numpy(), answers.draws.numpy()
+    return errors
 
 
 def fresh(frame: int, n: int) -> NDArray[np.int64]:
@@ -158,58 +162,47 @@ def fresh(frame: int, n: int) -> NDArray[np.int64]:
     return (frame * n + np.arange(n)) % CYCLE
 
 
-def answers(clip: Clip, model: Model, n: int, new: bool, half_life: float) -> Labels:
-    """Return a strategy's answers (F,), by the code that answers for videos."""
-    order = draw_order(CYCLE).numpy()
-    weights = model.decision.weights_at(model.draws(CYCLE).t, model.schedule.timesteps)
-    person = Evidence(torch.zeros(clip.errors.shape[1], dtype=torch.float64))
-    labels = []
-    for frame, errors in enumerate(clip.errors):
-        draws = order[fresh(frame, n)] if new else order[:n]
-        taken = torch.from_numpy(errors[:, draws])
-        means = person.add(taken, weights[draws], frame / RATE, half_life)
-        labels.append(int(means.argmin()))
-    return np.array(labels)
+def answers(errors: Errors, weights: Tensor, draws: list[list[int]], half_life: float) -> Tensor:
+    """Return a strategy's mean errors (F, K), by the code that answers for videos.
+
+    Args:
+        errors: (F, K, S).
+        weights: (S,).
+        draws: the places of those that each frame takes.
+        half_life: in seconds.
+    """
+    person = Evidence(torch.zeros(errors.shape[1], dtype=torch.float64))
+    means = []
+    for frame, (own, taken) in enumerate(zip(errors, draws, strict=True)):
+        chosen = torch.from_numpy(own[:, taken])
+        means.append(person.add(chosen, weights[taken], frame / RATE, half_life))
+    return torch.stack(means)
 
 
-def answers_at(clip: Clip, model: Model, n: int, new: bool, half_life: float) -> Labels:
-    """Return the answers (F,) from the n most informative timesteps."""
-    places = few_timesteps(model)[1][n]
-    person = Evidence(torch.zeros(clip.errors.shape[1], dtype=torch.float64))
-    labels = []
-    for frame, errors in enumerate(clip.few[new]):
-        taken = torch.from_numpy(errors[:, places])
-        weights = torch.ones(n, dtype=torch.float64)
-        labels.append(int(person.add(taken, weights, frame / RATE, half_life).argmin()))
-    return np.array(labels)
-
-
-def truth(clip: Clip, frames: slice) -> int:
+def truth(clip: Clip, frames: slice, decision: Decision) -> int:
     """Return the answer of all measured draws of a stretch in which a face is held."""
     errors = clip.errors[frames]
     taken = np.isfinite(errors).any(axis=(0, 1))  # (S,)
     by_draw = np.nanmean(errors[:, :, taken], axis=0)  # (K, draws taken)
-    return int(by_draw.mean(axis=1).argmin())
+    return int(decision.posterior(torch.from_numpy(by_draw.mean(axis=1))[None]).argmax())
 
 
-def judged(clip: Clip, labels: Labels) -> tuple[float, float, float]:
+def judged(clip: Clip, labels: Labels, decision: Decision) -> tuple[float, float, float]:
     """Return flips a frame, the share of right answers, and the delay at the change in frames.
 
     Flips and right answers are those of the frames in which a face is held and has settled; the
     delay is counted from the middle of the fade, and NaN without a change of the right answer.
     """
-    frames = len(labels)
-    if not clip.changes:
-        held = [slice(0, frames)]
-    else:
-        held = [slice(0, HOLD), slice(HOLD + FADE + SETTLE, frames)]
+    frames, changes = len(labels), clip.early is not None
+    held = [slice(0, HOLD), slice(HOLD + FADE + SETTLE, frames)] if changes else [slice(0, frames)]
+    truths = [truth(clip, part, decision) for part in held]
     flips = np.concatenate([labels[part][1:] != labels[part][:-1] for part in held])
-    right = np.concatenate([labels[part] == truth(clip, part) for part in held])
+    right = np.concatenate([labels[p] == label for p, label in zip(held, truths, strict=True)])
     delay = float("nan")
-    if clip.changes and (after := truth(clip, slice(HOLD + FADE, frames))) != truth(clip, held[0]):
-        # The last change to the right answer that holds for most of what follows.
-        arrived = np.flatnonzero(labels[HOLD:] == after)
-        steady = [f for f in arrived if (labels[HOLD + f : HOLD + f + 5] == after).mean() >= 0.8]
+    if truths[0] != truths[-1]:
+        # The first change to the right answer that holds for most of what follows.
+        arrived = np.flatnonzero(labels[HOLD:] == truths[-1])
+        steady = [f for f in arrived if (labels[HOLD + f :][:5] == truths[-1]).mean() >= 0.8]
         delay = float((steady[0] if steady else frames - HOLD) - FADE / 2)
     return float(flips.mean()), float(right.mean()), delay
 
@@ -217,36 +210,63 @@ def judged(clip: Clip, labels: Labels) -> tuple[float, float, float]:
 def interval(values: NDArray[np.float64]) -> str:
     """Return a mean and its bootstrap interval over clips."""
     values = values[np.isfinite(values)]
+    if not len(values):
+        return ""
     rng = np.random.default_rng(0)
     means = rng.choice(values, (2000, len(values))).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return f"{values.mean():.3g} [{low:.2g}, {high:.2g}]"
 
 
+def strategies(found: list[Clip], model: Model) -> Iterator[tuple[str, float, list[Labels | None]]]:
+    """Yield the name, the draws a frame and the answers (F,) to each clip of every strategy."""
+    early = [clip.early for clip in found]
+    draws = float(np.concatenate([e[1] for e in early if e is not None]).mean())
+    yield "frame by frame, early stopping", draws, [None if e is None else e[0] for e in early]
+    order = draw_order(CYCLE).numpy()
+    weights = model.decision.weights_at(model.draws(CYCLE).t, model.schedule.timesteps)
+    ones, best = torch.ones(max(FEW), dtype=torch.float64), few_timesteps(model)[1]
+
+    def labels(errors: Errors | None, w: Tensor, draws: list[list[int]], h: float) -> Labels | None:
+        if errors is None:
+            return None
+        means = answers(errors, w, draws[: len(errors)], h)
+        return model.decision.posterior(means).argmax(dim=1).numpy()
+
+    longest = max(len(clip.errors) for clip in found)
+    for h, new, n in product((0.0, *HALF_LIVES), (False, True), FEW):
+        name = (
+            f"{f'pooled over {h:g} s' if h else 'frame by frame'}, {'new' if new else 'same'} {n}"
+        )
+        bank = [order[fresh(f if new else 0, n)].tolist() for f in range(longest)]
+        yield name, n, [labels(clip.errors, weights, bank, h) for clip in found]
+        few = [None if clip.few is None else clip.few[int(new)] for clip in found]
+        yield f"{name} at t", n, [labels(e, ones, [best[n]] * longest, h) for e in few]
+
+
 def table(found: list[Clip], model: Model) -> str:
     """Return the table of all strategies."""
-    early = float(np.mean([clip.early_draws.mean() for clip in found]))
-    strategies = {"frame by frame, early stopping": (early, [clip.early for clip in found])}
-    for h in (0.0, *HALF_LIVES):
-        for new in (False, True):
-            for n in FEW:
-                how = f"pooled over {h:g} s" if h else "frame by frame"
-                labels = [answers(clip, model, n, new, h) for clip in found]
-                strategies[f"{how}, {'new' if new else 'same'} {n}"] = n, labels
-                labels = [answers_at(clip, model, n, new, h) for clip in found]
-                strategies[f"{how}, {'new' if new else 'same'} {n} at t"] = n, labels
     heads = ("strategy", "draws a frame", "flips a frame, %", "right, %", "delay, frames")
     rows = [f"| {' | '.join(heads)} | flips, still, % | right, still, % |", "|---" * 7 + "|"]
-    for name, (draws, labels) in strategies.items():
-        judgments = np.array([judged(*pair) for pair in zip(found, labels, strict=True)])
-        changing = np.array([clip.changes for clip in found])
-        flips, right, delay = (judgments[changing, place] for place in range(3))
-        still, right_still = (judgments[~changing, place] for place in range(2))
-        rows.append(
-            f"| {name} | {draws:.3g} | {interval(100 * flips)} | {interval(100 * right)} "
-            f"| {interval(delay)} | {interval(100 * still)} | {interval(100 * right_still)} |"
-        )
+    for name, draws, labels in strategies(found, model):
+        judged_clips = {True: list[tuple[float, ...]](), False: list[tuple[float, ...]]()}
+        for clip, answer in zip(found, labels, strict=True):
+            if answer is not None:
+                judgment = judged(clip, answer, model.decision)
+                judged_clips[clip.early is not None].append(judgment)
+        cells = []
+        for changes, places in ((True, (0, 1, 2)), (False, (0, 1))):
+            values = np.array(judged_clips[changes]).reshape(-1, 3)
+            cells += [interval((1 if place == 2 else 100) * values[:, place]) for place in places]
+        rows.append(f"| {name} | {draws:.3g} | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def kept(file: Path, measure: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """Return what a file keeps, measured if there is none."""
+    if not file.exists():
+        np.save(file, measure())
+    return np.asarray(np.load(file))
 
 
 def main() -> None:
@@ -258,24 +278,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("runs/temporal"))
     asked = parser.parse_args()
-    model = with_prior(load_model(asked.model, choose_device("cpu")), "training")
+    model = load_model(asked.model, choose_device("cpu"))
     data = open_data(asked.data, "validation")
     asked.work.mkdir(parents=True, exist_ok=True)
-    found = []
+    found, seed = [], asked.seed
     with progress("clips") as advance:
-        for number, (name, frames) in enumerate(clips(data, asked.clips, asked.seed)):
-            file = asked.work / f"{name}-{asked.seed}.npz"
-            if not file.exists():
-                errors, early, draws = measured(model, frames, asked.seed)
-                np.savez(file, errors=errors, early=early, draws=draws)
-            few = asked.work / f"{name}-{asked.seed}-few.npz"
-            if not few.exists():
-                same, new = measured_few(model, frames, asked.seed)
-                np.savez(few, same=same, new=new)
-            with np.load(file) as bank, np.load(few) as other:
-                pair = other["same"], other["new"]
-                changes = name.startswith("change")
-                found.append(Clip(bank["errors"], bank["early"], bank["draws"], pair, changes))
+        for number, (name, frames) in enumerate(clips(data, asked.clips, seed)):
+            file, early, few = (asked.work / f"{name}-{seed}{end}.npy" for end in ("", "-e", "-f"))
+            errors = kept(file, partial(measured, model, frames, seed))
+            if not name.startswith("change"):
+                found.append(Clip(errors, None, None))
+            else:
+                early_found = kept(early, partial(measured_early, model, frames, seed))
+                few_found = kept(few, partial(measured_few, model, frames, seed))
+                found.append(Clip(errors, early_found, few_found))
             advance(number + 1, asked.clips + len(STILL) * (asked.clips // 2))
     print(f"{model.name}, {data.name} {data.split}, seed {asked.seed}, {len(found)} clips\n")
     print(table(found, model))

@@ -96,7 +96,7 @@ def start(arguments: Sequence[str], output: Path, moment: Moment = NEVER) -> tup
 
 def end(process: int, reads: int) -> Ended:
     """Wait for a process that `start` began."""
-    with open(reads, encoding="utf-8", errors="replace") as pipe:  # noqa: PTH123 (no path)
+    with open(reads, encoding="utf-8", errors="replace") as pipe:
         text, _, touches = pipe.read().partition(_TOUCHED)
     _, status, used = os.wait4(process, 0)
     seconds = used.ru_utime + used.ru_stime
@@ -144,7 +144,7 @@ def _become(arguments: Sequence[str], output: Path, moment: Moment, writes: int)
     try:
         for number in (1, 2):
             os.dup2(writes, number)
-        sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: PTH123
+        sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))
         sys.argv = ["emodc", *arguments]
         touches = _count_touches(output, moment.touch)
         if moment.file_size:

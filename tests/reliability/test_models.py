@@ -53,4 +53,3 @@ def test_mutated_models_answer_or_are_refused(
 
 def test_the_undamaged_model_is_answered(whole: Files, tmp_path: Path) -> None:
     answer(tmp_path, whole)
-
