@@ -105,7 +105,7 @@ def shift_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         title: what was evaluated.
         rows: one for each shift, as `emodc.evaluation.shifts.ShiftedFigures` has it.
     """
-    table = _table(
+    table = plain_table(
         title, "shift", "images", "accuracy", "95 % CI", "mean class acc.", "95 % CI", "ECE"
     )
     for row in rows:
