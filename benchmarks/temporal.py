@@ -76,7 +76,8 @@ def jittered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     center = (np.array(image.shape[:2]) - 1) / 2
     offset = center - matrix @ (center + rng.normal(0, 0.4, 2))
     moved = affine_transform(image.astype(np.float64), matrix, offset, order=1, mode="nearest")
-    return np.clip(np.rint(moved + rng.normal(0, 2, image.shape)), 0, 255).astype(np.uint8)
+    noisy = np.rint(moved + rng.normal(0, 2, image.shape))
+    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
 
 def faded(

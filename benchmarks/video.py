@@ -50,7 +50,7 @@ def measure_speed(file: Path, seconds: float, detect_every: int, draws: int) -> 
     write_video(file, clip((640, 480), seconds, Fraction(25)))
     classifier = EmotionClassifier.from_pretrained("face48", device="cpu")
     options: VideoOptions = {"detect_every": detect_every, "draws": draws}
-    for _ in classifier.predict_video(file, end=0.5, **options):
+    for _, _ in zip(classifier.predict_video(file, **options), range(12), strict=False):
         pass  # to warm up
     wall, work = time.perf_counter(), time.process_time()
     rows = list(classifier.predict_video(file, **options))

@@ -47,7 +47,8 @@ def test_a_line_for_every_person() -> None:
 class Film:
     """Ten black frames a second."""
 
-    name, size, duration = "film", (64, 64), 0.6
+    name, size = "film", (64, 64)
+    duration: float | None = 0.6
 
     def frames(self, selection: Selection, since: float | None = None) -> Iterator[Frame]:
         for number in range(6):
