@@ -21,6 +21,8 @@ from emodc.cli.predict import predict
 from emodc.evaluation.evaluate import EVALUATION_STEPS
 from emodc.inference.classifier import DEFAULT_MODEL
 from emodc.inference.scorer import DEFAULT_DELTA, DEFAULT_STEPS
+from emodc.inference.temporal import DRAWS, HALF_LIFE
+from emodc.inference.tracking import DETECT_EVERY
 from emodc.labels import BASIC7
 from emodc.training.recipe import parse_recipe
 
@@ -323,6 +325,9 @@ def test_the_defaults_shown_are_those_of_the_library() -> None:
     }
     assert all(f"[default DELTA: {DEFAULT_DELTA:g}]" in text for text in told.values())
     assert f"else {DEFAULT_STEPS}]" in told["predict"]
+    assert f"({DRAWS} if not given)" in told["predict"]
+    assert f"faces are tracked. [{DETECT_EVERY}]" in told["predict"]
+    assert f"frames on their own. [{HALF_LIFE:g}]" in told["predict"]
     assert f"[default: {EVALUATION_STEPS}, without" in told["evaluate"]
 
 

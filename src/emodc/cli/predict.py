@@ -54,7 +54,7 @@ def _seconds(text: str) -> float:
         values = []
     if not 1 <= len(values) <= 3 or any(value < 0 for value in values):
         raise ValueError(f"'{text}' is no time: give seconds, m:ss or h:mm:ss")
-    return sum(value * 60**place for place, value in enumerate(reversed(values)))
+    return sum((value * 60.0**place for place, value in enumerate(reversed(values))), 0.0)
 
 
 Table = Annotated[
@@ -77,8 +77,9 @@ def predict(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Exactly this many draws of (t, eps) per face. [default: early stopping as with "
-            "--adaptive if the model is calibrated, else 20; in a video, 4 a frame]"
+            help="Exactly this many draws of (t, eps) per face; in a video, per face and frame "
+            "(4 if not given). [default: early stopping as with --adaptive if the model is "
+            "calibrated, else 20]"
         ),
     ] = None,
     adaptive: Adaptive = None,

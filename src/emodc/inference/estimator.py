@@ -3,7 +3,7 @@
 Its ``clone``, ``is_classifier`` and ``check_is_fitted`` work; scikit-learn need not be installed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from emodc.inference.prediction import Prediction
@@ -50,7 +50,7 @@ class TrainedEstimator:
             requires_fit=False,
         )
 
-    def score(self, images: Any, labels: Sequence[str | int], **options: Any) -> float:
+    def score(self, images: Any, labels: Iterable[str | int], **options: Any) -> float:
         """Return the accuracy: the share of images whose largest face has the right label.
 
         An image in which no face is found counts as wrong.
