@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emodc.calibration.calibrate import calibrate
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
+    from emodc.faces.detector import FaceDetector
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction
     from emodc.model.label_shift import with_prior
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EmotionClassifier",
     "Prediction",
+    "FaceDetector",
     "Model",
     "load_model",
     "save_model",
@@ -48,6 +50,7 @@ __all__ = [
 _HOME = {
     "EmotionClassifier": "emodc.inference.classifier",
     "Prediction": "emodc.inference.prediction",
+    "FaceDetector": "emodc.faces.detector",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",
     "save_model": "emodc.model.store",

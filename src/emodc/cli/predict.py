@@ -19,11 +19,15 @@ from emodc.cli.options import (
     Adaptive,
     Budget,
     Classes,
+    DetectionThreshold,
+    Detector,
     Device,
     ModelName,
     Precision,
     Prior,
     Seed,
+    SmallestFace,
+    WorkingSize,
     chosen_classes,
     chosen_delta,
 )
@@ -56,6 +60,10 @@ def predict(
             "--detect/--no-detect", help="Detect faces, or treat every image as a face crop."
         ),
     ] = True,
+    detector: Detector = "centerface",
+    detection_threshold: DetectionThreshold = None,
+    smallest_face: SmallestFace = 0,
+    working_size: WorkingSize = 1024,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, row by row as faces are done.")
@@ -69,16 +77,30 @@ def predict(
     """
     if as_json and as_csv:
         raise ValueError("give --json or --csv, not both")
+    from emodc.faces.detector import FaceDetector
     from emodc.faces.listing import Skipped, summary
     from emodc.faces.sources import image_paths
     from emodc.inference.classifier import EmotionClassifier
 
+    finder = None
+    if detect:
+        finder = FaceDetector(
+            detector,
+            threshold=detection_threshold,
+            smallest_face=smallest_face,
+            working_size=working_size,
+        )
     skipped: list[Skipped] = []
     files = image_paths(paths, skipped.append)
     if skipped:
         note(summary(skipped))
     classifier = EmotionClassifier.from_pretrained(
-        model, device, precision, prior=prior, classes=chosen_classes(classes)
+        model,
+        device,
+        precision,
+        prior=prior,
+        classes=chosen_classes(classes),
+        detector=finder,
     )
     rows: list[Prediction] = []
     stream = classifier.iter_predict(
