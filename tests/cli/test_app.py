@@ -426,3 +426,16 @@ def test_a_good_image_is_answered_beside_names_that_are_none(
     assert [row["status"] for row in json.loads(answer.out)] == ["unreadable"] * 5 + ["ok"]
     assert answer.code == 1
     assert "\x1b" not in answer.err
+
+
+def test_predict_takes_settings_of_the_detector(tiny_folder: Path) -> None:
+    sample = SAMPLES / "astronaut.jpg"
+    common = ("predict", sample, "--steps", "1", "--model", tiny_folder, "--json")
+    (found,) = json.loads(Answer(*common, "--detector", "yunet", "--working-size", "320").out)
+    assert found["status"] == "ok"
+    (none,) = json.loads(Answer(*common, "--working-size", "256", "--smallest-face", "300").out)
+    assert none["status"] == "no_face"
+    sure = ("--working-size", "128", "--detection-threshold", "0.99")
+    (none,) = json.loads(Answer(*common, *sure).out)
+    assert none["status"] == "no_face"
+    assert "give one of centerface, yunet" in failure(*common, "--detector", "mtcnn")

@@ -14,7 +14,7 @@ FULL = "emodc: error: standard output: No space left on device\n"
 def shell(command: str) -> subprocess.CompletedProcess[str]:
     """Run a line of a POSIX shell, in which ``emodc`` is this one."""
     program = f"{shlex.quote(sys.executable)} -m emodc"
-    line = f"emodc() {{ {program} \"$@\"; }}\n{command}"
+    line = f'emodc() {{ {program} "$@"; }}\n{command}'
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
 
 
