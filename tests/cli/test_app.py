@@ -21,6 +21,8 @@ from emodc.cli.predict import predict
 from emodc.evaluation.evaluate import EVALUATION_STEPS
 from emodc.inference.classifier import DEFAULT_MODEL
 from emodc.inference.scorer import DEFAULT_DELTA, DEFAULT_STEPS
+from emodc.inference.temporal import DRAWS, HALF_LIFE
+from emodc.inference.tracking import DETECT_EVERY
 from emodc.labels import BASIC7
 from emodc.training.recipe import parse_recipe
 
@@ -334,6 +336,9 @@ def test_the_defaults_shown_are_those_of_the_library() -> None:
     }
     assert all(f"[default DELTA: {DEFAULT_DELTA:g}]" in text for text in told.values())
     assert f"else {DEFAULT_STEPS}]" in told["predict"]
+    assert f"({DRAWS} if not given)" in told["predict"]
+    assert f"faces are tracked. [{DETECT_EVERY}]" in told["predict"]
+    assert f"frames on their own. [{HALF_LIFE:g}]" in told["predict"]
     assert f"[default: {EVALUATION_STEPS}, without" in told["evaluate"]
 
 
@@ -421,3 +426,16 @@ def test_a_good_image_is_answered_beside_names_that_are_none(
     assert [row["status"] for row in json.loads(answer.out)] == ["unreadable"] * 5 + ["ok"]
     assert answer.code == 1
     assert "\x1b" not in answer.err
+
+
+def test_predict_takes_settings_of_the_detector(tiny_folder: Path) -> None:
+    sample = SAMPLES / "astronaut.jpg"
+    common = ("predict", sample, "--steps", "1", "--model", tiny_folder, "--json")
+    (found,) = json.loads(Answer(*common, "--detector", "yunet", "--working-size", "320").out)
+    assert found["status"] == "ok"
+    (none,) = json.loads(Answer(*common, "--working-size", "256", "--smallest-face", "300").out)
+    assert none["status"] == "no_face"
+    sure = ("--working-size", "128", "--detection-threshold", "0.99")
+    (none,) = json.loads(Answer(*common, *sure).out)
+    assert none["status"] == "no_face"
+    assert "give one of centerface, yunet" in failure(*common, "--detector", "mtcnn")

@@ -5,7 +5,6 @@ import io
 import os
 import sys
 import warnings
-from typing import TextIO
 
 from emodc.cli.console import print_error
 from emodc.support.files import one_line
@@ -43,7 +42,7 @@ def open_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # File names may hold what the terminal's encoding cannot show.
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
 
 
 def close_output(code: int) -> int:
@@ -77,13 +76,6 @@ def print_os_error(error: OSError) -> None:
     print_error(f"{file}: {error.strerror}" if named else str(error))
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _show_warning(message: Warning | str, *_: object) -> None:
     """Print a library's warning as one line, without the line of its code."""
-    print(f"emodc: warning: {one_line(str(message))}", file=file or sys.stderr)
+    print(f"emodc: warning: {one_line(str(message))}", file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, _imaging
+from PIL import Image, UnidentifiedImageError
 
 from emodc.faces.formats import HEAD, image_format
 from emodc.support.files import one_line
@@ -187,7 +187,7 @@ def _silence_libtiff() -> None:
     was built with the library inside, its functions cannot be found, and it stays as it is.
     """
     with suppress(AttributeError, OSError):
-        pillow = ctypes.CDLL(_imaging.__file__)
+        pillow = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
         for kind in ("Error", "Warning"):
             pillow[f"TIFFSet{kind}Handler"](None)
 
