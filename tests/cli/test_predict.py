@@ -15,7 +15,7 @@ from PIL import Image
 
 from emodc.cli.outputs import is_video
 from emodc.faces import camera
-from emodc.faces.frames import Selection
+from emodc.faces.frames import Frame, Selection
 from emodc.faces.video import VideoFile
 from emodc.inference import video
 from emodc.labels import BASIC7
@@ -111,8 +111,8 @@ def test_an_interrupted_video_goes_on(
     clip: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: Path
 ) -> None:
     monkeypatch.setattr(video, "_BATCH", 4)
-    asked = ("predict", clip, "--csv", tmp_path / "faces.csv", "--model", tiny_folder)
-    asked = (*asked, "--steps", "1")
+    model = ("--model", tiny_folder, "--steps", "1")
+    asked = ("predict", clip, "--csv", tmp_path / "faces.csv", *model)
     whole = Answer(*asked)
     assert whole.code == 0
     expected = (tmp_path / "faces.csv").read_text()
@@ -153,7 +153,7 @@ def test_a_camera_is_watched_until_interrupted(
     assert [row["status"] for row in rows] == ["no_face"] * 3
     look = video.VideoAnalysis._look
 
-    def interrupted(self: video.VideoAnalysis, frame: video.Frame) -> object:
+    def interrupted(self: video.VideoAnalysis, frame: Frame) -> object:
         if frame.index == 4:
             raise KeyboardInterrupt
         return look(self, frame)

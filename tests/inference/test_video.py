@@ -13,7 +13,7 @@ from emodc.faces.video import VideoFile
 from emodc.inference.classifier import EmotionClassifier
 from emodc.inference.prediction import VideoPrediction
 from emodc.inference.video import VideoAnalysis, VideoSettings
-from emodc.inference.video_rows import VideoRows
+from emodc.inference.video_rows import VideoRows, video_rows
 from emodc.model.model import Model
 from tests.clips import face as sample
 from tests.clips import write_clip
@@ -103,6 +103,23 @@ def test_rows_of_another_analysis_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows").write_text('{"seed": 0}\n{"rows": 3}\n')
     with pytest.raises(ValueError, match="damaged in line 2"):
         VideoRows(tmp_path / "rows", {"seed": 0})
+
+
+def test_the_file_is_one_process_s_and_goes_when_nothing_is_left_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    with video_rows(path, {}):
+        assert path.exists()
+        with pytest.raises(ValueError, match="another process is at it"), video_rows(path, {}):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+    def fail() -> None:
+        with video_rows(path, {}):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_row_comes_back_from_json(tiny_model: Model) -> None:

@@ -7,7 +7,7 @@ import pytest
 from emodc.reports.rows import CsvRows, JsonRows, rows_file
 
 COLUMNS = {"name": str, "count": int, "share": float}
-ROWS = [
+ROWS: list[dict[str, str | int | float | None]] = [
     {"name": "a, b", "count": 1, "share": 1 / 3},
     {"name": None, "count": None, "share": None},
     {"name": "c", "count": 3, "share": 1.0},

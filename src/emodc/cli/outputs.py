@@ -73,7 +73,7 @@ class Outputs:
     @property
     def files(self) -> list[Path]:
         """The files to write, without the folder of images."""
-        tables = [Path(name) for name in (self.csv, self.json) if name not in (None, "-")]  # type: ignore[arg-type]
+        tables = [Path(name) for name in (self.csv, self.json) if name not in (None, "-")]
         rest = (self.parquet, self.vtt, self.timeline, self.overlay)
         return [*tables, *(path for path in rest if path is not None)]
 
@@ -113,8 +113,7 @@ class Outputs:
                 raise ValueError("--overlay needs a file: record the camera first")
             check_suffix(self.overlay, SUFFIXES)
         for file in self.files:
-            if not file.absolute().parent.is_dir():
-                raise ValueError(f"{file}: there is no folder {file.parent}; make it first")
+            _check_folder(file)
             if isinstance(source, str) and file.exists() and file.samefile(source):
                 raise ValueError(f"{file}: is the video itself; name another output")
 
@@ -150,5 +149,11 @@ class Outputs:
         for name, suffix in ((self.csv, ".csv"), (self.json, ".json"), (self.parquet, ".parquet")):
             if name is not None and name != STANDARD_OUTPUT:
                 check_suffix(Path(name), (suffix,))
+                _check_folder(Path(name))
         if self.parquet is not None:
             require_parquet()
+
+
+def _check_folder(file: Path) -> None:
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"{file}: there is no folder {file.parent}; make it first")

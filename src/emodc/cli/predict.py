@@ -12,12 +12,16 @@ from emodc.cli.options import (
     Adaptive,
     Budget,
     Classes,
+    DetectionThreshold,
+    Detector,
     Device,
     ModelName,
     OptionalDelta,
     Precision,
     Prior,
     Seed,
+    SmallestFace,
+    WorkingSize,
     chosen_classes,
     chosen_delta,
 )
@@ -54,7 +58,7 @@ def _seconds(text: str) -> float:
         values = []
     if not 1 <= len(values) <= 3 or any(value < 0 for value in values):
         raise ValueError(f"'{text}' is no time: give seconds, m:ss or h:mm:ss")
-    return sum(value * 60**place for place, value in enumerate(reversed(values)))
+    return sum((value * 60.0**place for place, value in enumerate(reversed(values))), 0.0)
 
 
 Table = Annotated[
@@ -77,8 +81,9 @@ def predict(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Exactly this many draws of (t, eps) per face. [default: early stopping as with "
-            "--adaptive if the model is calibrated, else 20; in a video, 4 a frame]"
+            help="Exactly this many draws of (t, eps) per face; in a video, per face and frame "
+            "(4 if not given). [default: early stopping as with --adaptive if the model is "
+            "calibrated, else 20]"
         ),
     ] = None,
     adaptive: Adaptive = None,
@@ -92,6 +97,10 @@ def predict(
             "--detect/--no-detect", help="Detect faces, or treat every image as a face crop."
         ),
     ] = True,
+    detector: Detector = "centerface",
+    detection_threshold: DetectionThreshold = None,
+    smallest_face: SmallestFace = 0,
+    working_size: WorkingSize = 1024,
     as_json: Listing = None,
     as_csv: Table = None,
     parquet: Annotated[
@@ -158,10 +167,24 @@ def predict(
     from emodc.cli.outputs import Outputs, is_video
 
     def load() -> "EmotionClassifier":
+        from emodc.faces.detector import FaceDetector
         from emodc.inference.classifier import EmotionClassifier
 
+        finder = None
+        if detect:
+            finder = FaceDetector(
+                detector,
+                threshold=detection_threshold,
+                smallest_face=smallest_face,
+                working_size=working_size,
+            )
         return EmotionClassifier.from_pretrained(
-            model, device, precision, prior=prior, classes=chosen_classes(classes)
+            model,
+            device,
+            precision,
+            prior=prior,
+            classes=chosen_classes(classes),
+            detector=finder,
         )
 
     outputs = Outputs(as_csv, as_json, parquet, overlay, vtt, timeline)

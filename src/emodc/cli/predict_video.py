@@ -7,6 +7,7 @@ outputs are made of it in the end.
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from emodc.inference.classifier import EmotionClassifier
 from emodc.inference.prediction import VideoPrediction
 from emodc.inference.records import video_columns, video_record
 from emodc.inference.video import VideoAnalysis, VideoOptions, VideoSettings, open_footage
-from emodc.inference.video_rows import VideoRows
+from emodc.inference.video_rows import VideoRows, video_rows
 from emodc.model.identity import model_identity
 from emodc.model.model import Model
 from emodc.support.text import printable
@@ -44,24 +45,27 @@ def predict_video(
     outputs.for_video(source)
     classifier = load()
     analysis = classifier.video_analysis(footage, settings)
-    kept = None
-    if outputs.files:
-        path = outputs.files[0].with_name(f"{outputs.files[0].name}.rows")
-        kept = VideoRows(path, _identity(source, classifier.model, settings))
-        if kept.state is not None and not isinstance(source, int):
-            note(f"going on at {kept.state['time']:.1f} s, from {path}")
-            analysis.resume(kept.state)
     persons = Persons()
-    _watch(analysis, footage, settings, classifier.classes_, outputs, persons, kept)
-    damaged = footage.damaged if isinstance(footage, VideoFile) else 0
-    if damaged:
-        note(f"{footage.name}: {damaged} damaged packets were left out")
-    if kept is not None:
-        write_outputs(outputs, kept, footage, settings.selection, classifier.classes_)
-        kept.path.unlink()
-        note(f"{persons.summary()}, in {', '.join(map(str, outputs.files))}")
-    elif outputs.to_terminal:
-        print_rich(persons.table())
+    with ExitStack() as stack:
+        kept = None
+        if outputs.files:
+            path = outputs.files[0].with_name(f"{outputs.files[0].name}.rows")
+            if isinstance(source, int):  # what a camera showed does not come again
+                path.unlink(missing_ok=True)
+            identity = _identity(source, classifier.model, settings)
+            kept = stack.enter_context(video_rows(path, identity))
+            if kept.state is not None:
+                note(f"going on at {kept.state['time']:.1f} s, from {path}")
+                analysis.resume(kept.state)
+        _watch(analysis, footage, settings, classifier.classes_, outputs, persons, kept)
+        damaged = footage.damaged if isinstance(footage, VideoFile) else 0
+        if damaged:
+            note(f"{footage.name}: {damaged} damaged packets were left out")
+        if kept is not None:
+            write_outputs(outputs, kept, footage, settings.selection, classifier.classes_)
+            note(f"{persons.summary()}, in {', '.join(map(str, outputs.files))}")
+        elif outputs.to_terminal:
+            print_rich(persons.table())
 
 
 def _watch(

@@ -24,7 +24,7 @@ class Camera:
         ImportError: the extra ``video`` is not installed.
     """
 
-    duration = None
+    duration: float | None = None
 
     def __init__(self, number: int = 0) -> None:
         import_av = require_av()

@@ -41,7 +41,8 @@ _BATCH = 16  # rows scored together: enough to fill the network's calls, little 
 class EmotionClassifier(TrainedEstimator):
     """Classifies the expressions in images with a trained model.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance, and it can be pickled and copied. In a process that was forked
+    after a model was loaded see `emodc.support.forks`.
 
     Args:
         model: what `emodc.model.store.load_model` returned.
@@ -49,6 +50,7 @@ class EmotionClassifier(TrainedEstimator):
             prior: ``training``, ``uniform``, ``balanced-power=P``, the file that ``emodc adapt``
             wrote, or shares by class name; see `emodc.model.label_shift.with_prior`.
         classes: names of the classes to choose from; all if not given.
+        detector: finds the faces; a `FaceDetector` with its defaults if not given.
 
     Raises:
         ValueError: the prior or a class is unknown, or the model does not know its own.
@@ -60,9 +62,10 @@ class EmotionClassifier(TrainedEstimator):
         *,
         prior: str | Mapping[str, float] | None = None,
         classes: Sequence[str] | None = None,
+        detector: FaceDetector | None = None,
     ) -> None:
         self.model = with_prior(model, prior, classes)
-        self._detector: FaceDetector | None = None
+        self._detector = detector
 
     @classmethod
     def from_pretrained(
@@ -73,6 +76,7 @@ class EmotionClassifier(TrainedEstimator):
         *,
         prior: str | Mapping[str, float] | None = None,
         classes: Sequence[str] | None = None,
+        detector: FaceDetector | None = None,
     ) -> "EmotionClassifier":
         """Load a model by name, from a folder or from the Hugging Face hub.
 
@@ -82,13 +86,14 @@ class EmotionClassifier(TrainedEstimator):
             precision: see `emodc.model.model.Model`.
             prior: see `EmotionClassifier`.
             classes: see `EmotionClassifier`.
+            detector: see `EmotionClassifier`.
 
         Raises:
             ValueError: there is no such model, device, precision, prior or class, or the model is
                 damaged.
         """
         model = load_model(name_or_dir, choose_device(device), precision)
-        return cls(model, prior=prior, classes=classes)
+        return cls(model, prior=prior, classes=classes, detector=detector)
 
     def __repr__(self) -> str:
         return f"EmotionClassifier({self.model!r})"
@@ -138,6 +143,7 @@ class EmotionClassifier(TrainedEstimator):
                 dtype, or `steps`, `delta` or `budget` that cannot be had. A single unreadable file
                 is a row, not an error.
             ImportError: faces are looked for and the extra `faces` is not installed.
+            RuntimeError: torch cannot compute in this process, which was forked.
         """
         found = list(sources(images))
         rows = []
@@ -167,6 +173,7 @@ class EmotionClassifier(TrainedEstimator):
         Raises:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         check_options(scoring, "from_crops", "reject")
         if reject is not None:
@@ -198,6 +205,7 @@ class EmotionClassifier(TrainedEstimator):
             ValueError: as for `predict`, or an image cannot be read or has no face, which leaves
                 nothing to put in its row.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         found = []
         for row in self.iter_predict(images, from_crops=from_crops, **scoring):

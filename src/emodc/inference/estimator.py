@@ -3,7 +3,8 @@
 Its ``clone``, ``is_classifier`` and ``check_is_fitted`` work; scikit-learn need not be installed.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from emodc.inference.prediction import Prediction
@@ -34,7 +35,7 @@ class TrainedEstimator:
         return self
 
     def __sklearn_clone__(self) -> "TrainedEstimator":
-        return type(self)(self.model)  # type: ignore[call-arg]
+        return copy.copy(self)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -50,7 +51,7 @@ class TrainedEstimator:
             requires_fit=False,
         )
 
-    def score(self, images: Any, labels: Sequence[str | int], **options: Any) -> float:
+    def score(self, images: Any, labels: Iterable[str | int], **options: Any) -> float:
         """Return the accuracy: the share of images whose largest face has the right label.
 
         An image in which no face is found counts as wrong.

@@ -55,7 +55,8 @@ def video_columns(classes: Sequence[str]) -> Columns:
 
 def video_record(row: VideoPrediction, classes: Sequence[str]) -> dict[str, Value]:
     """Return the values of a video's row, by `video_columns`."""
-    points = [value for point in row.landmarks or () for value in point] or [None] * len(_POINTS)
+    points: list[float] | list[None] = [v for point in row.landmarks or () for v in point]
+    points = points or [None] * len(_POINTS)
     return {
         **{"frame": row.frame, "time": row.time, "person": row.person, "status": row.status},
         "label": row.label,

@@ -13,6 +13,7 @@ from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome, draw_order, score_sequentially
 from emodc.model.adaptive import Adaptive, Thresholds
 from emodc.model.model import Model
+from emodc.support.forks import before_computing
 
 DEFAULT_STEPS = 20
 """Draws for each image with a model that was not calibrated."""
@@ -208,6 +209,7 @@ class Scorer:
     Raises:
         ValueError: ``steps`` together with ``delta`` or ``budget``; a number out of range; a
             ``delta`` for which the model was not calibrated.
+        RuntimeError: torch cannot compute in this process (see `emodc.support.forks`).
     """
 
     def __init__(
@@ -219,6 +221,7 @@ class Scorer:
         budget: int | None = None,
         seed: int = 0,
     ) -> None:
+        before_computing()
         check_scoring(steps, delta, budget)
         self._model, self._budget, self._delta = model, budget, delta
         adaptive = model.decision.adaptive

@@ -164,8 +164,9 @@ class TemporalScorer:
             self._persons = {
                 int(number): Evidence(
                     torch.tensor(values[:classes], dtype=torch.float64).view(classes),
-                    *map(float, values[classes : classes + 2]),
-                    int(values[classes + 2]),
+                    weight=float(values[classes]),
+                    time=float(values[classes + 1]),
+                    draws=int(values[classes + 2]),
                 )
                 for number, values in state.items()
             }

@@ -7,8 +7,11 @@ an uninterrupted run gives.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from emodc.inference.prediction import VideoPrediction
 from emodc.support.files import explained, write_atomically
@@ -84,3 +87,33 @@ class VideoRows:
                 f"{self.path}: begun with another {', another '.join(differing)}; delete it to "
                 "begin anew, or name another output"
             )
+
+
+@contextmanager
+def video_rows(path: Path, identity: Mapping[str, Any]) -> Iterator[VideoRows]:
+    """Keep the rows of an analysis in a file until the block ends.
+
+    The file is deleted then, as it is of no more use; it stays if the block fails.
+
+    Args:
+        path: of the file.
+        identity: see `VideoRows`.
+
+    Raises:
+        ValueError: as for `VideoRows`, or another process is at work on the file.
+        OSError: as for `VideoRows`.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    with explained(path):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(
+                f"{path}: another process is at it; wait for it to end, or name another output"
+            ) from None
+    try:
+        yield VideoRows(path, identity)
+        path.unlink()
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

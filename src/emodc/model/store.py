@@ -34,6 +34,7 @@ from emodc.model.held_out import HeldOut
 from emodc.model.model import Model
 from emodc.support.devices import DTYPES
 from emodc.support.files import one_line, write_atomically
+from emodc.support.forks import before_computing
 from emodc.support.text import printable, shortened
 
 MODEL_FILES = [SETTINGS, *FILES]
@@ -103,7 +104,9 @@ def load_model(
         ValueError: there is no such model, a file is missing, edited or half-written, or its
             format is of a later version; the message names the file and the remedy.
         ImportError: the extra that the network needs is not installed.
+        RuntimeError: torch cannot compute in this process (see `emodc.support.forks`).
     """
+    before_computing()
     if precision not in DTYPES:
         raise ValueError(f"precision is one of {', '.join(DTYPES)}, not '{precision}'")
     if str(name_or_path).endswith((".yaml", ".yml")):

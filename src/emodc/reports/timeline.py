@@ -99,5 +99,6 @@ def _thinned(
     )
 
 
-def _color(place: int) -> tuple[float, ...]:
-    return tuple(value / 255 for value in class_color(place))
+def _color(place: int) -> tuple[float, float, float]:
+    red, green, blue = class_color(place)
+    return red / 255, green / 255, blue / 255
