@@ -26,7 +26,9 @@ from emodc.training.class_prior import class_prior
 from emodc.training.recipe import parse_recipe
 
 
-def with_stored_prior(model: Model, data: str, images: int, steps: int) -> Model:
+def with_stored_prior(
+    model: Model, data: str, images: int | None, steps: int, work: Path | None
+) -> Model:
     """Return the model with its priors.
 
     Raises:
@@ -38,9 +40,12 @@ def with_stored_prior(model: Model, data: str, images: int, steps: int) -> Model
     recipe = parse_recipe(model.facts["recipe"], model.name)
     sampler = Sampler(training, recipe, model.schedule)
     prior = class_prior(training.class_counts(), sampler.frequency, recipe, model.decision.scale)
-    chosen = validation.subset(stratified_subset(validation.labels, images, 0))
+    chosen = validation
+    if images is not None:
+        chosen = validation.subset(stratified_subset(validation.labels, images, 0))
     draws = model.draws_taken(steps)
-    scores = score_images(model, chosen, score_errors(model, steps=draws), {})
+    settings = {"seed": 0, "steps": draws}
+    scores = score_images(model, chosen, score_errors(model, steps=draws), settings, folder=work)
     means = mean_errors(scores.values["errors"])
     expected = torch.tensor(prior.effective, dtype=torch.float64)
     labels = torch.from_numpy(chosen.labels)[scores.index]
@@ -53,9 +58,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of the model; written in place")
     parser.add_argument("--data", required=True, help="NAME:PATH of what it was trained on")
-    parser.add_argument("--images", type=int, default=3000, help="of the validation split")
+    parser.add_argument("--images", type=int, help="of the validation split; all if not given")
     parser.add_argument("--steps", type=int, default=10, help="draws for each image")
+    parser.add_argument("--precision", default="fp32", help="to score in")
+    parser.add_argument("--work", type=Path, help="folder of errors that are scored already")
     asked = parser.parse_args()
-    found = with_stored_prior(load_model(asked.folder), asked.data, asked.images, asked.steps)
+    loaded = load_model(asked.folder, precision=asked.precision)
+    found = with_stored_prior(loaded, asked.data, asked.images, asked.steps, asked.work)
     save_model(found, asked.folder, torch.float16)
     print(found.decision.prior)

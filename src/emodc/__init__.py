@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from emodc.evaluation.evaluate import evaluate
     from emodc.faces.detector import FaceDetector
     from emodc.inference.classifier import EmotionClassifier
-    from emodc.inference.prediction import Prediction
+    from emodc.inference.prediction import Prediction, VideoPrediction
+    from emodc.inference.prediction_list import Predictions
     from emodc.model.label_shift import with_prior
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "EmotionClassifier",
     "Prediction",
+    "Predictions",
+    "VideoPrediction",
     "FaceDetector",
     "Model",
     "load_model",
@@ -50,6 +53,8 @@ __all__ = [
 _HOME = {
     "EmotionClassifier": "emodc.inference.classifier",
     "Prediction": "emodc.inference.prediction",
+    "Predictions": "emodc.inference.prediction_list",
+    "VideoPrediction": "emodc.inference.prediction",
     "FaceDetector": "emodc.faces.detector",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",

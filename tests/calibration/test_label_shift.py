@@ -154,6 +154,10 @@ def test_without_held_out_images_nothing_is_promised(
     assert model.decision.least_probability is None
     assert "calibrate it again" in caplog.text
     assert with_prior(old, "training") is old
+    left = with_prior(old, "effective")
+    assert left.decision.prior is not None
+    assert left.decision.prior.asked is None
+    assert with_prior(left, "effective") is left
     unknown = replace(old, decision=Decision(scale=1.0))
     with pytest.raises(ValueError, match="run emodc calibrate on it"):
         with_prior(unknown, "uniform")

@@ -25,6 +25,7 @@ from emodc.calibration.posterior import (
     fit_weights,
 )
 from emodc.calibration.stopping import Half, figures_of, fit_adaptive, stop_figures
+from emodc.calibration.typicality import fit_typicality
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.inference.dataset_scores import score_errors, score_images
@@ -139,7 +140,8 @@ def calibrate(
     decision = fit_decision(model.decision, fit, timesteps, block, confidence, coverage)
     held_out = HeldOut.of(hold.errors, hold.labels)
     decision = held_out.certify(decision, timesteps)
-    calibrated = replace(model, decision=decision, held_out=held_out)
+    typical = fit_typicality(model, data, seed=seed, folder=folder, progress=progress, world=world)
+    calibrated = replace(model, decision=decision, held_out=held_out, typicality=typical)
     facts["held_out"] = {
         "images": len(hold.labels),
         "before": _held_out(model, hold),

@@ -65,7 +65,8 @@ def calibrate(
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
     folder = output or Path(model)
-    with holding(folder, world), holding(work, world), progress("images") as advance:
+    apart = None if work is None or work.resolve() == folder.resolve() else work
+    with holding(folder, world), holding(apart, world), progress("images") as advance:
         calibrated = run(
             loaded,
             images,

@@ -44,6 +44,14 @@ def evaluate(
             help="Detect, align and crop the faces first, as predict does, or use whole images.",
         ),
     ] = False,
+    shift: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all | SHIFT,SHIFT...",
+            help="Evaluate under shifts of the data instead: none, labels, squeezed, crop, "
+            "low-resolution, sharpened, lighting, jpeg, gamma.",
+        ),
+    ] = None,
     ignore_noise: Annotated[
         bool,
         typer.Option(
@@ -62,9 +70,10 @@ def evaluate(
     """Evaluate a model or baseline on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
+    from emodc.evaluation.shifts import evaluate_shifts, parse_shifts
     from emodc.model.label_shift import with_prior
     from emodc.model.store import load_model
-    from emodc.reports.evaluation import evaluation_table
+    from emodc.reports.evaluation import evaluation_table, shift_table
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
     from emodc.support.locks import holding
@@ -73,6 +82,31 @@ def evaluate(
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
     loaded = with_prior(loaded, prior, chosen_classes(classes))
+    if shift is not None:
+        if detect:
+            raise ValueError("--shift changes face crops: leave --detect out")
+        with holding(output, world), progress("images") as advance:
+            figures = evaluate_shifts(
+                loaded.ignoring_noise() if ignore_noise else loaded,
+                data,
+                split,
+                parse_shifts(shift, data),
+                steps=steps,
+                delta=chosen_delta(adaptive),
+                budget=budget,
+                seed=seed,
+                limit=limit,
+                output=output,
+                progress=advance,
+                world=world,
+            )
+        rows = [each.to_json() for each in figures]
+        title = f"{loaded.name} on {data} {split}, prior {prior or 'of the model'}"
+        if as_json:
+            print_json({"model": loaded.name, "prior": prior, "split": split, "shifts": rows})
+        else:
+            print_rich(shift_table(title, rows))
+        return
     with holding(output, world), progress("images") as advance:
         report = run(
             loaded.ignoring_noise() if ignore_noise else loaded,

@@ -7,21 +7,27 @@
 An image can hold any number of faces, none, or be damaged; each case gives rows that say so.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emodc.faces.arrays import Pixels
-from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
-from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
-from emodc.inference.prediction import Prediction
-from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring, check_options
+from emodc.faces.detector import FaceDetector
+from emodc.faces.frames import Footage
+from emodc.faces.sources import Source, SourceImage, sources
+from emodc.inference.estimator import TrainedEstimator
+from emodc.inference.face_crops import FaceCrop, answered, face_crops, rejected
+from emodc.inference.prediction import Prediction, VideoPrediction
+from emodc.inference.prediction_list import SHOWN, Predictions
+from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring, check_options
+from emodc.inference.typicality import check_rejection, typicality
+from emodc.inference.video import VideoAnalysis, VideoOptions, VideoSettings, open_footage
 from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
@@ -32,20 +38,7 @@ DEFAULT_MODEL = "face48"
 _BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
 
 
-@dataclass(frozen=True)
-class _Face:
-    """A face that waits to be scored; see `Prediction` for what it says of it."""
-
-    image: int
-    file: str | None
-    number: int
-    crop: Pixels
-    box: tuple[float, float, float, float]
-    landmarks: tuple[tuple[float, float], ...] | None = None
-    score: float | None = None
-
-
-class EmotionClassifier:
+class EmotionClassifier(TrainedEstimator):
     """Classifies the expressions in images with a trained model.
 
     Threads may share an instance, and it can be pickled and copied. In a process that was forked
@@ -123,9 +116,10 @@ class EmotionClassifier:
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         **scoring: Unpack[Scoring],
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Classify every face in one or many images.
 
         Args:
@@ -134,11 +128,15 @@ class EmotionClassifier:
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N images.
             from_crops: every image is a face crop already; otherwise the faces are found, aligned
                 and cropped.
+            reject: alpha: faces are rejected as ``atypical`` if their `Prediction.typicality` is
+                below it; of faces like those of training, at most this share. 0 rejects none, but
+                tells how typical each is. It takes a calibrated diffusion model.
             progress: called with the numbers of images done and of all.
             **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
 
         Returns:
-            The rows in the order of the images; at least one for each.
+            The rows in the order of the images; at least one for each. They are a list with
+            `Predictions.to_pandas`, which notebooks show with the faces.
 
         Raises:
             ValueError: an empty folder, a pattern without match, an array of another shape or
@@ -149,17 +147,19 @@ class EmotionClassifier:
         """
         found = list(sources(images))
         rows = []
-        for row in self.iter_predict(found, from_crops=from_crops, **scoring):
+        for row in self.iter_predict(found, from_crops=from_crops, reject=reject, **scoring):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(found))
-        return rows
+        shown = {row.image: found[row.image] for row in rows[:SHOWN]}
+        return Predictions(rows, self.classes_, shown)
 
     def iter_predict(
         self,
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
         """Do what `predict` does, row by row: one image at a time is held in memory.
@@ -167,6 +167,7 @@ class EmotionClassifier:
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
             from_crops: as for `predict`.
+            reject: as for `predict`.
             **scoring: as for `predict`.
 
         Raises:
@@ -174,12 +175,13 @@ class EmotionClassifier:
             ImportError: as for `predict`.
             RuntimeError: as for `predict`.
         """
-        check_options(scoring, "from_crops")
+        check_options(scoring, "from_crops", "reject")
+        if reject is not None:
+            check_rejection(self.model, reject)
         scorer = Scorer(self.model, **scoring)
-        if not from_crops:  # refused before any image is read
-            self.model.require_geometry()
-            self._detector = self._detector or FaceDetector()
-        return self._stream(sources(images), scorer, None if from_crops else self._detector)
+        # Refused before any image is read.
+        detector = None if from_crops else self._require_detector()
+        return self._stream(sources(images), scorer, detector, reject)
 
     def predict_proba(
         self,
@@ -208,13 +210,68 @@ class EmotionClassifier:
         found = []
         for row in self.iter_predict(images, from_crops=from_crops, **scoring):
             if row.probabilities is None:
-                name = f"image {row.image}" if row.file is None else row.file
-                raise ValueError(
-                    f"{name}: {row.error}: it has no probabilities; leave it out, or call "
-                    "predict, whose rows say what is wrong with an image"
-                )
+                raise _nothing_to_tell(row, "probabilities")
             found.append(list(row.probabilities.values()))
         return np.array(found).reshape(len(found), len(self.classes_))
+
+    def embed(
+        self, images: SourceImage | Iterable[SourceImage], *, from_crops: bool = False
+    ) -> NDArray[np.float32]:
+        """Return features of faces, from which the network reads their classes.
+
+        Faces that look alike to the network have features that lie close together.
+
+        Args:
+            images: as for `predict`.
+            from_crops: as for `predict`.
+
+        Returns:
+            (R, E), for the R rows of `predict`: one for each face.
+
+        Raises:
+            ValueError: as for `predict_proba`, or the network has no such features.
+            ImportError: as for `predict`.
+        """
+        detector = None if from_crops else self._require_detector()
+        found = []
+        for index, source in enumerate(sources(images)):
+            for face in face_crops(self.model, detector, index, source):
+                if isinstance(face, Prediction):
+                    raise _nothing_to_tell(face, "features")
+                with torch.inference_mode():
+                    found.append(self.model.embed(self._encode([face.crop])).cpu().numpy())
+        return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+    def predict_video(
+        self, source: str | Path | int | Footage, **options: Unpack[VideoOptions]
+    ) -> Iterator[VideoPrediction]:
+        """Classify the faces in a video, person by person and frame by frame.
+
+        Args:
+            source: path of a video file, or the number of a camera, 0 for the first.
+            **options: `every`, `rate`, `start`, `end`, `detect_every`, `draws`, `half_life` and
+                `seed`; see `emodc.inference.video.VideoOptions`.
+
+        Returns:
+            An iterator: rows come while the video is read, which may be of any length.
+
+        Raises:
+            ValueError: the video cannot be read, or an option is out of range.
+            TypeError: an option is unknown.
+            ImportError: the extra ``video`` is not installed.
+        """
+        settings = VideoSettings.of(options)
+        analysis = self.video_analysis(open_footage(source), settings)
+        return (row for rows in analysis.batches() for row in rows)
+
+    def video_analysis(self, footage: Footage, settings: VideoSettings) -> VideoAnalysis:
+        """Return what goes through a video and can be interrupted; see `predict_video`.
+
+        Raises:
+            ValueError: a setting is out of range.
+            ImportError: the extra ``faces`` is not installed.
+        """
+        return VideoAnalysis(self.model, self._require_detector(), footage, settings)
 
     def class_errors(
         self, crops: Sequence[Pixels], *, steps: int = DEFAULT_STEPS, seed: int = 0
@@ -235,85 +292,63 @@ class EmotionClassifier:
         """
         return Scorer(self.model, steps=steps, seed=seed).errors(self._encode(crops))
 
+    def _require_detector(self) -> FaceDetector:
+        self.model.require_geometry()
+        self._detector = self._detector or FaceDetector()
+        return self._detector
+
     def _encode(self, crops: Sequence[Pixels]) -> Tensor:
         return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
-        self, images: Iterable[Source], scorer: Scorer, detector: FaceDetector | None
+        self,
+        images: Iterable[Source],
+        scorer: Scorer,
+        detector: FaceDetector | None,
+        reject: float | None = None,
     ) -> Iterator[Prediction]:
-        waiting: list[Prediction | _Face] = []
+        waiting: list[Prediction | FaceCrop] = []
         for index, source in enumerate(images):
-            waiting += self._look(index, source, detector)
+            waiting += face_crops(self.model, detector, index, source)
             if len(waiting) >= _BATCH:
-                yield from self._scored(waiting, scorer)
+                yield from self._scored(waiting, scorer, reject)
                 waiting = []
-        yield from self._scored(waiting, scorer)
+        yield from self._scored(waiting, scorer, reject)
 
-    def _look(
-        self, index: int, source: Source, detector: FaceDetector | None
-    ) -> list[Prediction | _Face]:
-        """Return the faces of an image, or the row that says why it has none."""
-        file = source_name(source)
-        # At the codec's own size, so that the pixels are resampled only once.
-        size = self.model.settings.codec.size
-        try:
-            image = read_source(source)
-            if detector is None:
-                height, width = map(float, image.shape[:2])
-                crop = whole_image_crop(image, size)
-                return [_Face(index, file, 0, crop, (0.0, 0.0, width, height))]
-            faces = detector.detect(image)
-            geometry = self.model.require_geometry()
-            crops = [crop_face(image, face, geometry, size) for face in faces]
-        except ValueError as error:
-            return [Prediction(index, file, "unreadable", str(error))]
-        except MemoryError:
-            reason = f"{file or 'image'}: takes more memory than there is; make a smaller copy"
-            return [Prediction(index, file, "unreadable", reason)]
-        if not faces:
-            return [Prediction(index, file, "no_face", "no face found")]
-        return [
-            _Face(
-                image=index,
-                file=file,
-                number=number,
-                crop=crop,
-                box=face.box,
-                landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
-                score=face.score,
-            )
-            for number, (face, crop) in enumerate(zip(faces, crops, strict=True))
-        ]
+    def _scored(
+        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer, reject: float | None
+    ) -> Iterator[Prediction]:
+        faces = [row for row in rows if isinstance(row, FaceCrop)]
+        found = iter(self._answered(faces, scorer, reject))
+        yield from (next(found) if isinstance(row, FaceCrop) else row for row in rows)
 
-    def _scored(self, rows: Sequence[Prediction | _Face], scorer: Scorer) -> Iterator[Prediction]:
-        faces = [row for row in rows if isinstance(row, _Face)]
-        answered = iter(self._answered(faces, scorer))
-        yield from (next(answered) if isinstance(row, _Face) else row for row in rows)
-
-    def _answered(self, faces: Sequence[_Face], scorer: Scorer) -> list[Prediction]:
+    def _answered(
+        self, faces: Sequence[FaceCrop], scorer: Scorer, reject: float | None
+    ) -> list[Prediction]:
         if not faces:
             return []
-        answers = scorer(self._encode([face.crop for face in faces]))
-        return [self._row(face, answers, number) for number, face in enumerate(faces)]
+        x0 = self._encode([face.crop for face in faces])
+        if reject is None:
+            p, kept = None, torch.ones(len(faces), dtype=torch.bool)
+        else:
+            p = typicality(self.model, x0)  # (B,)
+            kept = p >= reject
+        answers = scorer(x0[kept]) if bool(kept.any()) else None
+        place = (kept.cumsum(0) - 1).tolist()  # of a face among the answers
 
-    def _row(self, face: _Face, answers: Answers, number: int) -> Prediction:
-        p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
-        least = None if answers.thresholds is None else answers.thresholds.tolist()
-        gap_error = float(answers.gap_error[number])
-        return Prediction(
-            image=face.image,
-            file=face.file,
-            status="ok",
-            face=face.number,
-            box=face.box,
-            landmarks=face.landmarks,
-            detection_score=face.score,
-            label=max(p, key=p.__getitem__),
-            probabilities=p,
-            prediction_set=None
-            if least is None
-            else tuple(k for k, needed in zip(p, least, strict=True) if p[k] >= needed),
-            trunk_passes=int(answers.draws[number]),
-            prompt_evaluations=int(answers.evaluations[number]),
-            gap_standard_error=None if math.isnan(gap_error) else gap_error,
-        )
+        def row(number: int, face: FaceCrop) -> Prediction:
+            if answers is None or not kept[number]:
+                found = rejected(face)
+            else:
+                found = answered(face, self.classes_, answers, place[number])
+            return found if p is None else replace(found, typicality=float(p[number]))
+
+        return [row(number, face) for number, face in enumerate(faces)]
+
+
+def _nothing_to_tell(row: Prediction, what: str) -> ValueError:
+    name = f"image {row.image}" if row.file is None else row.file
+    return ValueError(
+        f"{name}: {row.error}: it has no {what}; leave it out, or call predict, whose rows say "
+        "what is wrong with an image"
+    )

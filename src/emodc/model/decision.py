@@ -138,8 +138,7 @@ class Decision(Settings):
             (B, K') float64 for the classes of `columns`, with gradients to the errors.
         """
         weights = self.weights_at(t, timesteps).to(errors.device)
-        chosen = errors[:, list(self.classes)] if self.classes else errors
-        return mean_errors(chosen, weights) + self.handicap(errors.shape[1]).to(errors.device)
+        return self._among(mean_errors(errors, weights))
 
     def logits(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
         """Return ``-scale`` times the `evidence`, of which the greatest is the answer.
@@ -168,8 +167,24 @@ class Decision(Settings):
         Returns:
             (B, K') float64, rows sum to 1.
         """
-        evidence = self.evidence(errors, t, timesteps)
-        return torch.softmax(class_logits(evidence, self.scale, self.power), dim=1)
+        weights = self.weights_at(t, timesteps).to(errors.device)
+        return self.posterior(mean_errors(errors, weights))
+
+    def posterior(self, means: Tensor) -> Tensor:
+        """Return ``p(c | x0)`` from mean errors.
+
+        Args:
+            means: (B, K) ``D_c``, see `emodc.method.errors.mean_errors`.
+
+        Returns:
+            (B, K') float64, rows sum to 1.
+        """
+        return torch.softmax(class_logits(self._among(means), self.scale, self.power), dim=1)
+
+    def _among(self, means: Tensor) -> Tensor:
+        """Return the evidence (B, K') for the classes of `columns` from mean errors (B, K)."""
+        chosen = means[:, list(self.classes)] if self.classes else means
+        return chosen + self.handicap(means.shape[1]).to(means.device)
 
     def weights_at(self, t: Tensor, timesteps: int) -> Tensor:
         """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.

@@ -18,6 +18,7 @@ from emodc.backbones.external_kinds import ExternalConfig
 from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
 from emodc.model.decision import Decision
 from emodc.model.settings import MODEL_KINDS, ModelSettings
+from emodc.model.typicality import Typicality
 from emodc.support.parsing import MAX_SETTINGS_BYTES, read_bytes, read_json
 from emodc.support.settings import Settings, checked
 from emodc.support.text import printable, shortened
@@ -54,6 +55,7 @@ class Description(Settings):
         model: schedule, codec and backbone.
         crop: where the crops show the landmarks, by `emodc.faces.geometry.CropGeometry.to_dict`.
         posterior: how errors become an answer.
+        typicality: of faces, see `emodc.model.typicality`.
         facts: for the card.
         license: of the weights.
         base: the checkpoint that the network was made from.
@@ -68,6 +70,7 @@ class Description(Settings):
     model: ModelSettings
     crop: dict[str, tuple[float, float]] | None
     posterior: Decision
+    typicality: Typicality | None = None
     facts: dict[str, Any] = Field(default_factory=dict)
     license: str | None = None
     base: dict[str, str] = Field(default_factory=dict)

@@ -46,7 +46,9 @@ def with_prior(
             )
         asked = parse_prior(prior, label_set, decision.prior)
         possible = {k for k, share in enumerate(asked) if share > 0}
-        known = decision.prior.model_copy(update={"asked": asked})
+        # None: the errors say what they say, as before a prior was asked for.
+        changed = None if asked == decision.prior.effective else asked
+        known = decision.prior.model_copy(update={"asked": changed})
         decision = decision.model_copy(update={"prior": known})
     if classes is not None:
         possible &= {label_set.index(name) for name in classes}
@@ -71,8 +73,8 @@ def _certified(model: Model, decision: Decision) -> Model:
         return replace(model, decision=certified)
     if decision.adaptive is not None or decision.least_probability is not None:
         logger.warning(
-            "%s: early stopping and prediction sets were certified for another prior, and no "
-            "held-out images are stored to do so for this one: there are none; calibrate it again",
+            "%s: it keeps no held-out images to certify early stopping and prediction sets for "
+            "this prior, so there are none: calibrate it again",
             model.name,
         )
     nothing = {"adaptive": None, "least_probability": None}

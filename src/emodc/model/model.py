@@ -18,6 +18,7 @@ from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision, NoiseFloor
 from emodc.model.held_out import HeldOut
 from emodc.model.settings import ModelSettings
+from emodc.model.typicality import Typicality
 from emodc.support.devices import DTYPES
 
 
@@ -38,6 +39,7 @@ class Model:
         precision: fp32, bf16 or fp16, that the network computes in when it scores; errors are
             always float32.
         held_out: validation images that certify the decision, once calibrated.
+        typicality: what faces like those of training look like to it, once calibrated.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Model:
     facts: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     held_out: HeldOut | None = None
+    typicality: Typicality | None = None
 
     def __repr__(self) -> str:
         calibrated = "" if self.decision.adaptive is None else ", calibrated"

@@ -71,6 +71,8 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "facts": dict(model.facts),
         "weights_sha256": hashes.pop(WEIGHTS),
     }
+    if model.typicality is not None:
+        settings["typicality"] = model.typicality.model_dump(mode="json")
     if model.backbone.base:
         settings["base"] = dict(model.backbone.base)
     if hashes:
@@ -152,6 +154,7 @@ def load_model(
         facts=_stated(described),
         precision=precision,
         held_out=held_out,
+        typicality=described.typicality,
     )
 
 

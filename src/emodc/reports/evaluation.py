@@ -98,6 +98,25 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
     return Group(figures, stops, noise) if noise.row_count else Group(figures, stops)
 
 
+def shift_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return figures under shifts of the data.
+
+    Args:
+        title: what was evaluated.
+        rows: one for each shift, as `emodc.evaluation.shifts.ShiftedFigures` has it.
+    """
+    table = plain_table(
+        title, "shift", "images", "accuracy", "95 % CI", "mean class acc.", "95 % CI", "ECE"
+    )
+    for row in rows:
+        cells = [row["shift"], f"{row['images']:,}"]
+        for name in ("accuracy", "mean_class_accuracy"):
+            low, high = row[f"{name}_ci95"]
+            cells += [f"{row[name]:.3f}", f"{low:.3f} to {high:.3f}"]
+        table.add_row(*cells, f"{row['ece']:.3f}")
+    return table
+
+
 def prior_table(
     shares: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], faces: int
 ) -> Table:

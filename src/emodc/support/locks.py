@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,6 +19,8 @@ from emodc.support.text import printable, shortened
 
 LOCK, HOLDER = ".emodc.lock", ".emodc.lock.json"
 """What is locked in a folder, and what says who holds it."""
+
+_ABOUT_TO_SAY = 1.0  # seconds in which a process that has just locked a folder says so
 
 
 class FolderInUse(ValueError):
@@ -90,7 +93,10 @@ def _myself() -> dict[str, str | int]:
 
 
 def _holder(folder: Path) -> str:
-    """Return who holds a folder, as far as that is known: it may be about to say so."""
+    """Return who holds a folder, as far as that is known."""
+    patience = time.monotonic() + _ABOUT_TO_SAY
+    while not (folder / HOLDER).exists() and time.monotonic() < patience:
+        time.sleep(0.02)
     with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
         told = json.loads((folder / HOLDER).read_bytes()[:100_000])
         return "process {process} on {host} ({command}), since {since}".format(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emodc.support.distributed import World
-from emodc.support.files import write_atomically
+from emodc.support.files import explained, write_atomically
 from emodc.support.parsing import MAX_TEXT_BYTES, read_bytes
 from emodc.support.text import printable
 
@@ -50,7 +50,7 @@ class RunLog:
 
     def write(self, samples: int, values: dict[str, float]) -> None:
         """Append a line for this many samples."""
-        with self._metrics.open("a", encoding="utf-8") as file:
+        with explained(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"samples": samples, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():
