@@ -2,7 +2,7 @@
 
     python scripts/write_outliers.py
 
-They are those of docs/results/outliers.json, a copy of the report of the command on that page.
+They are those of docs/outliers.json, a copy of the report of the command on that page.
 """
 
 import json
@@ -12,7 +12,7 @@ from emodc.experiments.outliers.output import outlier_section
 from marked import with_part
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, REPORT = ROOT / "docs" / "guarantees.md", ROOT / "docs" / "results" / "outliers.json"
+PAGE, REPORT = ROOT / "docs" / "guarantees.md", ROOT / "docs" / "outliers.json"
 
 
 def rewritten() -> dict[Path, str]:

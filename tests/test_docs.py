@@ -22,7 +22,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 CODE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(\s*([^)\s]+)\s*\)")
-MODULE = re.compile(r"\bemodc(?:\.[A-Za-z_]\w*)+")
+MODULE = re.compile(r"(?<!\.)\bemodc(?:\.[A-Za-z_]\w*)+")
 FILES = {"emodc.json"}  # named like a module
 
 
