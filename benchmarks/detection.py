@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -121,7 +122,7 @@ def measure(count: int, seed: int) -> list[dict[str, Any]]:
             row = rows.setdefault(
                 (scene.kind, name), {"s": [], "known": [], "errors": [], "no": []}
             )
-            row["s"].append(cpu_seconds(lambda d=detector, i=scene.image: d.detect(i)))
+            row["s"].append(cpu_seconds(partial(detector.detect, scene.image)))
             row["known"].append(len(scene.landmarks))
             row["errors"] += errors
             row["no"].append(len(faces) - len(errors))

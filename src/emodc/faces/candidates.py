@@ -55,7 +55,7 @@ def all_within(seen: Candidates, known: Candidates) -> bool:
     """Tell whether every box of `seen` has its center in one of `known`."""
     center = (seen[0][:, None, :2] + seen[0][:, None, 2:]) / 2  # (N, 1, 2)
     inside = (center >= known[0][:, :2]) & (center <= known[0][:, 2:])  # (N, M, 2)
-    return bool(inside.all(axis=2).any(axis=1).all())
+    return bool(np.all(np.any(np.all(inside, axis=2), axis=1)))
 
 
 def _overlaps(
