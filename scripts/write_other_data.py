@@ -2,7 +2,7 @@
 
     python scripts/write_other_data.py --data fer2013plus:PATH --work runs/other-data
 
-The figures are kept in docs/results/other-data.json. Images that are scored already, in the folder
+The figures are kept in docs/other-data.json. Images that are scored already, in the folder
 ``--work``, are not scored again. Without ``--data``, the page is written from the file alone.
 """
 
@@ -26,7 +26,7 @@ from emodc.reports.tables import markdown_table
 from marked import with_part
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE, FIGURES = DOCS / "other-data.md", DOCS / "results" / "other-data.json"
+PAGE, FIGURES = DOCS / "other-data.md", DOCS / "other-data.json"
 
 MODELS = ("face48", "baseline-cnn")
 PRIORS = (
@@ -39,8 +39,8 @@ PRIORS = (
     "balanced-power=1.25",
 )
 SHOWN = ("effective", "balanced-power=0.75", "uniform")  # under shifts
-CHOICE = {"steps": 20, "limit": None}
-PROXIES = {"steps": 4, "limit": 400}
+CHOICE_STEPS = 20  # on all images
+PROXY_STEPS, PROXY_IMAGES = 4, 400
 PRECISION, RESAMPLED = "bf16", 5000
 
 
@@ -67,12 +67,14 @@ def measured(name: str, spec: str, split: str, work: Path) -> dict[str, Any]:
     """Return the figures of a model: of every prior, and under every shift."""
     model = load_model(name, precision=PRECISION)
     found: dict[str, Any] = {"name": name, "split": split, "priors": {}, "shifts": {}}
-    found["choice"], found["proxies"], found["precision"] = CHOICE, PROXIES, PRECISION
+    found["precision"] = PRECISION
+    found["choice"] = {"steps": CHOICE_STEPS, "limit": None}
+    found["proxies"] = {"steps": PROXY_STEPS, "limit": PROXY_IMAGES}
     for prior in PRIORS:
         asked = with_prior(model, prior)
         folder = work / name / "choice"
         rows = evaluate_shifts(
-            asked, spec, split, ["none", "labels"], output=folder, steps=CHOICE["steps"]
+            asked, spec, split, ["none", "labels"], output=folder, steps=CHOICE_STEPS
         )
         adaptive = asked.decision.adaptive
         found["priors"][prior] = {
@@ -87,7 +89,8 @@ def measured(name: str, spec: str, split: str, work: Path) -> dict[str, Any]:
                 split,
                 parse_shifts("all", spec),
                 output=work / name / "proxies",
-                **PROXIES,
+                steps=PROXY_STEPS,
+                limit=PROXY_IMAGES,
             )
             found["shifts"][prior] = [row.to_json() for row in rows]
         print(name, prior, flush=True)

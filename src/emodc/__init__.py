@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emodc.calibration.calibrate import calibrate
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
+    from emodc.faces.detector import FaceDetector
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction, VideoPrediction
     from emodc.inference.prediction_list import Predictions
@@ -32,6 +33,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "VideoPrediction",
+    "FaceDetector",
     "Model",
     "load_model",
     "save_model",
@@ -53,6 +55,7 @@ _HOME = {
     "Prediction": "emodc.inference.prediction",
     "Predictions": "emodc.inference.prediction_list",
     "VideoPrediction": "emodc.inference.prediction",
+    "FaceDetector": "emodc.faces.detector",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",
     "save_model": "emodc.model.store",

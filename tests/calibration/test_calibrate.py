@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
-from emodc.calibration.calibrate import calibrate
+from emodc.calibration.calibrate import DEFAULT_PRIOR, calibrate
 from emodc.calibration.posterior import fit_gap_model
 from emodc.calibration.stopping import close_gaps
 from emodc.cli.app import app
@@ -25,6 +25,7 @@ from emodc.method.stopping import simulate, stopping_thresholds
 from emodc.model.adaptive import Adaptive, Stop
 from emodc.model.decision import Decision
 from emodc.model.model import Model
+from emodc.model.prior import parse_prior
 from emodc.model.store import load_model, save_model
 from emodc.publishing import card
 from emodc.reports.evaluation import calibration_table
@@ -101,6 +102,12 @@ def test_a_calibrated_model_knows_what_was_fitted_on_what(tiny_model: Model) -> 
     assert model.decision.coverage == 0.9
     assert [len(few.t) for few in model.decision.few_steps] == [1, 2, 4]
     assert model.backbone is tiny_model.backbone
+    assert model.held_out is not None
+    assert len(model.held_out.labels) == 30
+    prior = model.decision.prior
+    assert prior is not None
+    assert prior.asked == parse_prior(DEFAULT_PRIOR, model.label_set, prior)
+    assert prior.asked != prior.training
     low, high = facts["held_out"]["after"]["ece_ci95"]
     assert 0 <= low <= high <= 1
 

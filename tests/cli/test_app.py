@@ -133,6 +133,17 @@ def test_bad_images_among_good_ones_get_their_rows(
         assert row["label"] is row["probabilities"] is row["box"] is None
 
 
+def test_a_good_image_beside_a_name_of_300_letters_is_answered(
+    tiny_folder: Path, crops: Path
+) -> None:
+    names = (crops / "0.png", f"{'a' * 300}.png", crops / "1.png")
+    answer = Answer("predict", *names, "--model", tiny_folder, "--no-detect", "--json")
+    assert answer.code == 1
+    assert [row["status"] for row in json.loads(answer.out)] == ["ok", "unreadable", "ok"]
+    (line,) = answer.errors
+    assert "too long for a file name" in line
+
+
 def test_images_of_every_make_are_read(tiny_folder: Path, tmp_path: Path) -> None:
     for name, (image, options) in READABLE.items():
         image.save(tmp_path / name, **options)
@@ -415,3 +426,16 @@ def test_a_good_image_is_answered_beside_names_that_are_none(
     assert [row["status"] for row in json.loads(answer.out)] == ["unreadable"] * 5 + ["ok"]
     assert answer.code == 1
     assert "\x1b" not in answer.err
+
+
+def test_predict_takes_settings_of_the_detector(tiny_folder: Path) -> None:
+    sample = SAMPLES / "astronaut.jpg"
+    common = ("predict", sample, "--steps", "1", "--model", tiny_folder, "--json")
+    (found,) = json.loads(Answer(*common, "--detector", "yunet", "--working-size", "320").out)
+    assert found["status"] == "ok"
+    (none,) = json.loads(Answer(*common, "--working-size", "256", "--smallest-face", "300").out)
+    assert none["status"] == "no_face"
+    sure = ("--working-size", "128", "--detection-threshold", "0.99")
+    (none,) = json.loads(Answer(*common, *sure).out)
+    assert none["status"] == "no_face"
+    assert "give one of centerface, yunet" in failure(*common, "--detector", "mtcnn")

@@ -144,7 +144,7 @@ def _become(arguments: Sequence[str], output: Path, moment: Moment, writes: int)
     try:
         for number in (1, 2):
             os.dup2(writes, number)
-        sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))
+        sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115
         sys.argv = ["emodc", *arguments]
         touches = _count_touches(output, moment.touch)
         if moment.file_size:

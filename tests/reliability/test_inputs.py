@@ -13,6 +13,7 @@ import textwrap
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emodc.data import Release, open_release
@@ -56,6 +57,16 @@ def test_mutated_images_are_read_or_refused(extent: dict[str, float]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what it forgives
         holds(Campaign("images", images.damaged_image, attempt).run(**extent))  # type: ignore[arg-type]
+
+
+def test_libtiff_prints_nothing_of_damaged_images(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = images.whole_image("TIFF", "RGB")
+    for number in range(300):
+        _, content = mutations.damaged(whole, np.random.default_rng([SEED, number]))
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decode_image(content, "image")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("extent", LENGTHS)

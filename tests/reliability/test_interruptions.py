@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and coun
 NAMES = ("train", "evaluate", "prepare", "robustness")
 LENGTHS = [
     pytest.param(2, id="short"),
-    pytest.param(25, id="long", marks=[pytest.mark.slow, pytest.mark.campaign]),
+    pytest.param(10, id="long", marks=[pytest.mark.slow, pytest.mark.campaign]),
 ]
 
 

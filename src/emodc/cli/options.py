@@ -52,6 +52,35 @@ Adaptive = Annotated[
     ),
 ]
 Budget = Annotated[int | None, typer.Option(help="With --adaptive: maximum draws per face.")]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="What finds faces: centerface, or yunet, which is faster and misses more faces that "
+        "are blurred or turned."
+    ),
+]
+DetectionThreshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Least score of a face, between 0 and 1. [default: 0.4 for centerface, 0.6 for yunet]"
+    ),
+]
+SmallestFace = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        help="Leave out narrower faces; a large number saves time.",
+        show_default=False,
+    ),
+]
+WorkingSize = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        help="Shrink larger images to this many pixels a side to find faces; more finds smaller "
+        "ones, and takes longer.",
+    ),
+]
 Seed = Annotated[
     int, typer.Option(min=0, help="Seed of the draws of (t, eps): same seed, same answer.")
 ]

@@ -12,12 +12,16 @@ from emodc.cli.options import (
     Adaptive,
     Budget,
     Classes,
+    DetectionThreshold,
+    Detector,
     Device,
     ModelName,
     OptionalDelta,
     Precision,
     Prior,
     Seed,
+    SmallestFace,
+    WorkingSize,
     chosen_classes,
     chosen_delta,
 )
@@ -93,6 +97,10 @@ def predict(
             "--detect/--no-detect", help="Detect faces, or treat every image as a face crop."
         ),
     ] = True,
+    detector: Detector = "centerface",
+    detection_threshold: DetectionThreshold = None,
+    smallest_face: SmallestFace = 0,
+    working_size: WorkingSize = 1024,
     as_json: Listing = None,
     as_csv: Table = None,
     parquet: Annotated[
@@ -159,10 +167,24 @@ def predict(
     from emodc.cli.outputs import Outputs, is_video
 
     def load() -> "EmotionClassifier":
+        from emodc.faces.detector import FaceDetector
         from emodc.inference.classifier import EmotionClassifier
 
+        finder = None
+        if detect:
+            finder = FaceDetector(
+                detector,
+                threshold=detection_threshold,
+                smallest_face=smallest_face,
+                working_size=working_size,
+            )
         return EmotionClassifier.from_pretrained(
-            model, device, precision, prior=prior, classes=chosen_classes(classes)
+            model,
+            device,
+            precision,
+            prior=prior,
+            classes=chosen_classes(classes),
+            detector=finder,
         )
 
     outputs = Outputs(as_csv, as_json, parquet, overlay, vtt, timeline)

@@ -42,7 +42,7 @@ def open_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # File names may hold what the terminal's encoding cannot show.
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
 
 
 def close_output(code: int) -> int:

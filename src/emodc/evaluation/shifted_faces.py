@@ -127,7 +127,7 @@ def squeezed(image: Crop, rng: np.random.Generator, geometry: CropGeometry) -> C
         solved = np.linalg.solve(np.column_stack([target, np.ones(3)]), source)
     except np.linalg.LinAlgError:
         raise ValueError("eyes and mouth lie on a line") from None
-    return warped(image, solved.T)
+    return warped(image, np.asarray(solved.T, np.float64))
 
 
 def _three(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:

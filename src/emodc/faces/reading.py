@@ -187,7 +187,7 @@ def _silence_libtiff() -> None:
     was built with the library inside, its functions cannot be found, and it stays as it is.
     """
     with suppress(AttributeError, OSError):
-        pillow = ctypes.CDLL(Image.core.__file__)
+        pillow = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
         for kind in ("Error", "Warning"):
             pillow[f"TIFFSet{kind}Handler"](None)
 

@@ -50,6 +50,7 @@ class EmotionClassifier(TrainedEstimator):
             prior: ``training``, ``uniform``, ``balanced-power=P``, the file that ``emodc adapt``
             wrote, or shares by class name; see `emodc.model.label_shift.with_prior`.
         classes: names of the classes to choose from; all if not given.
+        detector: finds the faces; a `FaceDetector` with its defaults if not given.
 
     Raises:
         ValueError: the prior or a class is unknown, or the model does not know its own.
@@ -61,9 +62,10 @@ class EmotionClassifier(TrainedEstimator):
         *,
         prior: str | Mapping[str, float] | None = None,
         classes: Sequence[str] | None = None,
+        detector: FaceDetector | None = None,
     ) -> None:
         self.model = with_prior(model, prior, classes)
-        self._detector: FaceDetector | None = None
+        self._detector = detector
 
     @classmethod
     def from_pretrained(
@@ -74,6 +76,7 @@ class EmotionClassifier(TrainedEstimator):
         *,
         prior: str | Mapping[str, float] | None = None,
         classes: Sequence[str] | None = None,
+        detector: FaceDetector | None = None,
     ) -> "EmotionClassifier":
         """Load a model by name, from a folder or from the Hugging Face hub.
 
@@ -83,13 +86,14 @@ class EmotionClassifier(TrainedEstimator):
             precision: see `emodc.model.model.Model`.
             prior: see `EmotionClassifier`.
             classes: see `EmotionClassifier`.
+            detector: see `EmotionClassifier`.
 
         Raises:
             ValueError: there is no such model, device, precision, prior or class, or the model is
                 damaged.
         """
         model = load_model(name_or_dir, choose_device(device), precision)
-        return cls(model, prior=prior, classes=classes)
+        return cls(model, prior=prior, classes=classes, detector=detector)
 
     def __repr__(self) -> str:
         return f"EmotionClassifier({self.model!r})"

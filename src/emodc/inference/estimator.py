@@ -3,6 +3,7 @@
 Its ``clone``, ``is_classifier`` and ``check_is_fitted`` work; scikit-learn need not be installed.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ class TrainedEstimator:
         return self
 
     def __sklearn_clone__(self) -> "TrainedEstimator":
-        return type(self)(self.model)  # type: ignore[call-arg]
+        return copy.copy(self)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emodc.faces.centerface import import_cv2
+from emodc.faces.nets import import_cv2
 
 Box = tuple[float, float, float, float]
 

@@ -14,6 +14,7 @@ _TEXT = (11, 30)  # pixels of the smallest and the largest text
 _TEXT_SHARE = 0.09  # of a face's height
 _SHADE = (0, 0, 0, 150)
 _WHITE = (255, 255, 255)
+_LONG = 4.0  # of a bar of probability 1, in heights of a letter
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,13 @@ def _title(
 
 def _bars(pen: ImageDraw.ImageDraw, size: tuple[int, int], face: Shown, height: int) -> None:
     """Draw a bar for each class, beside the box where there is more room."""
-    small = max(_TEXT[0], round(0.75 * height))
-    font = _font(small)
     x0, y0, x1, _ = face.box
-    row = round(1.35 * small)
-    words = max(pen.textlength(name, font) for name in face.probabilities)
-    long = 4.0 * small
-    width = words + long + 2 * small
+    small = max(_TEXT[0], round(0.75 * height))
+    room, wanted = max(x0, size[0] - x1), _panel(pen, face, small)[1]
+    if wanted > room:  # smaller, so as not to cover the face
+        small = max(_TEXT[0], int(small * room / wanted))
+    words, width = _panel(pen, face, small)
+    font, row, long = _font(small), round(1.35 * small), _LONG * small
     right = size[0] - x1 >= x0 or size[0] - x1 > width
     x = x1 + small / 2 if right else x0 - small / 2 - width
     x = max(0.0, min(x, size[0] - width))
@@ -109,6 +110,12 @@ def _bars(pen: ImageDraw.ImageDraw, size: tuple[int, int], face: Shown, height: 
         start = x + words + small
         bar = (start, middle - small / 2.6, start + max(1.0, long * p), middle + small / 2.6)
         pen.rectangle(bar, fill=class_color(place))
+
+
+def _panel(pen: ImageDraw.ImageDraw, face: Shown, small: int) -> tuple[float, float]:
+    """Return how wide the names and the whole panel are, with letters of this height."""
+    words = max(pen.textlength(name, _font(small)) for name in face.probabilities)
+    return words, words + (_LONG + 2.5) * small
 
 
 @lru_cache(maxsize=32)
