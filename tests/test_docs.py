@@ -128,8 +128,8 @@ def test_the_architecture_has_a_line_for_every_module() -> None:
 
 
 def test_parts_that_scripts_write_are_up_to_date() -> None:
-    parts = (write_results.rewritten(), write_study.rewritten(ROOT))
-    parts += (write_outliers.rewritten(), write_other_data.rewritten())
+    parts = [write_results.rewritten(), write_study.rewritten(ROOT)]
+    parts += [write_outliers.rewritten(), write_other_data.rewritten()]
     pages = {page: text for part in parts for page, text in part.items()}
     old = [page.name for page, text in pages.items() if page.read_text(encoding="utf-8") != text]
     assert not old, f"run the script in scripts/ that writes {old[0]}"
