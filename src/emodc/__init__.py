@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emodc.calibration.calibrate import calibrate
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
+    from emodc.explain.explanation import Explanation
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction
     from emodc.model.model import Model
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EmotionClassifier",
     "Prediction",
+    "Explanation",
     "Model",
     "load_model",
     "save_model",
@@ -46,6 +48,7 @@ __all__ = [
 _HOME = {
     "EmotionClassifier": "emodc.inference.classifier",
     "Prediction": "emodc.inference.prediction",
+    "Explanation": "emodc.explain.explanation",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",
     "save_model": "emodc.model.store",

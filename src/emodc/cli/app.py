@@ -18,6 +18,7 @@ from emodc.cli.calibrate import calibrate
 from emodc.cli.console import is_main_process, print_error
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
+from emodc.cli.explain import explain
 from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
 from emodc.cli.predict import predict
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
+app.command(epilog=EPILOG)(explain)
 app.command(epilog=EPILOG)(analyze)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)

@@ -9,7 +9,6 @@ An image can hold any number of faces, none, or be damaged; each case gives rows
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
@@ -17,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.explain.evidence import score_pixels
+from emodc.explain.explanation import Explanation
 from emodc.faces.arrays import Pixels
-from emodc.faces.detector import FaceDetector, crop_face, whole_image_crop
+from emodc.faces.detector import FaceDetector
 from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
+from emodc.inference.looking import FoundFace, Waiting, find_faces, one_face
 from emodc.inference.prediction import Prediction
 from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring, check_options
 from emodc.model.model import Model
@@ -29,19 +31,6 @@ from emodc.support.devices import choose_device
 DEFAULT_MODEL = "face48"
 
 _BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
-
-
-@dataclass(frozen=True)
-class _Face:
-    """A face that waits to be scored; see `Prediction` for what it says of it."""
-
-    image: int
-    file: str | None
-    number: int
-    crop: Pixels
-    box: tuple[float, float, float, float]
-    landmarks: tuple[tuple[float, float], ...] | None = None
-    score: float | None = None
 
 
 class EmotionClassifier:
@@ -148,10 +137,7 @@ class EmotionClassifier:
         """
         check_options(scoring, "from_crops")
         scorer = Scorer(self.model, **scoring)
-        if not from_crops:  # refused before any image is read
-            self.model.require_geometry()
-            self._detector = self._detector or FaceDetector()
-        return self._stream(sources(images), scorer, None if from_crops else self._detector)
+        return self._stream(sources(images), scorer, self._finder(from_crops))
 
     def predict_proba(
         self,
@@ -206,13 +192,62 @@ class EmotionClassifier:
         """
         return Scorer(self.model, steps=steps, seed=seed).errors(self._encode(crops))
 
+    def explain(
+        self,
+        image: SourceImage,
+        *,
+        label: str | None = None,
+        against: str | None = None,
+        face: int = 0,
+        from_crops: bool = False,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> Explanation:
+        """Show where in a face the evidence for one expression against another lies.
+
+        Args:
+            image: one, of what `predict` takes.
+            label: class to explain; the most probable one if not given.
+            against: class to compare it with; the most probable other one if not given.
+            face: number of the face, from 0, largest first.
+            from_crops: as for `predict`.
+            steps: draws, all of which count; see `emodc.explain.evidence.score_pixels`.
+            seed: of the draws.
+
+        Raises:
+            ValueError: the image cannot be read, is several or has no such face, or as for
+                `emodc.explain.evidence.score_pixels` and for unknown classes.
+            ImportError: faces are looked for and the extra `faces` is not installed.
+        """
+        pixels, chosen = one_face(image, face, self.model, self._finder(from_crops))
+        scored = score_pixels(self.model, self._encode([chosen.crop]), steps=steps, seed=seed)
+        evidence = scored.evidence(label, against)
+        return Explanation(
+            evidence=evidence,
+            image=pixels,
+            to_map=chosen.to_crop * (len(evidence.map) / len(chosen.crop)),
+            geometry=self.model.geometry,
+            model=self.model.name,
+            file=chosen.file,
+            face=face,
+            box=chosen.box,
+        )
+
+    def _finder(self, from_crops: bool) -> FaceDetector | None:
+        """Return what finds faces; refused before any image is read."""
+        if from_crops:
+            return None
+        self.model.require_geometry()
+        self._detector = self._detector or FaceDetector()
+        return self._detector
+
     def _encode(self, crops: Sequence[Pixels]) -> Tensor:
         return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
         self, images: Iterable[Source], scorer: Scorer, detector: FaceDetector | None
     ) -> Iterator[Prediction]:
-        waiting: list[Prediction | _Face] = []
+        waiting: list[Waiting] = []
         for index, source in enumerate(images):
             waiting += self._look(index, source, detector)
             if len(waiting) >= _BATCH:
@@ -220,54 +255,30 @@ class EmotionClassifier:
                 waiting = []
         yield from self._scored(waiting, scorer)
 
-    def _look(
-        self, index: int, source: Source, detector: FaceDetector | None
-    ) -> list[Prediction | _Face]:
+    def _look(self, index: int, source: Source, detector: FaceDetector | None) -> list[Waiting]:
         """Return the faces of an image, or the row that says why it has none."""
         file = source_name(source)
-        # At the codec's own size, so that the pixels are resampled only once.
-        size = self.model.settings.codec.size
         try:
-            image = read_source(source)
-            if detector is None:
-                height, width = map(float, image.shape[:2])
-                crop = whole_image_crop(image, size)
-                return [_Face(index, file, 0, crop, (0.0, 0.0, width, height))]
-            faces = detector.detect(image)
-            geometry = self.model.require_geometry()
-            crops = [crop_face(image, face, geometry, size) for face in faces]
+            faces = find_faces(index, file, read_source(source), self.model, detector)
         except ValueError as error:
             return [Prediction(index, file, "unreadable", str(error))]
         except MemoryError:
             reason = f"{file or 'image'}: takes more memory than there is; make a smaller copy"
             return [Prediction(index, file, "unreadable", reason)]
-        if not faces:
-            return [Prediction(index, file, "no_face", "no face found")]
-        return [
-            _Face(
-                image=index,
-                file=file,
-                number=number,
-                crop=crop,
-                box=face.box,
-                landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
-                score=face.score,
-            )
-            for number, (face, crop) in enumerate(zip(faces, crops, strict=True))
-        ]
+        return list(faces) or [Prediction(index, file, "no_face", "no face found")]
 
-    def _scored(self, rows: Sequence[Prediction | _Face], scorer: Scorer) -> Iterator[Prediction]:
-        faces = [row for row in rows if isinstance(row, _Face)]
+    def _scored(self, rows: Sequence[Waiting], scorer: Scorer) -> Iterator[Prediction]:
+        faces = [row for row in rows if isinstance(row, FoundFace)]
         answered = iter(self._answered(faces, scorer))
-        yield from (next(answered) if isinstance(row, _Face) else row for row in rows)
+        yield from (next(answered) if isinstance(row, FoundFace) else row for row in rows)
 
-    def _answered(self, faces: Sequence[_Face], scorer: Scorer) -> list[Prediction]:
+    def _answered(self, faces: Sequence[FoundFace], scorer: Scorer) -> list[Prediction]:
         if not faces:
             return []
         answers = scorer(self._encode([face.crop for face in faces]))
         return [self._row(face, answers, number) for number, face in enumerate(faces)]
 
-    def _row(self, face: _Face, answers: Answers, number: int) -> Prediction:
+    def _row(self, face: FoundFace, answers: Answers, number: int) -> Prediction:
         p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
         least, gap_error = answers.least_probability, float(answers.gap_error[number])
         return Prediction(
