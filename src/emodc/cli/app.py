@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
-from emodc.cli.console import is_main_process, print_error
+from emodc.cli.console import is_main_process, print_error, remember_command
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
 from emodc.cli.explain import explain
@@ -31,6 +31,10 @@ from emodc.cli.train import recipes, train
 
 class _ErrorBoundary(TyperGroup):
     """The one place where errors become a line on stderr and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        remember_command(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -5,13 +5,22 @@ from typing import Annotated
 
 import typer
 
-from emodc.cli.console import exit_if_unreadable, note, print_json, print_rich, progress
+from emodc.cli.console import (
+    exit_if_unreadable,
+    given_command,
+    is_main_process,
+    note,
+    print_json,
+    print_rich,
+    progress,
+)
 from emodc.cli.options import (
     Adaptive,
     AsJson,
     Budget,
     Data,
     Device,
+    Html,
     Limit,
     ModelName,
     Precision,
@@ -50,6 +59,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for the report; an interrupted evaluation resumes there."),
     ] = None,
+    html: Html = None,
     as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -57,17 +67,24 @@ def evaluate(
     """Evaluate a model or baseline on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
+    from emodc.evaluation.mistakes import Answered
+    from emodc.evaluation.page import evaluation_page
     from emodc.model.store import load_model
     from emodc.reports.evaluation import evaluation_table
+    from emodc.reports.html import check_page, write_page
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
 
+    check_page(html)
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
+    if ignore_noise:
+        loaded = loaded.ignoring_noise()
+    answers: list[Answered] = []
     with progress("images") as advance:
         report = run(
-            loaded.ignoring_noise() if ignore_noise else loaded,
+            loaded,
             images,
             steps=steps,
             delta=chosen_delta(adaptive),
@@ -78,7 +95,11 @@ def evaluate(
             output=output,
             progress=advance,
             world=world,
+            heard=answers.append,
         )
+    if html is not None and is_main_process():
+        write_page(html, evaluation_page(report, answers[0], loaded, given_command()))
+        note(f"the page is {html}")
     if as_json:
         print_json(report.to_json())
     else:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,6 +60,12 @@ Limit = Annotated[int | None, typer.Option(help="Use a stratified subset of this
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", help="Write the report there too, as one HTML file for people."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]

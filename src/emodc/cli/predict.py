@@ -8,6 +8,7 @@ import typer
 
 from emodc.cli.console import (
     csv_writer,
+    given_command,
     note,
     prediction_table,
     print_error,
@@ -19,6 +20,7 @@ from emodc.cli.options import (
     Adaptive,
     Budget,
     Device,
+    Html,
     ModelName,
     Precision,
     Seed,
@@ -55,6 +57,7 @@ def predict(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, row by row as faces are done.")
     ] = False,
+    html: Html = None,
     device: Device = "auto",
     precision: Precision = "fp32",
 ) -> None:
@@ -67,7 +70,10 @@ def predict(
     from emodc.faces.listing import Skipped, summary
     from emodc.faces.sources import image_paths
     from emodc.inference.classifier import EmotionClassifier
+    from emodc.inference.page import PredictionPage
+    from emodc.reports.html import check_page, write_page
 
+    check_page(html)
     skipped: list[Skipped] = []
     files = image_paths(paths, skipped.append)
     if skipped:
@@ -82,15 +88,21 @@ def predict(
         seed=seed,
         from_crops=not detect,
     )
+    page = PredictionPage(classifier.model.name, given_command())
     keep = csv_writer(classifier.classes_) if as_csv else rows.append
     found: Counter[str] = Counter()
     with progress("images", show=not (as_csv and sys.stdout.isatty())) as advance:
         for row in stream:
             keep(row)
+            if html is not None:
+                page.add(row, files[row.image])
             found[row.status] += 1
             if row.status == "unreadable":
                 print_error(row.error or "")
             advance(row.image + 1, len(files))
+    if html is not None:
+        write_page(html, page.page())
+        note(f"the page is {html}")
     if as_json:
         left_out = [
             {"file": str(item.file), "status": "skipped", "error": item.reason} for item in skipped

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from emodc.explain.overlay import AGAINST, FOR
 from emodc.explain.smoothing import Map
 from emodc.faces.arrays import Pixels
 from emodc.faces.warp import corners
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from emodc.explain.explanation import Explanation
 
-_FOR, _AGAINST = "#e08214", "#8073ac"  # of ColorBrewer's PuOr
 _COLORS = "PuOr_r"
 _SIDE = 480  # pixels of the face that is drawn
 _MARGIN = 0.25  # of the crop's side, shown around it
@@ -118,6 +118,11 @@ def _outline(axes: "Axes", significant: NDArray[np.bool_]) -> None:
         axes.contour(center, center, level, [0.5], colors="black", linewidths=0.6, linestyles=":")
 
 
+def _color(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = (value / 255 for value in rgb)
+    return red, green, blue
+
+
 def _label(figure: "Figure", explanation: "Explanation") -> None:
     evidence, geometry = explanation.evidence, explanation.geometry
     a, b = evidence.label, evidence.against
@@ -130,8 +135,8 @@ def _label(figure: "Figure", explanation: "Explanation") -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Patch(color=_FOR, label=f"speaks for {a}"),
-        Patch(color=_AGAINST, label=f"speaks for {b}"),
+        Patch(color=_color(FOR), label=f"speaks for {a}"),
+        Patch(color=_color(AGAINST), label=f"speaks for {b}"),
     ]
     parts = ""
     if geometry is not None:
