@@ -91,7 +91,7 @@ def test_a_report_in_markdown_becomes_sections(tmp_path: Path) -> None:
     (tmp_path / "curves.svg").write_text(DRAWN)
     text = "# Title\n\nSome `code`\nand more.\n\n## Part\n\n- one\n  goes on\n- two\n\n"
     text += "| a | b |\n| --- | --- |\n| x y | 1 |\n\n```text\nemodc study\n```\n\n"
-    text += "### Deeper\n\n![curves.png](curves.png)\n"
+    text += "### Deeper\n\n![curves.png](curves.png)\n![A title](curves.png)\n"
     (tmp_path / "r.md").write_text(text)
     overview, part, deeper = read_sections(tmp_path / "r.md")
     assert (overview.title, part.title, deeper.title) == ("Overview", "Part", "Deeper")
@@ -100,7 +100,7 @@ def test_a_report_in_markdown_becomes_sections(tmp_path: Path) -> None:
     assert points == Points(["one goes on", "two"])
     assert table == Table(["a", "b"], [["x y", "1"]])
     assert code == Code("emodc study")
-    assert deeper.blocks == [Svg(DRAWN, "")]
+    assert deeper.blocks == [Svg(DRAWN, ""), Svg(DRAWN, "A title")]
 
 
 def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:

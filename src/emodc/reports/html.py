@@ -217,6 +217,7 @@ def read_sections(file: Path) -> list[Section]:
         OSError: it or a figure cannot be read.
     """
     markdown, folder = file.read_text(encoding="utf-8"), file.parent
+    markdown = re.sub(r"\n(?=!\[)", "\n\n", markdown)  # figures may follow each other
     sections: list[Section] = []
     title, blocks = "Overview", list[Block]()
     for part in re.split(r"\n{2,}", markdown.strip()):
