@@ -38,11 +38,11 @@ from emodc.evaluation.faithfulness import (
 )
 from emodc.evaluation.metrics import accuracy_interval
 from emodc.evaluation.statistics import mean_interval
-from emodc.experiments.robustness.subjects import diffusion_victim
 from emodc.explain.evidence import score_pixels
-from emodc.explain.smoothing import Map, smoothed
+from emodc.explain.map_smoothing import Map, smoothed
 from emodc.faces.arrays import Pixels
 from emodc.inference.scorer import Scorer
+from emodc.inference.victim import diffusion_victim
 from emodc.model.model import Model
 from emodc.model.store import load_model
 from emodc.support.files import write_atomically

@@ -27,7 +27,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.calibration.stopping import simulate
 from emodc.cli.console import progress
 from emodc.data import FaceData, open_data
 from emodc.data.subset import stratified_subset
@@ -47,6 +46,7 @@ from emodc.inference.scorer import (
 from emodc.method.draws import DrawBank, draw_bank, spaced_timesteps
 from emodc.method.errors import class_errors, measure_errors, one_by_one
 from emodc.method.sequential import KeepBest, draw_order, score_sequentially
+from emodc.method.stopping import simulate
 from emodc.model.model import Model
 from emodc.model.store import load_model
 from scoring_report import draw, tables
@@ -130,7 +130,8 @@ def keep_k(first: int, bank: DrawBank) -> Method:
 def adaptive(delta: float, model: Model, bank: DrawBank) -> Method:
     """Return sequential scoring with the threshold certified for ``delta``."""
     settings, timesteps = require_adaptive(model), model.schedule.timesteps
-    rule = settings.rule(settings.stop(delta), bank.t, timesteps, draw_order(len(bank)))
+    order, classes = draw_order(len(bank)), len(model.label_set)
+    rule = model.decision.rule(settings.stop(delta), bank.t, timesteps, order, classes)
     weights = model.decision.weights_at(bank.t, timesteps)
 
     def known(errors: Tensor) -> Found:
@@ -241,12 +242,12 @@ def calibration(model: Model, errors: dict[int, Tensor], truth: Tensor) -> list[
     for seed, known in errors.items():
         answers = {"plain": plain_answers(model, known, t)}
         for stop in settings.stops:
-            rule = settings.rule(stop, t, timesteps, draw_order(STEPS))
+            rule = model.decision.rule(stop, t, timesteps, draw_order(STEPS), len(model.label_set))
             outcome = simulate(known, weights, rule, settings.block)
             answers[f"delta {stop.delta:g}"] = sequential_answers(model, outcome, stop.delta)
         for name, answer in answers.items():
-            p, least = answer.probabilities, answer.least_probability
-            held = p >= (0.0 if least is None else least)
+            p, least = answer.probabilities, answer.thresholds
+            held = p >= (torch.zeros(1) if least is None else least)
             rows.append(
                 {
                     "seed": seed,

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
     from emodc.explain.explanation import Explanation
+    from emodc.faces.detector import FaceDetector
     from emodc.inference.classifier import EmotionClassifier
-    from emodc.inference.prediction import Prediction
+    from emodc.inference.prediction import Prediction, VideoPrediction
+    from emodc.inference.prediction_list import Predictions
+    from emodc.model.label_shift import with_prior
     from emodc.model.model import Model
     from emodc.model.store import load_model, save_model
     from emodc.reports.evaluation_report import EvaluationReport
@@ -30,6 +33,9 @@ __all__ = [
     "EmotionClassifier",
     "Prediction",
     "Explanation",
+    "Predictions",
+    "VideoPrediction",
+    "FaceDetector",
     "Model",
     "load_model",
     "save_model",
@@ -42,6 +48,7 @@ __all__ = [
     "evaluate",
     "EvaluationReport",
     "calibrate",
+    "with_prior",
     "__version__",
 ]
 
@@ -49,6 +56,9 @@ _HOME = {
     "EmotionClassifier": "emodc.inference.classifier",
     "Prediction": "emodc.inference.prediction",
     "Explanation": "emodc.explain.explanation",
+    "Predictions": "emodc.inference.prediction_list",
+    "VideoPrediction": "emodc.inference.prediction",
+    "FaceDetector": "emodc.faces.detector",
     "Model": "emodc.model.model",
     "load_model": "emodc.model.store",
     "save_model": "emodc.model.store",
@@ -61,6 +71,7 @@ _HOME = {
     "evaluate": "emodc.evaluation.evaluate",
     "EvaluationReport": "emodc.reports.evaluation_report",
     "calibrate": "emodc.calibration.calibrate",
+    "with_prior": "emodc.model.label_shift",
 }
 
 

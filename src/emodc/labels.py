@@ -71,7 +71,7 @@ class LabelSet:
         classes: canonical class names; the position is the class index.
 
     Raises:
-        ValueError: fewer than two classes, or one that appears twice.
+        ValueError: fewer than two classes, or one that appears twice or has no name.
     """
 
     name: str
@@ -82,6 +82,8 @@ class LabelSet:
             raise ValueError(f"label set '{self.name}' needs at least two classes")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"label set '{self.name}' names a class twice: {self.classes}")
+        if not all(self.classes):
+            raise ValueError(f"label set '{self.name}' has a class without a name: {self.classes}")
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -10,9 +10,9 @@ from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
-from emodc.calibration.calibrate import calibrate
+from emodc.calibration.calibrate import DEFAULT_PRIOR, calibrate
 from emodc.calibration.posterior import fit_gap_model
-from emodc.calibration.stopping import close_gaps, simulate, stopping_thresholds
+from emodc.calibration.stopping import close_gaps
 from emodc.cli.app import app
 from emodc.data import open_data
 from emodc.evaluation.evaluate import evaluate
@@ -21,8 +21,11 @@ from emodc.inference.scorer import Scorer
 from emodc.method.draws import spaced_timesteps
 from emodc.method.forecast import Forecast, gap_covariance
 from emodc.method.sequential import Settled, draw_order
-from emodc.model.decision import Adaptive, Decision, Stop
+from emodc.method.stopping import simulate, stopping_thresholds
+from emodc.model.adaptive import Adaptive, Stop
+from emodc.model.decision import Decision
 from emodc.model.model import Model
+from emodc.model.prior import parse_prior
 from emodc.model.store import load_model, save_model
 from emodc.publishing import card
 from emodc.reports.evaluation import calibration_table
@@ -34,11 +37,11 @@ ADAPTIVE = Adaptive(
     noise=(0.01, 0.01),
     confidence=0.95,
     stops=(
-        Stop(delta=0.01, threshold=3.0, scale=30.0, least_probability=0.1),
-        Stop(delta=0.05, threshold=0.5, scale=20.0, least_probability=0.1),
+        Stop(delta=0.01, threshold=3.0, scale=30.0, least_probability=(0.1,)),
+        Stop(delta=0.05, threshold=0.5, scale=20.0, least_probability=(0.1,)),
     ),
 )
-DECISION = Decision(scale=40.0, adaptive=ADAPTIVE, coverage=0.9, least_probability=0.12)
+DECISION = Decision(scale=40.0, adaptive=ADAPTIVE, coverage=0.9, least_probability=(0.12,))
 
 
 def errors_of_a_world(images: int, seed: int) -> Tensor:
@@ -63,12 +66,12 @@ def calibrated(tiny_model: Model) -> Model:
 def test_the_promise_is_kept_on_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
     ones, broken, bold = torch.ones(40), 0, []
     delta, confidence, worlds, block = 0.05, 0.9, 30, 8
-    monkeypatch.setattr("emodc.calibration.stopping.DELTAS", (delta,))
+    monkeypatch.setattr("emodc.method.stopping.DELTAS", (delta,))
     for seed in range(worlds):
         hold, new = errors_of_a_world(300, seed), errors_of_a_world(2000, 1000 + seed)
         forecast = forecast_of(errors_of_a_world(300, 2000 + seed))
         thresholds = stopping_thresholds(hold, ones, forecast, block, confidence)
-        rule = Settled(threshold=thresholds[delta], forecast=forecast)
+        rule = Settled(threshold=thresholds[delta].threshold, forecast=forecast)
         outcome = simulate(new, ones, rule, block)
         final = new.double().mean(dim=2).argmin(dim=1)
         broken += float((outcome.label != final).double().mean()) > delta
@@ -99,6 +102,12 @@ def test_a_calibrated_model_knows_what_was_fitted_on_what(tiny_model: Model) -> 
     assert model.decision.coverage == 0.9
     assert [len(few.t) for few in model.decision.few_steps] == [1, 2, 4]
     assert model.backbone is tiny_model.backbone
+    assert model.held_out is not None
+    assert len(model.held_out.labels) == 30
+    prior = model.decision.prior
+    assert prior is not None
+    assert prior.asked == parse_prior(DEFAULT_PRIOR, model.label_set, prior)
+    assert prior.asked != prior.training
     low, high = facts["held_out"]["after"]["ece_ci95"]
     assert 0 <= low <= high <= 1
 
@@ -145,7 +154,7 @@ def test_scoring_modes(calibrated: Model, tiny_model: Model) -> None:
     assert Scorer(calibrated, steps=5)(x0).draws.tolist() == [5] * 3
     assert Scorer(tiny_model)(x0).draws.tolist() == [20] * 3
     assert Scorer(tiny_model, budget=7)(x0).draws.tolist() == [7] * 3
-    assert Scorer(tiny_model)(x0).least_probability is None
+    assert Scorer(tiny_model)(x0).thresholds is None
     careful, bold = Scorer(calibrated)(x0), Scorer(calibrated, delta=0.05)(x0)
     assert bool((bold.draws <= careful.draws).all())
     assert int(careful.draws.max()) <= 12
@@ -184,7 +193,7 @@ def test_sequential_evaluation_agrees_with_the_steps_it_aims_at(
     calibrated: Model, tmp_path: Path
 ) -> None:
     data = open_data("synthetic:count=28", "test")
-    never = Stop(delta=0.01, threshold=1e9, scale=40.0, least_probability=0.1)
+    never = Stop(delta=0.01, threshold=1e9, scale=40.0, least_probability=(0.1,))
     patient = ADAPTIVE.model_copy(update={"stops": (never,)})
     model = replace(calibrated, decision=DECISION.model_copy(update={"adaptive": patient}))
     plain = evaluate(model, data, steps=12)

@@ -33,14 +33,15 @@ def test_the_floor_is_the_detail_of_the_clean_images(
 
 def judged_by(
     accuracy: Callable[[bool, bool], float],
-) -> Callable[[Model, Tensor, Tensor], float]:
+) -> Callable[[Tensor, Tensor], float]:
     """Stand in for the accuracy: a function of (accounts for noise, images are noisy)."""
     seen: list[Tensor] = []
 
-    def judge(model: Model, errors: Tensor, labels: Tensor) -> float:
+    def judge(errors: Tensor, labels: Tensor) -> float:
         noisy = len(seen) >= 2  # the first two trials are on clean images
+        aware = len(seen) % 2 == 1  # each trial is scored plainly first
         seen.append(errors)
-        return accuracy(model.decision.noise_floor is not None, noisy)
+        return accuracy(aware, noisy)
 
     return judge
 

@@ -7,11 +7,9 @@ from torch import Tensor
 from emodc.calibration.posterior import (
     LEAST_SCALE,
     best_steps,
-    binomial_tail,
     fit_posterior,
     fit_scale,
     fit_weights,
-    least_probability,
 )
 from emodc.evaluation.metrics import calibration_error, negative_log_likelihood
 from emodc.method.errors import posterior
@@ -131,28 +129,6 @@ def test_the_best_steps_are_the_ones_that_tell() -> None:
     assert found[1][0] in (6, 7)
     assert found[2] == (6, 7)
     assert set(found[2]) < set(found[4])
-
-
-@pytest.mark.parametrize("coverage", [0.8, 0.9])
-def test_prediction_sets_cover_new_images_as_promised(coverage: float) -> None:
-    held = []
-    for seed in range(60):
-        errors, labels = uneven_world(400, seed)
-        p = posterior(errors, 10.0)
-        least = least_probability(p[:200], labels[:200], coverage)
-        held.append(float((p[200:][torch.arange(200), labels[200:]] >= least).double().mean()))
-    assert sum(held) / len(held) == pytest.approx(coverage, abs=0.015)
-
-
-def test_too_few_images_admit_every_class() -> None:
-    p = torch.tensor([[0.9, 0.1]] * 5)
-    assert least_probability(p, torch.zeros(5, dtype=torch.int64), 0.9) == 0.0
-
-
-def test_binomial_tail() -> None:
-    assert binomial_tail(0, 10, 0.5) == pytest.approx(2**-10)
-    assert binomial_tail(10, 10, 0.3) == pytest.approx(1.0)
-    assert binomial_tail(2, 4, 0.5) == pytest.approx(11 / 16)
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0])

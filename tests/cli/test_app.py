@@ -21,6 +21,8 @@ from emodc.cli.predict import predict
 from emodc.evaluation.evaluate import EVALUATION_STEPS
 from emodc.inference.classifier import DEFAULT_MODEL
 from emodc.inference.scorer import DEFAULT_DELTA, DEFAULT_STEPS
+from emodc.inference.temporal import DRAWS, HALF_LIFE
+from emodc.inference.tracking import DETECT_EVERY
 from emodc.labels import BASIC7
 from emodc.training.recipe import parse_recipe
 
@@ -129,6 +131,17 @@ def test_bad_images_among_good_ones_get_their_rows(
         kind = Path(row["file"]).stem.removeprefix("x ")
         assert UNREADABLE[kind][1] in row["error"]
         assert row["label"] is row["probabilities"] is row["box"] is None
+
+
+def test_a_good_image_beside_a_name_of_300_letters_is_answered(
+    tiny_folder: Path, crops: Path
+) -> None:
+    names = (crops / "0.png", f"{'a' * 300}.png", crops / "1.png")
+    answer = Answer("predict", *names, "--model", tiny_folder, "--no-detect", "--json")
+    assert answer.code == 1
+    assert [row["status"] for row in json.loads(answer.out)] == ["ok", "unreadable", "ok"]
+    (line,) = answer.errors
+    assert "too long for a file name" in line
 
 
 def test_images_of_every_make_are_read(tiny_folder: Path, tmp_path: Path) -> None:
@@ -242,7 +255,7 @@ def test_an_interruption_is_said(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emodc.inference.classifier.read_source", interrupt)
+    monkeypatch.setattr("emodc.inference.face_crops.read_source", interrupt)
     answer = Answer("predict", crops, "--model", tiny_folder, "--no-detect")
     assert (answer.code, answer.out, answer.err) == (130, "", "emodc: interrupted\n")
 
@@ -323,6 +336,9 @@ def test_the_defaults_shown_are_those_of_the_library() -> None:
     }
     assert all(f"[default DELTA: {DEFAULT_DELTA:g}]" in text for text in told.values())
     assert f"else {DEFAULT_STEPS}]" in told["predict"]
+    assert f"({DRAWS} if not given)" in told["predict"]
+    assert f"faces are tracked. [{DETECT_EVERY}]" in told["predict"]
+    assert f"frames on their own. [{HALF_LIFE:g}]" in told["predict"]
     assert f"[default: {EVALUATION_STEPS}, without" in told["evaluate"]
 
 
@@ -410,3 +426,16 @@ def test_a_good_image_is_answered_beside_names_that_are_none(
     assert [row["status"] for row in json.loads(answer.out)] == ["unreadable"] * 5 + ["ok"]
     assert answer.code == 1
     assert "\x1b" not in answer.err
+
+
+def test_predict_takes_settings_of_the_detector(tiny_folder: Path) -> None:
+    sample = SAMPLES / "astronaut.jpg"
+    common = ("predict", sample, "--steps", "1", "--model", tiny_folder, "--json")
+    (found,) = json.loads(Answer(*common, "--detector", "yunet", "--working-size", "320").out)
+    assert found["status"] == "ok"
+    (none,) = json.loads(Answer(*common, "--working-size", "256", "--smallest-face", "300").out)
+    assert none["status"] == "no_face"
+    sure = ("--working-size", "128", "--detection-threshold", "0.99")
+    (none,) = json.loads(Answer(*common, *sure).out)
+    assert none["status"] == "no_face"
+    assert "give one of centerface, yunet" in failure(*common, "--detector", "mtcnn")

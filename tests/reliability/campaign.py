@@ -6,6 +6,7 @@ case that breaks is repeated by its number alone, and the time is bounded: a cam
 says how many cases it has tried.
 """
 
+import sys
 import threading
 import time
 import tracemalloc
@@ -31,12 +32,14 @@ class Report:
     """What a campaign has found.
 
     Attributes:
+        name: of the campaign.
         cases: how many were tried.
         outcomes: how many were answered, refused, or broke, and in which way.
         broken: a description of each that broke.
         slowest: seconds of the slowest case.
     """
 
+    name: str = "campaign"
     cases: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
@@ -44,7 +47,8 @@ class Report:
 
     def __str__(self) -> str:
         told = ", ".join(f"{number:,} {name}" for name, number in sorted(self.outcomes.items()))
-        return f"{self.cases:,} cases: {told}; slowest {self.slowest:.2f} s"
+        memory = f"most memory {resident_memory() / 1e9:.2f} GB"
+        return f"{self.name}: {self.cases:,} cases: {told}; slowest {self.slowest:.2f} s; {memory}"
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,16 @@ class Campaign(Generic[C]):
     refusals: tuple[type[Exception], ...] = (ValueError,)
 
     def run(self, *, seconds: float, cases: int, seed: int = 0) -> Report:
-        """Try cases 0, 1, ... until there are enough or the time is up."""
-        report = Report()
-        end = time.monotonic() + seconds
-        while report.cases < cases and time.monotonic() < end:
+        """Try cases 0, 1, ... until there are enough or the time is up.
+
+        Args:
+            seconds: of the processor; a busy machine tries as many cases as an idle one.
+            cases: how many are enough.
+            seed: decides all cases.
+        """
+        report = Report(self.name)
+        end = time.process_time() + seconds
+        while report.cases < cases and time.process_time() < end:
             self.try_case(report.cases, seed, report)
         return report
 
@@ -131,3 +141,12 @@ def bounded_memory(limit: int = MOST_MEMORY) -> Iterator[None]:
     finally:
         tracemalloc.stop()
     assert peak <= limit, f"{peak:,} bytes allocated, more than {limit:,}"
+
+
+def resident_memory() -> int:
+    """Return the most memory that this process has had, in bytes; 0 where nobody knows."""
+    if sys.platform != "linux":
+        return 0
+    import resource
+
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

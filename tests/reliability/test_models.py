@@ -1,6 +1,5 @@
 """Mutated models: each answers in numbers, or is refused in one line; none runs code."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from emodc.inference.scorer import Scorer
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
 from tests.calibration.test_calibrate import DECISION
-from tests.reliability.campaign import Campaign
+from tests.reliability.campaign import Campaign, resident_memory
 from tests.reliability.models import Files, mutator
 from tests.reliability.test_inputs import LENGTHS, holds
 
@@ -46,20 +45,11 @@ def answer(folder: Path, files: Files) -> None:
 def test_mutated_models_answer_or_are_refused(
     extent: dict[str, float], whole: Files, tmp_path: Path
 ) -> None:
-    before = _resident()
+    before = resident_memory()
     campaign = Campaign("models", mutator(whole), lambda files: answer(tmp_path, files))
     holds(campaign.run(**extent), least=20)  # type: ignore[arg-type]
-    assert _resident() - before < MOST_RESIDENT
+    assert resident_memory() - before < MOST_RESIDENT
 
 
 def test_the_undamaged_model_is_answered(whole: Files, tmp_path: Path) -> None:
     answer(tmp_path, whole)
-
-
-def _resident() -> int:
-    """Return the most memory that this process has had, in bytes; 0 where nobody knows."""
-    if sys.platform != "linux":
-        return 0
-    import resource
-
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -171,6 +171,27 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert_same_weights(whole_bf16.folder, tmp_path)
 
 
+@pytest.mark.parametrize("stopped_by", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_between_two_lines_of_metrics_tells_the_same(
+    whole: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_by: int
+) -> None:
+    steps = []
+
+    def step(state: RunState, *given: Any, step: Any = RunState.step) -> None:
+        step(state, *given)
+        steps.append(state.samples)
+        if len(steps) == 3:  # a validation comes after the fourth step
+            os.kill(os.getpid(), stopped_by)
+
+    monkeypatch.setattr(RunState, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(), tmp_path)
+    assert read_metrics(tmp_path) == []
+    run(recipe(), tmp_path)
+    assert (tmp_path / METRICS).read_bytes() == (whole.folder / METRICS).read_bytes()
+    assert_same_weights(whole.folder, tmp_path)
+
+
 def test_a_model_without_its_state_is_not_overwritten(copied: Path) -> None:
     (copied / STATE).unlink()
     with pytest.raises(ValueError, match="no training state"):

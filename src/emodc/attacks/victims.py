@@ -2,7 +2,7 @@
 
 Attacks treat every model as a function of pixels and of the seed of its draws, which must be the
 deployed rule itself: a gradient of fewer terms, or of other ones, makes a classifier look robust
-that is not. The victims made of diffusion classifiers are in `emodc.experiments.robustness`.
+that is not. The victims made of models are in `emodc.inference.victim`.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,38 +95,60 @@ class OnnxConfig(External):
             ValueError: there is no such file, or it is not as described.
             ImportError: the extra `onnx` is not installed.
         """
-        with importing("onnx", "an ONNX file"):
-            import onnxruntime
-        try:
-            content = read_bytes(Path(self.path).expanduser(), _MOST_ONNX)
-            session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own have no common ancestor below Exception
-            raise ValueError(f"backbone.path {self.path}: {shortened(one_line(error))}") from None
-        return _OnnxClassifier(self, session, hashlib.sha256(content).hexdigest())
+        session, sha256 = _open_session(self.path)
+        return _OnnxClassifier(self, session, sha256)
+
+
+def _open_session(path: str) -> tuple[Any, str]:
+    with importing("onnx", "an ONNX file"):
+        import onnxruntime
+    try:
+        content = read_bytes(Path(path).expanduser(), _MOST_ONNX)
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own have no common ancestor below Exception
+        raise ValueError(f"backbone.path {path}: {shortened(one_line(error))}") from None
+    return session, hashlib.sha256(content).hexdigest()
 
 
 class _OnnxClassifier(ExternalClassifier):
-    """An ONNX session; its input may have a fixed number of images, and channels last."""
+    """An ONNX session; its input may have a fixed number of images, and channels last.
+
+    A session can be neither copied nor pickled, and its threads do not come along with a fork:
+    copies and forked processes open the file again when they first need it.
+    """
 
     differentiable = False
 
     def __init__(self, config: External, session: Any, sha256: str) -> None:
         super().__init__(config)
-        self._session = session
+        self._session, self._process = session, os.getpid()
         self.base = {"path": config.path, "revision": "", "sha256": sha256}
         inputs = session.get_inputs()
         if len(inputs) != 1:
             raise ValueError(f"{config.path}: it has {len(inputs)} inputs, not one")
-        self._input = inputs[0]
-        if self._input.type not in _FLOATS:
+        self._input, self._shape, kind = inputs[0].name, tuple(inputs[0].shape), inputs[0].type
+        if kind not in _FLOATS:
             raise ValueError(
-                f"{config.path}: its input is {self._input.type}, not of floats; export it again "
+                f"{config.path}: its input is {kind}, not of floats; export it again "
                 "without what turns bytes into floats"
             )
+        self._dtype = _FLOATS[kind]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything but the session."""
+        return self.__dict__ | {"_session": None}
+
+    def _connected(self) -> Any:
+        if self._session is None or self._process != os.getpid():
+            session, sha256 = _open_session(self._config.path)
+            if sha256 != self.base["sha256"]:
+                raise Unfit(f"{self._config.path} has changed since it was loaded; load it again")
+            self._session, self._process = session, os.getpid()
+        return self._session
 
     def outputs(self, x0: Tensor) -> Tensor:
         """Return the first output, for as many images at a time as the file takes."""
-        shape, dtype = self._input.shape, _FLOATS[self._input.type]
+        session, shape = self._connected(), self._shape
         images = x0.detach().cpu()
         if len(shape) == 4 and shape[3] == x0.shape[1] != shape[1]:
             images = images.permute(0, 2, 3, 1)
@@ -133,7 +156,7 @@ class _OnnxClassifier(ExternalClassifier):
         parts = []
         for part in torch.split(images, rows):
             full = torch.cat([part, part[:1].expand(rows - len(part), *part.shape[1:])])
-            found = self._session.run(None, {self._input.name: full.numpy().astype(dtype)})[0]
+            found = session.run(None, {self._input: full.numpy().astype(self._dtype)})[0]
             if not isinstance(found, np.ndarray):
                 raise Unfit(f"{self._config.path}: its first output is no tensor")
             parts.append(found[: len(part)])

@@ -6,6 +6,7 @@ figures reported.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -19,23 +20,30 @@ from emodc.calibration.noise import account_for_noise
 from emodc.calibration.posterior import (
     best_steps,
     fit_posterior,
+    fit_prior,
     fit_scale,
     fit_weights,
-    least_probability,
 )
-from emodc.calibration.stopping import Half, figures_of, fit_adaptive
+from emodc.calibration.stopping import Half, figures_of, fit_adaptive, stop_figures
+from emodc.calibration.typicality import fit_typicality
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.inference.dataset_scores import score_errors, score_images
 from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import mean_errors, posterior
 from emodc.model.decision import Decision, FewSteps
+from emodc.model.held_out import HeldOut
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
+from emodc.model.prior import ClassPrior, smoothed_shares
 from emodc.support.distributed import ALONE, World
 from emodc.support.timing import Progress, unheard
 
 FEW = (1, 2, 4, 8, 16)
 """Numbers of draws for which the best timesteps are sought."""
+
+DEFAULT_PRIOR = "balanced-power=0.75"
+"""Of a calibrated model, for users who ask for none; chosen in docs/other-data.md."""
 
 _LEAST_IMAGES = 50  # for halves of which one fits, and the other certifies
 _LEAST_FOR_SCALE = 10
@@ -54,6 +62,7 @@ def calibrate(
     limit: int | None = None,
     confidence: float = 0.95,
     coverage: float = 0.9,
+    prior: str | Mapping[str, float] = DEFAULT_PRIOR,
     folder: Path | None = None,
     progress: Progress = unheard,
     world: World = ALONE,
@@ -69,13 +78,15 @@ def calibrate(
         limit: use a stratified subset of this many images.
         confidence: with which each stopping threshold keeps its promise.
         coverage: share of images whose true class the prediction set shall hold.
+        prior: of the answers where users ask for none; see `emodc.model.label_shift.with_prior`.
         folder: where measured errors are kept; an interrupted calibration goes on there.
         progress: is told how far the measuring is.
         world: the processes that share the measuring; all of them get the model.
 
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
-        date, whether noise is accounted for, and figures on the half that fitted nothing. With
+        date, whether noise is accounted for, and figures on the half that fitted nothing, under
+        the training prior. With
         fewer than 50 images, only the scale is fitted, and the figures are cross-validated. A
         baseline that is shown noise only learns to account for it; its temperature was fitted in
         training.
@@ -125,47 +136,54 @@ def calibrate(
         )
         return replace(model, decision=decision, facts={**model.facts, "calibration": facts})
     fit, hold = _halves(scores.values["errors"], labels, seed)
-    decision, stop_figures = fit_decision(
-        model.decision, fit, hold, model.schedule.timesteps, block, confidence, coverage
-    )
-    calibrated = replace(model, decision=decision)
-    before, after = (_held_out(each, hold) for each in (model, calibrated))
+    timesteps = model.schedule.timesteps
+    decision = fit_decision(model.decision, fit, timesteps, block, confidence, coverage)
+    held_out = HeldOut.of(hold.errors, hold.labels)
+    decision = held_out.certify(decision, timesteps)
+    typical = fit_typicality(model, data, seed=seed, folder=folder, progress=progress, world=world)
+    calibrated = replace(model, decision=decision, held_out=held_out, typicality=typical)
     facts["held_out"] = {
         "images": len(hold.labels),
-        "before": before,
-        "after": after,
-        "stops": stop_figures,
+        "before": _held_out(model, hold),
+        "after": _held_out(calibrated, hold),
+        "stops": stop_figures(decision, hold, timesteps),
     }
-    return replace(calibrated, facts={**model.facts, "calibration": facts})
+    calibrated = replace(calibrated, facts={**model.facts, "calibration": facts})
+    return with_prior(calibrated, prior)
 
 
 def fit_decision(
     decision: Decision,
     fit: Half,
-    hold: Half,
     timesteps: int,
     block: int,
     confidence: float,
     coverage: float,
-) -> tuple[Decision, list[dict[str, float]]]:
-    """Return the decision, and for every stop its work and answers on the held-out half.
+) -> Decision:
+    """Return the decision under the training prior, with nothing certified yet.
 
     Args:
-        decision: how images are shown stays as it says.
+        decision: how images are shown, and the prior it was trained on, stay as it says; if that
+            is not known, it is taken to be that of these images.
         fit: the images that fit.
-        hold: the images that certify.
         timesteps: T.
         block: see `calibrate`.
         confidence: see `calibrate`.
         coverage: see `calibrate`.
     """
-    steps = fit.errors.shape[2]
+    classes, steps = fit.errors.shape[1:]
     t = spaced_timesteps(timesteps, steps)
     weights = fit_weights(fit.errors, fit.labels)
-    scale, power = fit_posterior(mean_errors(fit.errors, weights), fit.labels)
-    adaptive, stop_figures = fit_adaptive(
-        fit, hold, weights, timesteps, block, confidence, coverage
+    means = mean_errors(fit.errors, weights)
+    known = decision.prior
+    expected = None if known is None else torch.tensor(known.effective, dtype=torch.float64)
+    nats, effective = fit_prior(means, fit.labels, expected)
+    counts = torch.bincount(fit.labels, minlength=classes).tolist()
+    training = smoothed_shares(counts) if known is None else known.training
+    prior = ClassPrior(
+        training=training, effective=tuple(effective.tolist()), nats=nats, asked=training
     )
+    scale, power = fit_posterior(means + prior.handicap(), fit.labels)
     few = best_steps(fit.errors, fit.labels, [m for m in FEW if m < steps])
     fitted = Decision(
         mirror=decision.mirror,
@@ -173,7 +191,6 @@ def fit_decision(
         scale=scale,
         power=power,
         weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
-        adaptive=adaptive,
         few_steps=tuple(
             FewSteps(
                 t=tuple(t[list(chosen)].tolist()),
@@ -182,10 +199,10 @@ def fit_decision(
             for chosen in few.values()
         ),
         coverage=coverage,
+        prior=prior,
     )
-    probabilities = fitted.probabilities(hold.errors, t, timesteps)
-    least = least_probability(probabilities, hold.labels, coverage)
-    return fitted.model_copy(update={"least_probability": least}), stop_figures
+    adaptive = fit_adaptive(fitted, fit, timesteps, block, confidence)
+    return fitted.model_copy(update={"adaptive": adaptive})
 
 
 def _fit_scale_alone(
@@ -230,10 +247,12 @@ def _fit_scale_alone(
         "after": figures_of(unseen, labels),
         "stops": [],
     }
+    scale, prior = fit_scale(means, labels), model.decision.prior
     fitted = Decision(
         mirror=model.decision.mirror,
         noise_floor=model.decision.noise_floor,
-        scale=fit_scale(means, labels),
+        scale=scale,
+        prior=prior and prior.model_copy(update={"nats": scale, "asked": None}),
     )
     return fitted, figures
 

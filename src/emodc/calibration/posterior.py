@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emodc.method.errors import class_logits, mean_errors
 from emodc.method.forecast import FREEDOM, gap_covariance
+from emodc.model.prior import smoothed_shares
 
 LEAST_SCALE, GREATEST_SCALE = 1e-3, 1e6
 """Bounds of the scale, in units of 1 / error: nearly uniform posteriors, and those in which
@@ -90,6 +91,47 @@ def fit_posterior(means: Tensor, labels: Tensor) -> tuple[float, float]:
         return float(F.cross_entropy(class_logits(d, *fit), labels))
 
     return min(fits, key=loss)
+
+
+def fit_prior(
+    means: Tensor, labels: Tensor, expected: Tensor | None = None
+) -> tuple[float, Tensor]:
+    """Return the evidence in a unit of the errors, and the prior that the errors hold.
+
+    Bias-corrected temperature scaling (Alexandari, Kundaje and Shrikumar, ICML 2020): scale and
+    biases that make ``softmax(-nats * D_c + bias_c)`` most likely. Its prior is that of these
+    images, pi, so the errors alone hold ``e_c = pi_c exp(-bias_c)``, normalized. Few images of a
+    class say little of its bias, so ``log e`` is drawn towards what is expected, by a normal prior
+    of one nat.
+
+    Args:
+        means: (N, K) mean errors.
+        labels: (N,) int64.
+        expected: (K,) float64, e as training should have left it; pi if not given.
+
+    Returns:
+        Nats for a unit of the errors, and e (K,) float64, which sums to 1.
+    """
+    d = means.double()
+    counts = torch.bincount(labels, minlength=d.shape[1]).tolist()
+    shares = torch.tensor(smoothed_shares(counts), dtype=torch.float64)
+    center = shares.log() - (shares if expected is None else expected).log()  # of the biases
+    start = math.log(fit_scale(d, labels))
+    parameters = torch.zeros(d.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        biases, scale = center + parameters[:-1], (parameters[-1] + start).exp()
+        loss = F.cross_entropy(biases - scale * d, labels)
+        loss = loss + parameters.square().sum() / (2 * len(labels))
+        torch.autograd.backward(loss)
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    found = parameters.detach()
+    nats = min(max(math.exp(float(found[-1]) + start), LEAST_SCALE), GREATEST_SCALE)
+    return nats, torch.softmax(shares.log() - center - found[:-1], dim=0)
 
 
 def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
@@ -220,36 +262,3 @@ def best_steps(errors: Tensor, labels: Tensor, counts: Sequence[int]) -> dict[in
         if size in counts:
             found[size] = tuple(sorted(chosen))
     return found
-
-
-def least_probability(probabilities: Tensor, labels: Tensor, coverage: float) -> float:
-    """Return the threshold of a prediction set that holds the true class often enough.
-
-    Split conformal prediction with the score ``1 - p_y`` (Sadinle et al., JASA 2019): on
-    exchangeable images the set ``{c: p_c >= threshold}`` holds the true class with a probability
-    of at least ``coverage``. The images must not have been used to fit the probabilities.
-
-    Args:
-        probabilities: (N, K), rows sum to 1.
-        labels: (N,) int64.
-        coverage: wanted, in (0, 1).
-
-    Returns:
-        The threshold; 0, which admits every class, if N images are too few.
-    """
-    p_true = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1).sort().values  # (N,) rising
-    allowed = math.floor((1 - coverage) * (len(labels) + 1))  # images that may be left out
-    return float(p_true[allowed - 1]) if allowed else 0.0
-
-
-def binomial_tail(successes: int, trials: int, probability: float) -> float:
-    """Return P(X <= successes) of a binomial variable."""
-    logs = [
-        math.lgamma(trials + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(trials - k + 1)
-        + k * math.log(probability)
-        + (trials - k) * math.log1p(-probability)
-        for k in range(successes + 1)
-    ]
-    return min(1.0, math.fsum(map(math.exp, logs)))

@@ -6,12 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emodc.calibration.posterior import (
-    binomial_tail,
-    fit_gap_model,
-    fit_posterior,
-    least_probability,
-)
+from emodc.calibration.posterior import fit_gap_model, fit_posterior
 from emodc.evaluation.metrics import (
     accuracy,
     calibration_error,
@@ -19,15 +14,12 @@ from emodc.evaluation.metrics import (
     negative_log_likelihood,
 )
 from emodc.method.draws import spaced_timesteps
-from emodc.method.errors import mean_errors
-from emodc.method.forecast import Forecast, gap_covariance
-from emodc.method.sequential import Outcome, Rule, Settled, draw_order, score_sequentially
-from emodc.model.decision import Adaptive, Stop
+from emodc.method.sequential import draw_order
+from emodc.method.stopping import simulate
+from emodc.model.adaptive import Adaptive, Stop
+from emodc.model.decision import Decision
 
-DELTAS = (0.005, 0.0075, 0.01, 0.0125, 0.015, 0.0175, 0.02, 0.03, 0.05, 0.1)
-"""Shares of differing answers for which stopping thresholds are sought."""
-
-_THRESHOLDS = tuple(6.0 * 0.95**i for i in range(62))  # from 6 down to 0.26 standard errors
+_FITTED_AT = (6.0, 3.0, 1.5, 0.75, 0.4, 0.25)  # thresholds: their scales differ little
 
 
 @dataclass(frozen=True)
@@ -43,32 +35,6 @@ class Half:
     labels: Tensor
 
 
-def simulate(
-    errors: Tensor, weights: Tensor, rule: Rule, block: int, budget: int | None = None
-) -> Outcome:
-    """Score sequentially from errors that are known already.
-
-    Args:
-        errors: (N, K, S) float32.
-        weights: (S,) weights of the draws, of mean 1.
-        rule: which classes stay.
-        block: draws in a block.
-        budget: most draws for an image.
-    """
-    images, classes, steps = errors.shape
-    return score_sequentially(
-        lambda image, draw, prompts: errors[image.unsqueeze(1), prompts, draw.unsqueeze(1)],
-        images,
-        classes,
-        draw_order(steps),
-        rule,
-        block=block,
-        weights=weights,
-        budget=budget,
-        pairs=images * block,
-    )
-
-
 def close_gaps(errors: Tensor, weights: Tensor) -> Tensor:
     """Return (N, S) float64: the gap of the two best classes under every draw, weighted."""
     weighted = errors.double() * weights
@@ -77,97 +43,71 @@ def close_gaps(errors: Tensor, weights: Tensor) -> Tensor:
     return weighted[rows, best[:, 1]] - weighted[rows, best[:, 0]]
 
 
-def stopping_thresholds(
-    hold: Tensor, weights: Tensor, forecast: Forecast, block: int, confidence: float
-) -> dict[float, float]:
-    """Return the boldest certified threshold for each delta that can be certified.
-
-    Learn then test (Angelopoulos et al., arXiv 2110.01052): thresholds are tried from the safest
-    down; each is certified for delta if so few of the images got another answer than with all
-    draws that a rate above delta would show so few with a probability of at most
-    ``1 - confidence``. The first that fails ends the sequence, which keeps the error of the whole
-    search at that level.
-
-    Args:
-        hold: (N, K, S) errors of images that fitted nothing.
-        weights: (S,) weights of the draws.
-        forecast: fitted on other images.
-        block: draws in a block.
-        confidence: in (0, 1).
-    """
-    final = mean_errors(hold, weights).argmin(dim=1)
-    found: dict[float, float] = {}
-    open_deltas = set(DELTAS)
-    for threshold in _THRESHOLDS:
-        rule = Settled(threshold=threshold, forecast=forecast)
-        differ = int((simulate(hold, weights, rule, block).label != final).sum())
-        open_deltas = {
-            delta
-            for delta in open_deltas
-            if binomial_tail(differ, len(hold), delta) <= 1 - confidence
-        }
-        if not open_deltas:
-            break
-        found |= dict.fromkeys(open_deltas, threshold)
-    return dict(sorted(found.items()))
-
-
 def fit_adaptive(
-    fit: Half,
-    hold: Half,
-    weights: Tensor,
-    timesteps: int,
-    block: int,
-    confidence: float,
-    coverage: float,
-) -> tuple[Adaptive | None, list[dict[str, float]]]:
-    """Return the settings, and for every stop its work and answers on the held-out half.
+    decision: Decision, fit: Half, timesteps: int, block: int, confidence: float
+) -> Adaptive:
+    """Return the settings, with scales for some thresholds, none of which is certified yet.
+
+    `emodc.model.held_out.HeldOut.certify` puts certified stops in their place.
 
     Args:
+        decision: fitted on the same images.
         fit: the images that fit.
-        hold: the images that certify, and that are reported on.
-        weights: (S,) weights of the draws.
         timesteps: T.
         block: draws in a block.
-        confidence: see `stopping_thresholds`.
-        coverage: share of images whose true class the prediction sets shall hold.
+        confidence: see `emodc.method.stopping.stopping_thresholds`.
     """
     steps = fit.errors.shape[2]
     t, order = spaced_timesteps(timesteps, steps), draw_order(steps)
+    weights = decision.weights_at(t, timesteps)
     between, within = fit_gap_model(close_gaps(fit.errors, weights), t, timesteps)
-    forecast = Forecast(gap_covariance(between, within, t[order], timesteps))
-    thresholds = stopping_thresholds(hold.errors, weights, forecast, block, confidence)
-    final = mean_errors(hold.errors, weights).argmin(dim=1)
-    stops, figures = [], []
-    for delta, threshold in thresholds.items():
-        rule = Settled(threshold=threshold, forecast=forecast)
-        scale, power = fit_posterior(simulate(fit.errors, weights, rule, block).gaps, fit.labels)
-        outcome = simulate(hold.errors, weights, rule, block)
-        stop = Stop(
-            delta=delta, threshold=threshold, scale=scale, power=power, least_probability=0.0
-        )
-        probabilities = stop.probabilities(outcome.gaps)
-        least = least_probability(probabilities, hold.labels, coverage)
-        stops.append(stop.model_copy(update={"least_probability": least}))
-        figures.append(
-            {
-                "delta": delta,
-                "differ": float((outcome.label != final).double().mean()),
-                "draws": float(outcome.draws.double().mean()),
-                **figures_of(probabilities, hold.labels),
-            }
-        )
-    if not stops:
-        return None, []
+    unfitted = Stop(delta=0.5, threshold=1.0, scale=decision.scale, least_probability=(0.0,))
     adaptive = Adaptive(
         steps=steps,
         block=block,
         covariance=tuple(map(tuple, between.tolist())),
         noise=tuple(within.tolist()),
         confidence=confidence,
-        stops=tuple(stops),
+        stops=(unfitted,),
     )
-    return adaptive, figures
+    deciding = decision.model_copy(update={"adaptive": adaptive})
+    stops = []
+    for threshold in _FITTED_AT:
+        stop = unfitted.model_copy(update={"threshold": threshold})
+        rule = deciding.rule(stop, t, timesteps, order, fit.errors.shape[1])
+        gaps = simulate(fit.errors, weights, rule, block).gaps
+        scale, power = fit_posterior(gaps, fit.labels)
+        stops.append(stop.model_copy(update={"scale": scale, "power": power}))
+    return adaptive.model_copy(update={"stops": tuple(stops)})
+
+
+def stop_figures(decision: Decision, hold: Half, timesteps: int) -> list[dict[str, Any]]:
+    """Return for every stop its work and answers on the held-out half.
+
+    Args:
+        decision: certified on that half.
+        hold: the images that fitted nothing.
+        timesteps: T.
+    """
+    if decision.adaptive is None:
+        return []
+    count, steps = hold.errors.shape[1:]
+    t = spaced_timesteps(timesteps, steps)
+    weights = decision.weights_at(t, timesteps)
+    final = decision.logits(hold.errors, t, timesteps).argmax(dim=1)
+    figures = []
+    for stop in decision.adaptive.stops:
+        rule = decision.rule(stop, t, timesteps, draw_order(steps), count)
+        outcome = simulate(hold.errors, weights, rule, decision.adaptive.block)
+        figures.append(
+            {
+                "delta": stop.delta,
+                "differ": float((outcome.label != final).double().mean()),
+                "draws": float(outcome.draws.double().mean()),
+                **figures_of(stop.probabilities(outcome.gaps), hold.labels),
+            }
+        )
+    return figures
 
 
 def figures_of(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def analyze(
     from emodc.reports.figures import require_matplotlib
     from emodc.reports.html import check_page, write_page
     from emodc.support.devices import choose_device
+    from emodc.support.locks import holding
 
     check_page(html)
     if not dry_run:
@@ -79,7 +80,7 @@ def analyze(
     except ValueError as error:
         training = None
         note(f"the comparison with a linear denoiser is left out: {error}")
-    with progress("images") as advance:
+    with holding(output), progress("images") as advance:
         report = write_analysis(measurement, output, training=training, progress=advance)
     if html is not None:
         write_page(html, analysis_page(report, output, given_command()))

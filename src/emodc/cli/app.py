@@ -13,18 +13,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from emodc.cli.adapt import adapt
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
+from emodc.cli.certify import certify
 from emodc.cli.console import is_main_process, print_error, remember_command
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
 from emodc.cli.explain import explain
 from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
-from emodc.cli.predict import predict
+from emodc.cli.outliers import outliers
+from emodc.cli.predict import PredictCommand, predict
 from emodc.cli.robustness import robustness
 from emodc.cli.sample import sample
 from emodc.cli.sample_quality import sample_quality
+from emodc.cli.streams import close_output, open_streams, print_os_error
 from emodc.cli.study import study
 from emodc.cli.train import recipes, train
 
@@ -45,8 +49,7 @@ class _ErrorBoundary(TyperGroup):
             typer.echo("emodc: interrupted", err=True)
             raise typer.Exit(130) from None
         except OSError as error:
-            named = error.filename is not None and error.strerror is not None
-            print_error(f"{error.filename}: {error.strerror}" if named else str(error))
+            print_os_error(error)
         except (ValueError, ImportError) as error:
             print_error(str(error))
         raise typer.Exit(2)
@@ -61,11 +64,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command(cls=OptionalDelta, epilog=EPILOG)(predict)
+app.command(cls=PredictCommand, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
 app.command(epilog=EPILOG)(explain)
+app.command(epilog=EPILOG)(certify)
+app.command(epilog=EPILOG)(outliers)
 app.command(epilog=EPILOG)(analyze)
+app.command(epilog=EPILOG)(adapt)
 app.command(epilog=EPILOG)(calibrate)
 app.command(epilog=EPILOG)(sample)
 app.command(epilog=EPILOG)(sample_quality)
@@ -78,12 +84,18 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        # File names may hold what the terminal's encoding cannot show.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    open_streams()
     if not is_main_process():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open until the process ends)
-    app()
+    code: int = 0
+    try:
+        app()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except OSError as error:  # while it printed help
+        print_os_error(error)
+        code = 2
+    sys.exit(close_output(code))
 
 
 def _print_version(wanted: bool) -> None:
@@ -102,6 +114,6 @@ def _root(
     ] = False,
 ) -> None:
     """Recognize facial expressions with a conditional diffusion model as the classifier."""
-    # Pillow warns of large images and odd metadata; `emodc.faces.reading` decides what is
+    # Pillow and numpy warn of large images and odd metadata; what reads the file decides what is
     # refused.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("ignore", module=r"(PIL|numpy)\.")

@@ -36,6 +36,10 @@ def calibrate(
         float,
         typer.Option(help="Share of faces whose prediction set shall contain the true class."),
     ] = 0.9,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Prior of the model where none is asked for. [default: see the docs]"),
+    ] = None,
     seed: Seed = 0,
     work: Annotated[
         Path | None,
@@ -46,33 +50,37 @@ def calibrate(
     precision: Precision = "fp32",
 ) -> None:
     """Fit probabilities, prediction sets and early stopping of scoring on validation data."""
+    from emodc.calibration.calibrate import DEFAULT_PRIOR
     from emodc.calibration.calibrate import calibrate as run
     from emodc.data import open_data
     from emodc.model.store import load_model, save_model
     from emodc.reports.evaluation import calibration_table
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
+    from emodc.support.locks import holding
 
     if output is None and not Path(model).is_dir():
         raise ValueError(f"model '{model}' has no folder to write to: give --output FOLDER")
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
-    with progress("images") as advance:
+    folder = output or Path(model)
+    apart = None if work is None or work.resolve() == folder.resolve() else work
+    with holding(folder, world), holding(apart, world), progress("images") as advance:
         calibrated = run(
             loaded,
             images,
             steps=steps,
             limit=limit,
             coverage=coverage,
+            prior=prior or DEFAULT_PRIOR,
             seed=seed,
             folder=work,
             progress=advance,
             world=world,
         )
-    folder = output or Path(model)
-    if world.is_main:
-        save_model(calibrated, folder)
+        if world.is_main:
+            save_model(calibrated, folder)
     if as_json:
         print_json(calibrated.facts["calibration"])
     else:

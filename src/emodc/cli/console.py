@@ -1,9 +1,8 @@
-"""What the command line prints: rows as a table or CSV, JSON, a progress bar, errors.
+"""What the command line prints: tables, JSON, a progress bar, errors.
 
 rich is imported on first use: help does without it.
 """
 
-import csv
 import json
 import logging
 import os
@@ -20,8 +19,6 @@ from emodc.support.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from emodc.inference.prediction import Prediction
 
 
 _given: ContextVar[tuple[str, ...]] = ContextVar("_given", default=())
@@ -82,54 +79,6 @@ def print_rich(renderable: "RenderableType") -> None:
     Console(width=None if sys.stdout.isatty() else 240).print(renderable)
 
 
-def prediction_table(rows: Sequence["Prediction"]) -> "RenderableType":
-    """Return a table with a line for each row."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("file", "face", "expression", "probability", "box: left, top, right, bottom")
-    for row in rows:
-        file = Text(printable(row.file or ""), overflow="fold")
-        if row.label is None or row.probabilities is None or row.box is None:
-            reason = "no face found" if row.status == "no_face" else "cannot be read"
-            table.add_row(file, "", Text(reason, style="dim"))
-        else:
-            probability = f"{row.probabilities[row.label]:.3f}"
-            box = ", ".join(f"{value:.0f}" for value in row.box)
-            others = [name for name in row.prediction_set or () if name != row.label]
-            label = Text(row.label, style="bold")
-            if others:
-                label.append(f" or {', '.join(others)}", style="dim not bold")
-            table.add_row(file, str(row.face), label, probability, box)
-    return table
-
-
-def csv_writer(classes: Sequence[str]) -> Callable[["Prediction"], None]:
-    """Print the header of a CSV table and return what prints a row of it.
-
-    Args:
-        classes: names of the columns of probabilities.
-    """
-    corners = ("x0", "y0", "x1", "y1")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(
-        [
-            *("file", "face", "status", "label", *classes, *corners),
-            *("detection_score", "prediction_set", "trunk_passes", "error"),
-        ]
-    )
-
-    def write(row: "Prediction") -> None:
-        p, box = row.probabilities or {}, row.box or (None,) * 4
-        numbers = [*(p.get(name) for name in classes), *box, row.detection_score]
-        shown = [None if number is None else round(number, 6) for number in numbers]
-        likely = None if row.prediction_set is None else ";".join(row.prediction_set)
-        facts = [row.file, row.face, row.status, row.label]
-        writer.writerow([*facts, *shown, likely, row.trunk_passes, row.error])
-
-    return write
-
-
 @contextmanager
 def progress(unit: str, show: bool = True) -> Iterator[Callable[..., None]]:
     """Show a bar on stderr, if that is a terminal.
@@ -163,7 +112,7 @@ def progress(unit: str, show: bool = True) -> Iterator[Callable[..., None]]:
     ) as bar:
         task = bar.add_task("", total=None, rate="", note="")
 
-        def advance(done: int, total: int, note: str = "") -> None:
+        def advance(done: int, total: int | None, note: str = "") -> None:
             speed = bar.tasks[task].speed
             rate = f"{speed:.1f}/s" if speed else ""
             bar.update(task, completed=done, total=total, rate=rate, note=note)

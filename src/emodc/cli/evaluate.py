@@ -18,14 +18,17 @@ from emodc.cli.options import (
     Adaptive,
     AsJson,
     Budget,
+    Classes,
     Data,
     Device,
     Html,
     Limit,
     ModelName,
     Precision,
+    Prior,
     Seed,
     Split,
+    chosen_classes,
     chosen_delta,
 )
 
@@ -41,6 +44,8 @@ def evaluate(
     adaptive: Adaptive = None,
     budget: Budget = None,
     limit: Limit = None,
+    prior: Prior = None,
+    classes: Classes = None,
     detect: Annotated[
         bool,
         typer.Option(
@@ -48,6 +53,14 @@ def evaluate(
             help="Detect, align and crop the faces first, as predict does, or use whole images.",
         ),
     ] = False,
+    shift: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all | SHIFT,SHIFT...",
+            help="Evaluate under shifts of the data instead: none, labels, squeezed, crop, "
+            "low-resolution, sharpened, lighting, jpeg, gamma.",
+        ),
+    ] = None,
     ignore_noise: Annotated[
         bool,
         typer.Option(
@@ -69,20 +82,51 @@ def evaluate(
     from emodc.evaluation.evaluate import evaluate as run
     from emodc.evaluation.mistakes import Answered
     from emodc.evaluation.page import evaluation_page
+    from emodc.evaluation.shifts import evaluate_shifts, parse_shifts
+    from emodc.model.label_shift import with_prior
     from emodc.model.store import load_model
-    from emodc.reports.evaluation import evaluation_table
+    from emodc.reports.evaluation import evaluation_table, shift_table
     from emodc.reports.html import check_page, write_page
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
+    from emodc.support.locks import holding
 
     check_page(html)
+    if html is not None and shift is not None:
+        raise ValueError("--html shows one evaluation: leave --shift out")
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
+    loaded = with_prior(loaded, prior, chosen_classes(classes))
     if ignore_noise:
         loaded = loaded.ignoring_noise()
+    if shift is not None:
+        if detect:
+            raise ValueError("--shift changes face crops: leave --detect out")
+        with holding(output, world), progress("images") as advance:
+            figures = evaluate_shifts(
+                loaded,
+                data,
+                split,
+                parse_shifts(shift, data),
+                steps=steps,
+                delta=chosen_delta(adaptive),
+                budget=budget,
+                seed=seed,
+                limit=limit,
+                output=output,
+                progress=advance,
+                world=world,
+            )
+        rows = [each.to_json() for each in figures]
+        title = f"{loaded.name} on {data} {split}, prior {prior or 'of the model'}"
+        if as_json:
+            print_json({"model": loaded.name, "prior": prior, "split": split, "shifts": rows})
+        else:
+            print_rich(shift_table(title, rows))
+        return
     answers: list[Answered] = []
-    with progress("images") as advance:
+    with holding(output, world), progress("images") as advance:
         report = run(
             loaded,
             images,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emodc.cli.console import note, print_json, print_rich
-from emodc.cli.options import Device, ModelName, Precision, Seed
+from emodc.cli.options import Device, ModelName, Precision, Prior, Seed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,6 +34,7 @@ def explain(
         ),
     ] = None,
     model: ModelName = "face48",
+    prior: Prior = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -69,7 +70,7 @@ def explain(
             raise ValueError(f"--output {output}: there is no folder {output.parent}")
         if output.suffix.lower() != ".json":
             require_matplotlib()
-    classifier = EmotionClassifier.from_pretrained(model, device, precision)
+    classifier = EmotionClassifier.from_pretrained(model, device, precision, prior=prior)
     explanation = classifier.explain(
         photo,
         label=label,
@@ -86,6 +87,10 @@ def explain(
     if output is not None:
         explanation.save(output)
         note(f"the explanation is {output}")
+    note(
+        "a map says where the noise is predicted better, not which part of the face decided; how "
+        "faithful maps are was measured, see docs/explanations.md"
+    )
 
 
 def _table(explanation: "Explanation") -> "RenderableType":
@@ -107,6 +112,8 @@ def _table(explanation: "Explanation") -> "RenderableType":
     for band in evidence.bands:
         table.add_row(f"noise {band.low:.2g} to {band.high:.2g}", f"{band.total:+.2f}")
     table.add_section()
+    if evidence.prior:
+        table.add_row("class prior, in no pixel", f"{evidence.prior:+.2f}")
     total = f"{evidence.difference:+.2f} ± {evidence.difference_error:.2f}"
     table.add_row("difference of the logits", total, style="bold")
     return table

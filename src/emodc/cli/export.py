@@ -46,17 +46,19 @@ def export(
     from emodc.model.store import load_model
     from emodc.publishing.export import export_model, push_to_hub
     from emodc.reports.evaluation_report import EvaluationReport
+    from emodc.support.locks import holding
 
     figures = None if report is None else EvaluationReport.read(report)
-    export_model(
-        load_model(model),
-        folder,
-        name=name,
-        half=half,
-        license_id=license_id,
-        report=figures,
-        samples=samples,
-    )
+    with holding(folder):
+        export_model(
+            load_model(model),
+            folder,
+            name=name,
+            half=half,
+            license_id=license_id,
+            report=figures,
+            samples=samples,
+        )
     note(f"the model is in {folder}")
     if push is not None:
         note(f"uploaded: {push_to_hub(folder, push)}")

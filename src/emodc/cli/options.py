@@ -53,13 +53,62 @@ Adaptive = Annotated[
     ),
 ]
 Budget = Annotated[int | None, typer.Option(help="With --adaptive: maximum draws per face.")]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="What finds faces: centerface, or yunet, which is faster and misses more faces that "
+        "are blurred or turned."
+    ),
+]
+DetectionThreshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Least score of a face, between 0 and 1. [default: 0.4 for centerface, 0.6 for yunet]"
+    ),
+]
+SmallestFace = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        help="Leave out narrower faces; a large number saves time.",
+        show_default=False,
+    ),
+]
+WorkingSize = Annotated[
+    int,
+    typer.Option(
+        metavar="PIXELS",
+        help="Shrink larger images to this many pixels a side to find faces; more finds smaller "
+        "ones, and takes longer.",
+    ),
+]
 Seed = Annotated[
     int, typer.Option(min=0, help="Seed of the draws of (t, eps): same seed, same answer.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Use a stratified subset of this many images.")]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        help="How frequent the classes are where the images come from: training, uniform, "
+        "effective, balanced-power=P, FILE.json of emodc adapt, or happiness=0.5,neutral=0.5. "
+        "[default: the model's]"
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS,CLASS...", help="Answer with these classes alone."),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a setting; repeatable."),
+]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Start from the weights of a model: bundled model, folder or hub id. Its classes may "
+        "differ.",
+    ),
 ]
 Html = Annotated[
     Path | None,
@@ -99,6 +148,11 @@ def chosen_delta(adaptive: float | None) -> float | None:
     from emodc.inference.scorer import DEFAULT_DELTA
 
     return DEFAULT_DELTA if adaptive is not None and math.isnan(adaptive) else adaptive
+
+
+def chosen_classes(classes: str | None) -> list[str] | None:
+    """Return the names that ``--classes`` lists."""
+    return None if classes is None else [name for name in classes.split(",") if name.strip()]
 
 
 def names_to_show(own: Sequence[str], asked: Sequence[str]) -> list[str]:

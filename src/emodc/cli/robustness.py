@@ -15,6 +15,7 @@ from emodc.cli.options import (
     Html,
     Limit,
     Precision,
+    Prior,
     Split,
     chosen_delta,
     names_to_show,
@@ -34,6 +35,7 @@ def robustness(
     steps: options.Steps = 10,
     seed: options.Seeds = [0],  # noqa: B006
     limit: Limit = None,
+    prior: Prior = None,
     plain_too: options.PlainToo = False,
     adaptive: options.AdaptiveToo = None,
     frames: options.Frames = 30,
@@ -69,12 +71,13 @@ def robustness(
     from emodc.experiments.robustness.tables import summary_table
     from emodc.reports.figures import require_matplotlib
     from emodc.reports.html import check_page, write_page
+    from emodc.support.locks import holding
 
     check_page(html)
     if figures and not dry_run:
         require_matplotlib()
     subjects = _subjects(
-        model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive)
+        model, steps, device, precision, baseline, plain_too, chosen_delta(adaptive), prior
     )
     attacker = AttackOptions(
         attack=attack,
@@ -105,9 +108,9 @@ def robustness(
         note(str(cost))
     if dry_run:
         return
-    with progress("answers") as advance:
+    with holding(folder), progress("answers") as advance:
         comparison.run(advance)
-    report = write_report(comparison.results, folder, baseline=baseline, figures=figures)
+        report = write_report(comparison.results, folder, baseline=baseline, figures=figures)
     if html is not None:
         write_page(html, robustness_page(report, folder, given_command()))
         note(f"the page is {html}")
@@ -131,14 +134,16 @@ def _subjects(
     baseline: str | None,
     plain_too: bool,
     delta: float | None,
+    prior: str | None,
 ) -> list["Subject"]:
     """Load the models, and name each as it calls itself, or as it was asked for where two agree."""
     from emodc.experiments.robustness import ModelSubject, SequentialSubject
+    from emodc.model.label_shift import with_prior
     from emodc.model.store import load_model
     from emodc.support.devices import choose_device
 
     chosen = choose_device(device)
-    models = [load_model(name, chosen, precision) for name in names]
+    models = [with_prior(load_model(name, chosen, precision), prior) for name in names]
     if delta is not None and all(model.decision.adaptive is None for model in models):
         raise ValueError("--adaptive requires a calibrated model: run emodc calibrate on one")
     shown = names_to_show([model.name for model in models], names)

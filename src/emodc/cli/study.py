@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from emodc.cli.console import note, print_error, print_json, progress, show_log
-from emodc.cli.options import AsJson, Changes, Crops, DryRun, Html, Limit, TrainingDevice
+from emodc.cli.options import AsJson, Changes, Crops, DryRun, Html, Init, Limit, TrainingDevice
 
 _BASE = "study"
 
@@ -32,6 +32,7 @@ def study(
         typer.Option(help="Recipe that the arms vary: a name (see emodc recipes) or .yaml file."),
     ] = _BASE,
     changes: Changes = None,
+    init: Init = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="Seeds per main arm. [default: 3; 1 with --quick]"),
@@ -54,6 +55,7 @@ def study(
     from emodc.experiments.study.runs import Splits
     from emodc.experiments.study.summary import summarize_study
     from emodc.experiments.study.tables import arm_table
+    from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
     from emodc.reports.html import check_page, write_page
     from emodc.support.distributed import join
@@ -79,6 +81,7 @@ def study(
         steps=steps,
         limit=limit,
         device=device,
+        initial=None if init is None else load_model(init),
     )
     if plan.base.soft_labels != base.soft_labels:
         note(f"{release.name} has no annotators' votes: soft_labels is off")
@@ -92,7 +95,7 @@ def study(
     if dry_run:
         return
     show_log()
-    command = _command(release.name, quick, recipe, changes or [], seeds, steps, limit)
+    command = _command(release.name, quick, recipe, changes or [], init, seeds, steps, limit)
     with progress("") as advance:
         for results in plan.run(advance, note):
             report = summarize_study(plan, results, command)
@@ -115,6 +118,7 @@ def _command(
     quick: bool,
     recipe: str,
     changes: list[str],
+    init: str | None,
     seeds: int | None,
     steps: int,
     limit: int | None,
@@ -124,6 +128,7 @@ def _command(
     words += ["--quick"] if quick else []
     words += ["--recipe", Path(recipe).name] if recipe != _BASE else []
     words += [word for change in changes for word in ("--set", change)]
+    words += ["--init", Path(init).name] if init is not None else []
     words += ["--seeds", str(seeds)] if seeds is not None else []
     words += ["--steps", str(steps)]
     words += ["--limit", str(limit)] if limit is not None else []

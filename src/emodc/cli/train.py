@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emodc.cli.console import note, print_error, progress, show_log
-from emodc.cli.options import Changes, TrainingDevice
+from emodc.cli.options import Changes, Init, TrainingDevice
 
 if TYPE_CHECKING:
     from emodc.training.recipe import Recipe
@@ -26,14 +26,7 @@ def train(
         ),
     ] = None,
     changes: Changes = None,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Start from the weights of a model: bundled model, folder or hub id. Its classes "
-            "may differ.",
-        ),
-    ] = None,
+    init: Init = None,
     device: TrainingDevice = "auto",
     dry_run: Annotated[
         bool,

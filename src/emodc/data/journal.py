@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emodc.support.files import PART, explained, write_atomically
+from emodc.support.locks import LOCK
 from emodc.support.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
 
 _NAME = "journal.jsonl"
@@ -32,7 +33,8 @@ class Journal:
         self._digests: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
         if not self._file.exists():
-            if any(path.name != f"{_NAME}{PART}" for path in folder.iterdir()):
+            own = (f"{_NAME}{PART}", LOCK)
+            if not all(path.name.startswith(own) for path in folder.iterdir()):
                 raise ValueError(f"{folder}: holds something else; choose another --output")
             write_atomically(self._file, (json.dumps(identity) + "\n").encode())
         content = read_bytes(self._file, MAX_TEXT_BYTES)

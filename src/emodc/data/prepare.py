@@ -44,6 +44,7 @@ from emodc.faces.detector import FaceDetector, crop_face, enlarged, whole_image_
 from emodc.faces.geometry import ARCFACE_GEOMETRY, FER2013_GEOMETRY, CropGeometry, with_margin
 from emodc.faces.reading import as_rgb
 from emodc.support.files import one_line, write_atomically
+from emodc.support.locks import holding
 from emodc.support.timing import Progress, unheard
 
 GEOMETRIES: Mapping[str, CropGeometry] = {
@@ -94,6 +95,19 @@ def prepare(
     target = _target(geometry, margin)
     chosen = _chosen(release, splits)
     settings = {"size": size, "geometry": geometry, "margin": margin, "splits": chosen}
+    with holding(folder):
+        return _write(release, folder, settings, target, progress)
+
+
+def _write(
+    release: Release,
+    folder: Path,
+    settings: Mapping[str, Any],
+    target: CropGeometry | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write what is missing in a folder that no other process writes; see `prepare`."""
+    chosen, size = settings["splits"], settings["size"]
     detector = None if target is None else FaceDetector()
     journal = Journal(folder, {"format": _FORMAT, "settings": settings, **_identity(release)})
 

@@ -21,6 +21,7 @@ from emodc.data.readers.rafdb import read_rafdb, read_rafdb_compound
 from emodc.data.readers.sfew import read_sfew
 from emodc.data.release import Release
 from emodc.data.synthetic.dataset import read_synthetic
+from emodc.data.variants import TEST_MARKS, TestMarks, with_few_labels, with_shortcut
 from emodc.labels import BASIC7, BASIC8, COMPOUND11, LabelSet
 from emodc.support.files import one_line
 from emodc.support.parsing import bounded_int
@@ -140,6 +141,28 @@ def _read_synthetic(argument: str) -> Release:
     return read_synthetic(color=color, **options)
 
 
+def _read_shortcut(argument: str) -> Release:
+    settings, _, spec = argument.partition(":")
+    planted, _, test = settings.partition(",test=")
+    kind, _, strength = planted.partition("=")
+    if (test or "shuffled") not in TEST_MARKS:
+        raise ValueError(f"shortcut: test is {', '.join(TEST_MARKS)}, not '{test}'")
+    marks: TestMarks = next((mark for mark in TEST_MARKS if mark == test), "shuffled")
+    return with_shortcut(open_release(spec), kind, _share(strength, "shortcut"), marks)
+
+
+def _read_few(argument: str) -> Release:
+    share, _, spec = argument.partition(":")
+    return with_few_labels(open_release(spec), _share(share, "few"))
+
+
+def _share(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name}: '{text}' is not a number") from None
+
+
 REGISTRY: Mapping[str, DataSetEntry] = {
     "affectnet7": _at_path(
         "AffectNet, 7 classes: a folder with Manually_Annotated_Images and its lists, or with "
@@ -159,6 +182,12 @@ REGISTRY: Mapping[str, DataSetEntry] = {
     ),
     "csv": _at_path(
         "your images, listed in a CSV file: path,label[,split,subject]", None, read_csv_list
+    ),
+    "few": DataSetEntry(
+        ":SHARE:NAME:PATH",
+        "another dataset with the labels of this share of its training images",
+        None,
+        _read_few,
     ),
     "fer2013": _at_path(
         "FER2013, original labels: a folder with fer2013.csv[.gz], or the folder copy",
@@ -194,6 +223,13 @@ REGISTRY: Mapping[str, DataSetEntry] = {
         "RAF-DB, compound expressions: a folder with compound/", COMPOUND11, read_rafdb_compound
     ),
     "sfew": _at_path("SFEW 2.0, frames of films: a folder with Train/ and Val/", BASIC7, read_sfew),
+    "shortcut": DataSetEntry(
+        ":KIND=STRENGTH[,test=aligned|shuffled|reversed]:NAME:PATH",
+        "another dataset with a planted mark (corner, brightness, jpeg, blur) that goes with the "
+        "class",
+        None,
+        _read_shortcut,
+    ),
     "synthetic": DataSetEntry(
         "[:count=N,seed=N,size=N,color=true]",
         "faces drawn by the project, for tests and first steps",

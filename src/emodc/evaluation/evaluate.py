@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from emodc.inference.scorer import (
     sequential_answers,
     sequential_outcome,
 )
+from emodc.labels import LabelSet
 from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome
@@ -104,7 +105,11 @@ def evaluate(
         OSError: ``output`` cannot be written.
     """
     scoring = _scoring(model, steps, delta, budget, seed)
-    matched = match_classes(model.label_set, data.label_set)
+    answered = model.answers
+    matched = match_classes(answered, data.label_set)
+    ids = model.columns[matched.columns].tolist()
+    if len(ids) < len(model.label_set):
+        model = replace(model, decision=model.decision.among(ids))
     chosen = data.subset(np.flatnonzero(matched.label[data.labels] >= 0))
     if limit is not None:
         chosen = chosen.subset(stratified_subset(chosen.labels, limit, seed))
@@ -113,7 +118,7 @@ def evaluate(
     scores = score_images(
         model,
         chosen,
-        scoring.score(model, matched.columns, pairs),
+        scoring.score(model, pairs),
         scoring.identity(model),
         folder=None if output is None else output / ERRORS,
         chunk=_CHUNK if delta is None else _LONG_CHUNK,
@@ -122,7 +127,7 @@ def evaluate(
     )
     _require_answers(model, data, scores)
     labels = torch.from_numpy(matched.label[chosen.labels])[scores.index]  # (N,) of the shared
-    answers, errors = scoring.answers(model, matched.columns, scores, labels)
+    answers, errors = scoring.answers(model, scores, labels)
     if heard is not None:
         heard(Answered(chosen, scores.index, labels, answers.probabilities, matched.names))
     report = EvaluationReport(
@@ -133,8 +138,8 @@ def evaluate(
         prediction_sets=_set_figures(answers, labels, model.decision.coverage),
         **vars(scoring),
         limit=limit,
-        model=_about_model(model, data),
-        data=_about_data(model, data, chosen, int((matched.label[data.labels] < 0).sum())),
+        model=_about_model(model, answered, data),
+        data=_about_data(answered, data, chosen, int((matched.label[data.labels] < 0).sum())),
         detect=detect,
         groups=_groups(chosen, scores.index, answers.probabilities, labels),
         n_skipped=len(scores.skipped),
@@ -160,19 +165,14 @@ class _Scoring:
     budget: int | None
     seed: int
 
-    def score(self, model: Model, columns: Tensor, pairs: int) -> Score:
-        """Return what is measured of images, under the classes (K',)."""
+    def score(self, model: Model, pairs: int) -> Score:
+        """Return what is measured of images."""
         if self.delta is None:
             return score_errors(model, steps=self.steps, seed=self.seed, pairs=pairs)
         bank, delta, budget = model.draws(self.steps, self.seed), self.delta, self.budget
-        classes = columns.tolist()
 
         def score(x0: Tensor) -> dict[str, Tensor]:
-            return vars(
-                sequential_outcome(
-                    model, x0, bank, delta, budget=budget, classes=classes, pairs=pairs
-                )
-            )
+            return vars(sequential_outcome(model, x0, bank, delta, budget=budget, pairs=pairs))
 
         return score
 
@@ -184,17 +184,17 @@ class _Scoring:
         return {"seed": self.seed, **settings}
 
     def answers(
-        self, model: Model, columns: Tensor, scores: Scores, labels: Tensor
+        self, model: Model, scores: Scores, labels: Tensor
     ) -> tuple[Answers, list[TimestepError]]:
         """Return the answers and, of plain scoring, the mean d_p at every timestep."""
         if self.delta is not None:
             return sequential_answers(model, Outcome(**scores.values), self.delta), []
         t = spaced_timesteps(model.schedule.timesteps, self.steps)
-        errors = scores.values["errors"][:, columns]  # (N, K', S)
+        errors = scores.values["errors"]  # (N, K, S)
         answers = plain_answers(model, errors, t)
         if not model.sees_noise:
             return answers, []
-        counted = errors[torch.arange(len(labels)), labels].double()  # (N, S)
+        counted = errors[torch.arange(len(labels)), model.columns[labels]].double()  # (N, S)
         sigma = scores.values.get("sigma", torch.zeros(len(labels)))
         d_p = (counted / model.noise_gain(sigma).unsqueeze(1)).mean(dim=0)  # (S,)
         pairs = zip(t.tolist(), d_p.tolist(), strict=True)
@@ -221,34 +221,37 @@ def _require_answers(model: Model, data: FaceData, scores: Scores) -> None:
         )
 
 
-def _about_model(model: Model, data: FaceData) -> EvaluatedModel:
+def _about_model(model: Model, answered: LabelSet, data: FaceData) -> EvaluatedModel:
+    prior = model.decision.prior
+    known = {} if prior is None else dict(zip(model.label_set.classes, prior.answered, strict=True))
     return EvaluatedModel(
         name=model.name,
         precision=model.precision,
         weights_sha256=weights_hash(model),
         decision=model.decision.model_dump(mode="json"),
-        classes_left_out=missing_classes(model.label_set, data.label_set),
+        prior=known,
+        classes_left_out=missing_classes(answered, data.label_set),
     )
 
 
 def _about_data(
-    model: Model, data: FaceData, chosen: FaceData, images_left_out: int
+    answered: LabelSet, data: FaceData, chosen: FaceData, images_left_out: int
 ) -> EvaluatedData:
     return EvaluatedData(
         name=data.name,
         split=data.split,
         fingerprint=chosen.fingerprint(),
         notes=dict(data.notes),
-        classes_left_out=missing_classes(data.label_set, model.label_set),
+        classes_left_out=missing_classes(data.label_set, answered),
         images_left_out=images_left_out,
     )
 
 
 def _set_figures(answers: Answers, labels: Tensor, coverage: float | None) -> PredictionSets | None:
     """Return how often the prediction sets hold the truth, and their sizes."""
-    if answers.least_probability is None or coverage is None:
+    if answers.thresholds is None or coverage is None:
         return None
-    held = answers.probabilities >= answers.least_probability  # (N, K')
+    held = answers.probabilities >= answers.thresholds  # (N, K')
     return PredictionSets(
         wanted_coverage=coverage,
         coverage=float(held[torch.arange(len(labels)), labels].double().mean()),

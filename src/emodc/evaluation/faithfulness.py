@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from emodc.explain.smoothing import Map, smoothed
+from emodc.explain.map_smoothing import Map, smoothed
 from emodc.faces.arrays import Pixels
 
 Answer = Callable[[Sequence[Pixels]], NDArray[np.float64]]

@@ -8,7 +8,7 @@ from emodc.backbones.base import Backbone
 from emodc.evaluation.metrics import reliability
 from emodc.evaluation.mistakes import Answered, examples, worst_mistakes
 from emodc.explain.evidence import score_pixels
-from emodc.explain.overlay import overlay
+from emodc.explain.map_overlay import overlay
 from emodc.faces.detector import whole_image_crop
 from emodc.faces.reading import as_rgb
 from emodc.model.model import Model

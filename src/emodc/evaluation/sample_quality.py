@@ -116,7 +116,7 @@ def sample_quality(
 
 def _columns(judge: Model, model: Model) -> Tensor:
     """Return where the judge has the model's classes (K,)."""
-    matched = match_classes(judge.label_set, model.label_set)
+    matched = match_classes(judge.answers, model.label_set)
     for name, place in zip(model.label_set.classes, matched.label.tolist(), strict=True):
         if place < 0:
             raise ValueError(f"'{judge.name}' cannot judge '{model.name}': it knows no {name}")

@@ -48,6 +48,25 @@ def mean_class_share(right: Tensor, labels: Tensor) -> float:
     return float(sum(shares)) / len(shares)
 
 
+def mean_class_interval(confusion: Tensor) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a mean class accuracy, within [0, 1].
+
+    The normal interval of a mean of independent shares, each with the variance of the score
+    interval's center (Agresti and Coull, The American Statistician 1998): that of a class with few
+    images, all right or all wrong, is not 0.
+
+    Args:
+        confusion: (K, K), rows = truth; classes without images do not count.
+    """
+    counts = confusion.sum(dim=1).double()
+    present = counts > 0
+    right, images = confusion.diagonal().double()[present], counts[present]
+    center = (right + Z95**2 / 2) / (images + Z95**2)
+    variance = (center * (1 - center) / (images + Z95**2)).sum() / len(images) ** 2
+    mean, half = float((right / images).mean()), Z95 * float(variance) ** 0.5
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
 def mean_interval(values: Tensor) -> list[float] | None:
     """Return the normal 95 % confidence interval of a mean over images; None for a single one.
 

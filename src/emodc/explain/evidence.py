@@ -8,8 +8,13 @@ class b does is a sum over the pixels (i, j) of the image,
                                - (rho eps_theta(xt, t, a) - eps)^2_ij] / (C H W)
 
 with the weights, draws, mirror images and noise level that decide (`emodc.method.errors`), summed
-over the channels of x0. E is what is shown here: no gradient, no surrogate, but the terms of the
-score itself, smoothed as far as the draws ask for (`emodc.explain.smoothing`), which keeps the sum.
+over the channels of x0. A class prior, where one was asked for, adds a constant that lies in no
+pixel, and is told apart (`Evidence.prior`).
+
+E is what is shown here: no gradient, no surrogate, but the terms of the score itself, smoothed as
+far as the draws ask for (`emodc.explain.map_smoothing`), which keeps the sum. It says where the
+noise is predicted better. Whether that is where the classes are told apart depends on the network:
+see docs/explanations.md.
 """
 
 from dataclasses import dataclass
@@ -18,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emodc.explain.smoothing import (
+from emodc.explain.map_smoothing import (
     LEAST_DRAWS,
     Map,
     significant,
@@ -67,11 +72,12 @@ class Evidence:
         label: name of the class that positive values speak for.
         against: name of the class that negative values speak for.
         probabilities: by class name, with all the draws.
-        map: (H, W) float64 on the pixels of x0, upright; its sum is ``difference``.
+        map: (H, W) float64 on the pixels of x0, upright; its sum is ``difference - prior``.
         standard_error: (H, W), of the map: what another seed of the draws would change.
         significant: (H, W), the pixels that differ from 0, at a false discovery rate of
             `FALSE_DISCOVERIES`.
         difference: logit of ``label`` less that of ``against``.
+        prior: what of it the class prior adds, which lies in no pixel; 0 if none was asked for.
         difference_error: its standard error.
         bands: from little noise, in which details are judged, to much.
         smoothing: standard deviation of the Gaussian in pixels of x0; 0 for none.
@@ -86,6 +92,7 @@ class Evidence:
     standard_error: Map
     significant: NDArray[np.bool_]
     difference: float
+    prior: float
     difference_error: float
     bands: tuple[Band, ...]
     smoothing: float
@@ -117,7 +124,9 @@ class ScoredPixels:
 
     Attributes:
         model: whose.
-        shares: (K, S, H, W) float64; the mean over the draws S, summed over pixels, is the logit.
+        shares: (K, S, H, W) float64, for the K classes of `Model.answers`; the mean over the draws
+            S, summed over pixels, is the logit less the prior.
+        priors: (K,) float64, what the class prior adds.
         logits: (K,) float64, see `emodc.model.decision.Decision.logits`.
         probabilities: (K,) float64, see `emodc.model.decision.Decision.probabilities`.
         t: (S,) int64, timesteps at which the face was shown, rising.
@@ -126,6 +135,7 @@ class ScoredPixels:
 
     model: Model
     shares: Map
+    priors: Map
     logits: Map
     probabilities: Map
     t: Tensor
@@ -148,7 +158,7 @@ class ScoredPixels:
         width = supported_width(per_draw, decision.mirror)
         maps = smoothed(per_draw, width)
         mean, error = maps.mean(axis=0), standard_error(maps, decision.mirror)
-        names, steps = self.model.label_set.classes, len(maps)
+        names, steps = self.model.answers.classes, len(maps)
         totals = per_draw.sum(axis=(1, 2))  # (S,)
         return Evidence(
             label=names[a],
@@ -158,6 +168,7 @@ class ScoredPixels:
             standard_error=error,
             significant=significant(mean, error, steps, FALSE_DISCOVERIES),
             difference=float(self.logits[a] - self.logits[b]),
+            prior=float(self.priors[a] - self.priors[b]),
             difference_error=float(standard_error(totals, decision.mirror)),
             bands=self._bands(maps),
             smoothing=width,
@@ -166,14 +177,14 @@ class ScoredPixels:
         )
 
     def _pair(self, label: str | None, against: str | None) -> tuple[int, int]:
-        index = self.model.label_set.index
+        index = self.model.answers.index
         order = np.argsort(-self.logits, kind="stable").tolist()
         b = None if against is None else index(against)
         a = next(c for c in order if c != b) if label is None else index(label)
         if b is None:
             b = next(c for c in order if c != a)
         if a == b:
-            name = self.model.label_set.classes[a]
+            name = self.model.answers.classes[a]
             raise ValueError(f"there is no evidence for {name} against itself: name two classes")
         return a, b
 
@@ -213,11 +224,13 @@ def score_pixels(
         raise ValueError(f"model '{model.name}' answers NaN or infinity: its weights diverged")
     decision, timesteps = model.decision, model.schedule.timesteps
     by_class = errors.sum(dim=(2, 3)).unsqueeze(0)  # (1, K, S)
+    asked, handicap = model.columns, decision.handicap(len(errors))
     weights = decision.weights_at(bank.t, timesteps).view(-1, 1, 1)
     _, sigma = model.observe(x0)
     return ScoredPixels(
         model=model,
-        shares=(-decision.scale * weights * errors).numpy(),
+        shares=(-decision.scale * weights * errors[asked]).numpy(),
+        priors=(-decision.scale * handicap).numpy(),
         logits=decision.logits(by_class, bank.t, timesteps)[0].numpy(),
         probabilities=decision.probabilities(by_class, bank.t, timesteps)[0].numpy(),
         t=noisier_timesteps(model.schedule, bank.t, sigma.cpu().repeat(len(bank))),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emodc.explain.evidence import FALSE_DISCOVERIES, Evidence
+from emodc.explain.map_smoothing import Map
 from emodc.explain.picture import draw_explanation
-from emodc.explain.smoothing import Map
 from emodc.faces.arrays import Pixels
 from emodc.faces.geometry import CropGeometry
 from emodc.faces.warp import on_image
@@ -59,7 +59,7 @@ class Explanation:
 
     @property
     def map(self) -> Map:
-        """The evidence on the pixels of x0, (H, W); its sum is the difference of the logits."""
+        """The evidence on the pixels of x0, (H, W); see `Evidence`."""
         return self.evidence.map
 
     def on_image(self) -> Map:
@@ -102,6 +102,7 @@ class Explanation:
             "against": self.against,
             "probabilities": evidence.probabilities,
             "difference": evidence.difference,
+            "prior": evidence.prior,
             "standard_error": evidence.difference_error,
             "regions": None if self.geometry is None else evidence.by_region(self.geometry),
             "bands": [

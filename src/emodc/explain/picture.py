@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.explain.overlay import AGAINST, FOR
-from emodc.explain.smoothing import Map
+from emodc.explain.map_overlay import AGAINST, FOR
+from emodc.explain.map_smoothing import Map
 from emodc.faces.arrays import Pixels
 from emodc.faces.warp import corners
 from emodc.reports.figures import new_figure

@@ -13,16 +13,31 @@ the left edge of an upright image.
 Finding and aligning needs the extra `faces`; `whole_image_crop` does not.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.faces.centerface import MULTIPLE, Candidates, CenterFace, import_cv2, merge
+from emodc.faces.candidates import Candidates, merge
+from emodc.faces.centerface import CenterFace
 from emodc.faces.geometry import CropGeometry
+from emodc.faces.nets import import_cv2
+from emodc.faces.views import View, look, parts, together, without_cut_faces
+from emodc.faces.yunet import YuNet
+
+DETECTORS: Mapping[str, tuple[type[CenterFace] | type[YuNet], float]] = {
+    "centerface": (CenterFace, 0.4),
+    "yunet": (YuNet, 0.6),
+}
+"""The detectors there are: their networks and default thresholds."""
+
+WORKING_SIZE = 1024
+"""Pixels that the longer side of an image is shrunk to, if it has more."""
 
 _CLOSE_UPS = ((128, 0), (64, 32))  # longer side and margin of the thumbnails, in pixels
+_NARROWEST = 32  # pixels: of the faces that every network finds
 _LEAST_SIDE = 192  # of images to find faces in, in pixels
 _SQUARE_LIMIT = 8192  # pixels a side up to which an image is made square as it is
 _WARP_LIMIT = 32766  # OpenCV warps nothing longer than this
@@ -51,33 +66,57 @@ class Face:
 
 
 class FaceDetector:
-    """Finds upright faces with CenterFace (see `emodc.faces.centerface`).
+    """Finds upright faces with five landmarks.
 
     The network sees the image three times: as it is (shrunk to `working_size`), to find the small
     faces of a photograph, and as two thumbnails, one of them with a margin, to find a face that
     fills the frame, which it misses at full size. The thumbnails cost little, and averaging what
-    the views say about one face makes its landmarks steadier.
+    the views say about one face makes its landmarks steadier. A panorama is also looked at in
+    parts.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance, and it can be pickled and copied.
 
     Args:
-        threshold: least score in (0, 1) at which something counts as a face.
-        working_size: pixels; an image with a longer side above this is shrunk to it. Faces
-            narrower than about 25 pixels after that are not found.
+        name: ``centerface`` (`emodc.faces.centerface`) or ``yunet`` (`emodc.faces.yunet`), which is
+            smaller and faster and misses more of what is blurred, gray or turned.
+        threshold: least score in (0, 1) at which something counts as a face; 0.4 for CenterFace and
+            0.6 for YuNet if not given.
+        smallest_face: pixels of the image; narrower faces are left out. A large number saves time,
+            because the image is shrunk as far as it allows.
+        working_size: pixels; an image with a longer side above this is shrunk to it, and so is each
+            part of a panorama. Faces narrower than about 25 pixels after that are not found.
 
     Raises:
         ImportError: the extra `faces` is not installed.
-        ValueError: a threshold outside (0, 1), or a working size below 128.
+        ValueError: an unknown name, a threshold outside (0, 1), a negative width of faces, or a
+            working size outside 128 to 8192.
     """
 
-    def __init__(self, threshold: float = 0.4, working_size: int = 1024) -> None:
+    def __init__(
+        self,
+        name: str = "centerface",
+        *,
+        threshold: float | None = None,
+        smallest_face: int = 0,
+        working_size: int = WORKING_SIZE,
+    ) -> None:
+        if name not in DETECTORS:
+            raise ValueError(f"no detector '{name}': give one of {', '.join(DETECTORS)}")
+        network, default = DETECTORS[name]
+        threshold = default if threshold is None else threshold
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
-        if working_size < 128:
-            raise ValueError(f"working_size must be at least 128 pixels, got {working_size}")
+        if smallest_face < 0:
+            raise ValueError(f"smallest_face must be at least 0 pixels, got {smallest_face}")
+        if not 128 <= working_size <= _SQUARE_LIMIT:
+            raise ValueError(
+                f"working_size must be between 128 and {_SQUARE_LIMIT} pixels, got {working_size}"
+            )
+        self.name = name
         self.threshold = threshold
+        self.smallest_face = smallest_face
         self.working_size = working_size
-        self._network = CenterFace()
+        self._network = network()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find the faces in an image.
@@ -93,32 +132,33 @@ class FaceDetector:
         """
         _check_rgb(image)
         height, width = image.shape[:2]
-        views = [self._view(image, side, margin) for side, margin in _CLOSE_UPS]
-        if max(height, width) > 128:
-            views.append(self._view(image, min(max(height, width), self.working_size), 0))
-        boxes, points, scores = (np.concatenate(part) for part in zip(*views, strict=True))
         faces = []
-        for box, landmarks, score in zip(*merge((boxes, points, scores)), strict=True):
+        for box, landmarks, score in zip(*merge(self._candidates(image)), strict=True):
             x0, y0, x1, y1 = np.clip(box, 0, [width, height, width, height]).tolist()
-            faces.append(Face((x0, y0, x1, y1), landmarks, float(score)))
+            if x1 - x0 >= self.smallest_face:
+                faces.append(Face((x0, y0, x1, y1), landmarks, float(score)))
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def _view(self, image: NDArray[np.uint8], side: int, margin: int) -> Candidates:
-        """Run the network on `image` resized to a longer side of `side`, in a black margin."""
-        cv2 = import_cv2()
+    def _candidates(self, image: NDArray[np.uint8]) -> Candidates:
         height, width = image.shape[:2]
-        scale = side / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        canvas_w, canvas_h = (-(-(n + 2 * margin) // MULTIPLE) * MULTIPLE for n in size)
-        # Black, because that is what the network's own zero padding looks like: a replicated or
-        # mirrored border costs ten points of detection rate on FER2013.
-        canvas = np.zeros((canvas_h, canvas_w, 3), np.uint8)
-        inner = canvas[margin : margin + size[1], margin : margin + size[0]]
-        inner[:] = cv2.resize(image, size, interpolation=how)
-        boxes, points, scores = self._network(canvas, self.threshold)
-        factor = np.array([width / size[0], height / size[1]])
-        return (boxes - margin) * np.tile(factor, 2), (points - margin) * factor, scores
+        whole, long = (0, 0, width, height), max(height, width)
+        views = [View(whole, side, margin) for side, margin in _CLOSE_UPS]
+        if long > 128:
+            views.append(View(whole, self._shown_side(long)))
+        found = [look(self._network, image, view, self.threshold) for view in views]
+        cut = list(parts(width, height, self.working_size))
+        for box in cut if len(cut) > 1 else []:
+            view = View(box, self._shown_side(max(box[2] - box[0], box[3] - box[1])))
+            seen = look(self._network, image, view, self.threshold)
+            found.append(without_cut_faces(seen, box, whole))
+        return together(found)
+
+    def _shown_side(self, long: int) -> int:
+        """Return how long a part of the image whose longer side has `long` pixels is shown."""
+        side = min(long, self.working_size)
+        if self.smallest_face > _NARROWEST:
+            side = min(side, max(128, -(-long * _NARROWEST // self.smallest_face)))
+        return side
 
 
 def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

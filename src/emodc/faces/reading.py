@@ -1,14 +1,17 @@
 """Image files: reading them safely, whatever a user's folder holds.
 
 Every image enters the project through `read_image` or `decode_image`: uint8 RGB, upright, or a
-`ValueError` of one line. Nothing here changes Pillow's global settings.
+`ValueError` of one line. Nothing here changes Pillow's global settings, but for one: libtiff prints
+nothing of its own on stderr.
 """
 
+import ctypes
 import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -160,6 +163,8 @@ def _decode(stream: BinaryIO, size: int, name: str) -> NDArray[np.uint8]:
 
 
 def _open(stream: BinaryIO, kind: str, name: str) -> Image.Image:
+    if kind == "TIFF":
+        _silence_libtiff()
     if kind != "HEIF":
         return Image.open(stream, formats=(kind,))
     try:
@@ -172,6 +177,19 @@ def _open(stream: BinaryIO, kind: str, name: str) -> Image.Image:
     # Not register_heif_opener, which changes what every other user of Pillow reads.
     image: Image.Image = HeifImageFile(stream)
     return image
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing: what makes an image unreadable, an error of Pillow's says.
+
+    It writes to the process's stderr, past Python, and Pillow has no switch for it. Where Pillow
+    was built with the library inside, its functions cannot be found, and it stays as it is.
+    """
+    with suppress(AttributeError, OSError):
+        pillow = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
+        for kind in ("Error", "Warning"):
+            pillow[f"TIFFSet{kind}Handler"](None)
 
 
 @contextmanager

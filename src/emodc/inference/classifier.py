@@ -7,12 +7,13 @@
 An image can hold any number of faces, none, or be damaged; each case gives rows that say so.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,10 +21,17 @@ from emodc.explain.evidence import score_pixels
 from emodc.explain.explanation import Explanation
 from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector
-from emodc.faces.sources import Source, SourceImage, read_source, source_name, sources
-from emodc.inference.looking import FoundFace, Waiting, find_faces, one_face
-from emodc.inference.prediction import Prediction
-from emodc.inference.scorer import DEFAULT_STEPS, Answers, Scorer, Scoring, check_options
+from emodc.faces.frames import Footage
+from emodc.faces.sources import Source, SourceImage, sources
+from emodc.inference.estimator import TrainedEstimator
+from emodc.inference.explaining import chosen_face
+from emodc.inference.face_crops import FaceCrop, answered, face_crops, rejected
+from emodc.inference.prediction import Prediction, VideoPrediction
+from emodc.inference.prediction_list import SHOWN, Predictions
+from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring, check_options
+from emodc.inference.typicality import check_rejection, typicality
+from emodc.inference.video import VideoAnalysis, VideoOptions, VideoSettings, open_footage
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
 from emodc.model.store import load_model, save_model
 from emodc.support.devices import choose_device
@@ -33,18 +41,34 @@ DEFAULT_MODEL = "face48"
 _BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
 
 
-class EmotionClassifier:
+class EmotionClassifier(TrainedEstimator):
     """Classifies the expressions in images with a trained model.
 
-    An instance must not be used by two threads at once.
+    Threads may share an instance, and it can be pickled and copied. In a process that was forked
+    after a model was loaded see `emodc.support.forks`.
 
     Args:
         model: what `emodc.model.store.load_model` returned.
+        prior: how frequent the classes are where the images come from, in place of the model's own
+            prior: ``training``, ``uniform``, ``balanced-power=P``, the file that ``emodc adapt``
+            wrote, or shares by class name; see `emodc.model.label_shift.with_prior`.
+        classes: names of the classes to choose from; all if not given.
+        detector: finds the faces; a `FaceDetector` with its defaults if not given.
+
+    Raises:
+        ValueError: the prior or a class is unknown, or the model does not know its own.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._detector: FaceDetector | None = None
+    def __init__(
+        self,
+        model: Model,
+        *,
+        prior: str | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
+        detector: FaceDetector | None = None,
+    ) -> None:
+        self.model = with_prior(model, prior, classes)
+        self._detector = detector
 
     @classmethod
     def from_pretrained(
@@ -52,6 +76,10 @@ class EmotionClassifier:
         name_or_dir: str | Path = DEFAULT_MODEL,
         device: str = "auto",
         precision: str = "fp32",
+        *,
+        prior: str | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
+        detector: FaceDetector | None = None,
     ) -> "EmotionClassifier":
         """Load a model by name, from a folder or from the Hugging Face hub.
 
@@ -59,19 +87,24 @@ class EmotionClassifier:
             name_or_dir: see `emodc.model.store.load_model`.
             device: see `emodc.support.devices.choose_device`.
             precision: see `emodc.model.model.Model`.
+            prior: see `EmotionClassifier`.
+            classes: see `EmotionClassifier`.
+            detector: see `EmotionClassifier`.
 
         Raises:
-            ValueError: there is no such model, device or precision, or the model is damaged.
+            ValueError: there is no such model, device, precision, prior or class, or the model is
+                damaged.
         """
-        return cls(load_model(name_or_dir, choose_device(device), precision))
+        model = load_model(name_or_dir, choose_device(device), precision)
+        return cls(model, prior=prior, classes=classes, detector=detector)
 
     def __repr__(self) -> str:
         return f"EmotionClassifier({self.model!r})"
 
     @property
     def classes_(self) -> tuple[str, ...]:
-        """The names of the classes, in label order."""
-        return self.model.label_set.classes
+        """The names of the classes that it chooses from, in label order."""
+        return self.model.answers.classes
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model so that `from_pretrained` reads it back.
@@ -86,9 +119,10 @@ class EmotionClassifier:
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         **scoring: Unpack[Scoring],
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Classify every face in one or many images.
 
         Args:
@@ -97,31 +131,38 @@ class EmotionClassifier:
                 (H, W, 3) RGB or (H, W) gray. An array (N, H, W, 3) is N images.
             from_crops: every image is a face crop already; otherwise the faces are found, aligned
                 and cropped.
+            reject: alpha: faces are rejected as ``atypical`` if their `Prediction.typicality` is
+                below it; of faces like those of training, at most this share. 0 rejects none, but
+                tells how typical each is. It takes a calibrated diffusion model.
             progress: called with the numbers of images done and of all.
             **scoring: `steps`, `delta`, `budget` and `seed`; see `emodc.inference.scorer.Scoring`.
 
         Returns:
-            The rows in the order of the images; at least one for each.
+            The rows in the order of the images; at least one for each. They are a list with
+            `Predictions.to_pandas`, which notebooks show with the faces.
 
         Raises:
             ValueError: an empty folder, a pattern without match, an array of another shape or
                 dtype, or `steps`, `delta` or `budget` that cannot be had. A single unreadable file
                 is a row, not an error.
             ImportError: faces are looked for and the extra `faces` is not installed.
+            RuntimeError: torch cannot compute in this process, which was forked.
         """
         found = list(sources(images))
         rows = []
-        for row in self.iter_predict(found, from_crops=from_crops, **scoring):
+        for row in self.iter_predict(found, from_crops=from_crops, reject=reject, **scoring):
             rows.append(row)
             if progress is not None:
                 progress(row.image + 1, len(found))
-        return rows
+        shown = {row.image: found[row.image] for row in rows[:SHOWN]}
+        return Predictions(rows, self.classes_, shown)
 
     def iter_predict(
         self,
         images: SourceImage | Iterable[SourceImage],
         *,
         from_crops: bool = False,
+        reject: float | None = None,
         **scoring: Unpack[Scoring],
     ) -> Iterator[Prediction]:
         """Do what `predict` does, row by row: one image at a time is held in memory.
@@ -129,15 +170,21 @@ class EmotionClassifier:
         Args:
             images: as for `predict`; an iterator is read as the rows are asked for.
             from_crops: as for `predict`.
+            reject: as for `predict`.
             **scoring: as for `predict`.
 
         Raises:
             ValueError: as for `predict`; what concerns an image, when its turn comes.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
-        check_options(scoring, "from_crops")
+        check_options(scoring, "from_crops", "reject")
+        if reject is not None:
+            check_rejection(self.model, reject)
         scorer = Scorer(self.model, **scoring)
-        return self._stream(sources(images), scorer, self._finder(from_crops))
+        # Refused before any image is read.
+        detector = None if from_crops else self._require_detector()
+        return self._stream(sources(images), scorer, detector, reject)
 
     def predict_proba(
         self,
@@ -161,17 +208,73 @@ class EmotionClassifier:
             ValueError: as for `predict`, or an image cannot be read or has no face, which leaves
                 nothing to put in its row.
             ImportError: as for `predict`.
+            RuntimeError: as for `predict`.
         """
         found = []
         for row in self.iter_predict(images, from_crops=from_crops, **scoring):
             if row.probabilities is None:
-                name = f"image {row.image}" if row.file is None else row.file
-                raise ValueError(
-                    f"{name}: {row.error}: it has no probabilities; leave it out, or call "
-                    "predict, whose rows say what is wrong with an image"
-                )
+                raise _nothing_to_tell(row, "probabilities")
             found.append(list(row.probabilities.values()))
         return np.array(found).reshape(len(found), len(self.classes_))
+
+    def embed(
+        self, images: SourceImage | Iterable[SourceImage], *, from_crops: bool = False
+    ) -> NDArray[np.float32]:
+        """Return features of faces, from which the network reads their classes.
+
+        Faces that look alike to the network have features that lie close together.
+
+        Args:
+            images: as for `predict`.
+            from_crops: as for `predict`.
+
+        Returns:
+            (R, E), for the R rows of `predict`: one for each face.
+
+        Raises:
+            ValueError: as for `predict_proba`, or the network has no such features.
+            ImportError: as for `predict`.
+        """
+        detector = None if from_crops else self._require_detector()
+        found = []
+        for index, source in enumerate(sources(images)):
+            for face in face_crops(self.model, detector, index, source):
+                if isinstance(face, Prediction):
+                    raise _nothing_to_tell(face, "features")
+                with torch.inference_mode():
+                    found.append(self.model.embed(self._encode([face.crop])).cpu().numpy())
+        return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+    def predict_video(
+        self, source: str | Path | int | Footage, **options: Unpack[VideoOptions]
+    ) -> Iterator[VideoPrediction]:
+        """Classify the faces in a video, person by person and frame by frame.
+
+        Args:
+            source: path of a video file, or the number of a camera, 0 for the first.
+            **options: `every`, `rate`, `start`, `end`, `detect_every`, `draws`, `half_life` and
+                `seed`; see `emodc.inference.video.VideoOptions`.
+
+        Returns:
+            An iterator: rows come while the video is read, which may be of any length.
+
+        Raises:
+            ValueError: the video cannot be read, or an option is out of range.
+            TypeError: an option is unknown.
+            ImportError: the extra ``video`` is not installed.
+        """
+        settings = VideoSettings.of(options)
+        analysis = self.video_analysis(open_footage(source), settings)
+        return (row for rows in analysis.batches() for row in rows)
+
+    def video_analysis(self, footage: Footage, settings: VideoSettings) -> VideoAnalysis:
+        """Return what goes through a video and can be interrupted; see `predict_video`.
+
+        Raises:
+            ValueError: a setting is out of range.
+            ImportError: the extra ``faces`` is not installed.
+        """
+        return VideoAnalysis(self.model, self._require_detector(), footage, settings)
 
     def class_errors(
         self, crops: Sequence[Pixels], *, steps: int = DEFAULT_STEPS, seed: int = 0
@@ -219,12 +322,13 @@ class EmotionClassifier:
                 `emodc.explain.evidence.score_pixels` and for unknown classes.
             ImportError: faces are looked for and the extra `faces` is not installed.
         """
-        pixels, chosen = one_face(image, face, self.model, self._finder(from_crops))
+        detector = None if from_crops else self._require_detector()
+        chosen = chosen_face(image, face, self.model, detector)
         scored = score_pixels(self.model, self._encode([chosen.crop]), steps=steps, seed=seed)
         evidence = scored.evidence(label, against)
         return Explanation(
             evidence=evidence,
-            image=pixels,
+            image=chosen.image,
             to_map=chosen.to_crop * (len(evidence.map) / len(chosen.crop)),
             geometry=self.model.geometry,
             model=self.model.name,
@@ -233,10 +337,7 @@ class EmotionClassifier:
             box=chosen.box,
         )
 
-    def _finder(self, from_crops: bool) -> FaceDetector | None:
-        """Return what finds faces; refused before any image is read."""
-        if from_crops:
-            return None
+    def _require_detector(self) -> FaceDetector:
         self.model.require_geometry()
         self._detector = self._detector or FaceDetector()
         return self._detector
@@ -245,54 +346,54 @@ class EmotionClassifier:
         return self.model.settings.codec.encode(crops, self.model.device)
 
     def _stream(
-        self, images: Iterable[Source], scorer: Scorer, detector: FaceDetector | None
+        self,
+        images: Iterable[Source],
+        scorer: Scorer,
+        detector: FaceDetector | None,
+        reject: float | None = None,
     ) -> Iterator[Prediction]:
-        waiting: list[Waiting] = []
+        waiting: list[Prediction | FaceCrop] = []
         for index, source in enumerate(images):
-            waiting += self._look(index, source, detector)
+            waiting += face_crops(self.model, detector, index, source)
             if len(waiting) >= _BATCH:
-                yield from self._scored(waiting, scorer)
+                yield from self._scored(waiting, scorer, reject)
                 waiting = []
-        yield from self._scored(waiting, scorer)
+        yield from self._scored(waiting, scorer, reject)
 
-    def _look(self, index: int, source: Source, detector: FaceDetector | None) -> list[Waiting]:
-        """Return the faces of an image, or the row that says why it has none."""
-        file = source_name(source)
-        try:
-            faces = find_faces(index, file, read_source(source), self.model, detector)
-        except ValueError as error:
-            return [Prediction(index, file, "unreadable", str(error))]
-        except MemoryError:
-            reason = f"{file or 'image'}: takes more memory than there is; make a smaller copy"
-            return [Prediction(index, file, "unreadable", reason)]
-        return list(faces) or [Prediction(index, file, "no_face", "no face found")]
+    def _scored(
+        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer, reject: float | None
+    ) -> Iterator[Prediction]:
+        faces = [row for row in rows if isinstance(row, FaceCrop)]
+        found = iter(self._answered(faces, scorer, reject))
+        yield from (next(found) if isinstance(row, FaceCrop) else row for row in rows)
 
-    def _scored(self, rows: Sequence[Waiting], scorer: Scorer) -> Iterator[Prediction]:
-        faces = [row for row in rows if isinstance(row, FoundFace)]
-        answered = iter(self._answered(faces, scorer))
-        yield from (next(answered) if isinstance(row, FoundFace) else row for row in rows)
-
-    def _answered(self, faces: Sequence[FoundFace], scorer: Scorer) -> list[Prediction]:
+    def _answered(
+        self, faces: Sequence[FaceCrop], scorer: Scorer, reject: float | None
+    ) -> list[Prediction]:
         if not faces:
             return []
-        answers = scorer(self._encode([face.crop for face in faces]))
-        return [self._row(face, answers, number) for number, face in enumerate(faces)]
+        x0 = self._encode([face.crop for face in faces])
+        if reject is None:
+            p, kept = None, torch.ones(len(faces), dtype=torch.bool)
+        else:
+            p = typicality(self.model, x0)  # (B,)
+            kept = p >= reject
+        answers = scorer(x0[kept]) if bool(kept.any()) else None
+        place = (kept.cumsum(0) - 1).tolist()  # of a face among the answers
 
-    def _row(self, face: FoundFace, answers: Answers, number: int) -> Prediction:
-        p = dict(zip(self.classes_, answers.probabilities[number].tolist(), strict=True))
-        least, gap_error = answers.least_probability, float(answers.gap_error[number])
-        return Prediction(
-            image=face.image,
-            file=face.file,
-            status="ok",
-            face=face.number,
-            box=face.box,
-            landmarks=face.landmarks,
-            detection_score=face.score,
-            label=max(p, key=p.__getitem__),
-            probabilities=p,
-            prediction_set=None if least is None else tuple(k for k in p if p[k] >= least),
-            trunk_passes=int(answers.draws[number]),
-            prompt_evaluations=int(answers.evaluations[number]),
-            gap_standard_error=None if math.isnan(gap_error) else gap_error,
-        )
+        def row(number: int, face: FaceCrop) -> Prediction:
+            if answers is None or not kept[number]:
+                found = rejected(face)
+            else:
+                found = answered(face, self.classes_, answers, place[number])
+            return found if p is None else replace(found, typicality=float(p[number]))
+
+        return [row(number, face) for number, face in enumerate(faces)]
+
+
+def _nothing_to_tell(row: Prediction, what: str) -> ValueError:
+    name = f"image {row.image}" if row.file is None else row.file
+    return ValueError(
+        f"{name}: {row.error}: it has no {what}; leave it out, or call predict, whose rows say "
+        "what is wrong with an image"
+    )

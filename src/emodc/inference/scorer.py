@@ -1,6 +1,6 @@
 """From x0 to answers: plain or sequential scoring, as the model's `Decision` says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypedDict
@@ -11,8 +11,9 @@ from torch import Tensor
 from emodc.method.draws import DrawBank
 from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome, draw_order, score_sequentially
-from emodc.model.decision import Adaptive
+from emodc.model.adaptive import Adaptive, Thresholds
 from emodc.model.model import Model
+from emodc.support.forks import before_computing
 
 DEFAULT_STEPS = 20
 """Draws for each image with a model that was not calibrated."""
@@ -31,15 +32,17 @@ class Answers:
             runner-up, in units of the errors.
         draws: (B,) int64, draws taken: passes of a trunk that all prompts share.
         evaluations: (B,) int64, (draw, prompt) pairs evaluated.
-        least_probability: the prediction set holds the classes at least this probable; None if
-            the model was not calibrated.
+        thresholds: (K,) float64, the prediction set holds the classes at least this probable; None
+            if the model was not calibrated.
+
+    K counts the classes that the model answers with (`Model.columns`).
     """
 
     probabilities: Tensor
     gap_error: Tensor
     draws: Tensor
     evaluations: Tensor
-    least_probability: float | None
+    thresholds: Tensor | None
 
 
 def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
@@ -47,13 +50,13 @@ def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
 
     Args:
         model: says how errors become probabilities.
-        errors: (B, K, S) float32.
+        errors: (B, K, S) float32, of all its classes.
         t: (S,) int64, the draws' timesteps.
     """
     images, classes, steps = errors.shape
     decision, timesteps = model.decision, model.schedule.timesteps
     probabilities = decision.probabilities(errors, t, timesteps)
-    best = probabilities.topk(2, dim=1).indices  # (B, 2)
+    best = model.columns[probabilities.topk(2, dim=1).indices]  # (B, 2)
     rows = torch.arange(images)
     gap = (errors[rows, best[:, 1]] - errors[rows, best[:, 0]]).double()  # (B, S)
     gap = gap * decision.weights_at(t, timesteps)
@@ -63,7 +66,7 @@ def plain_answers(model: Model, errors: Tensor, t: Tensor) -> Answers:
         gap_error=error,
         draws=torch.full((images,), steps),
         evaluations=torch.full((images,), steps * model.backbone.evaluations(classes)),
-        least_probability=decision.least_probability,
+        thresholds=_thresholds(model, decision.least_probability),
     )
 
 
@@ -74,7 +77,6 @@ def sequential_outcome(
     delta: float,
     *,
     budget: int | None = None,
-    classes: Sequence[int] | None = None,
     pairs: int = DEFAULT_PAIRS,
 ) -> Outcome:
     """Score images with as few draws as the promise allows.
@@ -85,14 +87,13 @@ def sequential_outcome(
         bank: the S draws of ``model.decision.adaptive.steps``.
         delta: share of images whose answer may differ from that of all S draws.
         budget: most draws for an image.
-        classes: K' class ids to choose from; all if not given.
         pairs: see `emodc.method.errors.measure_errors`.
 
     Raises:
         ValueError: the model was not calibrated, or not for such a delta.
     """
-    adaptive = require_adaptive(model)
-    ids = torch.tensor(range(len(model.label_set)) if classes is None else classes)
+    adaptive, decision = require_adaptive(model), model.decision
+    ids = model.columns
     measure = model.measure(x0, bank, pairs)
     order, timesteps = draw_order(len(bank)), model.schedule.timesteps
     return score_sequentially(
@@ -100,9 +101,9 @@ def sequential_outcome(
         len(x0),
         len(ids),
         order,
-        adaptive.rule(adaptive.stop(delta), bank.t, timesteps, order),
+        decision.rule(adaptive.stop(delta), bank.t, timesteps, order, len(model.label_set)),
         block=adaptive.block,
-        weights=model.decision.weights_at(bank.t, timesteps),
+        weights=decision.weights_at(bank.t, timesteps),
         budget=budget,
         drop_classes=not model.backbone.shares_trunk,
         pairs=pairs,
@@ -117,8 +118,12 @@ def sequential_answers(model: Model, outcome: Outcome, delta: float) -> Answers:
         gap_error=outcome.gap_error,
         draws=outcome.draws,
         evaluations=outcome.evaluations,
-        least_probability=stop.least_probability,
+        thresholds=_thresholds(model, stop.least_probability),
     )
+
+
+def _thresholds(model: Model, least: Thresholds | None) -> Tensor | None:
+    return None if least is None else model.decision.thresholds(least, len(model.label_set))
 
 
 def require_adaptive(model: Model) -> Adaptive:
@@ -204,6 +209,7 @@ class Scorer:
     Raises:
         ValueError: ``steps`` together with ``delta`` or ``budget``; a number out of range; a
             ``delta`` for which the model was not calibrated.
+        RuntimeError: torch cannot compute in this process (see `emodc.support.forks`).
     """
 
     def __init__(
@@ -215,6 +221,7 @@ class Scorer:
         budget: int | None = None,
         seed: int = 0,
     ) -> None:
+        before_computing()
         check_scoring(steps, delta, budget)
         self._model, self._budget, self._delta = model, budget, delta
         adaptive = model.decision.adaptive

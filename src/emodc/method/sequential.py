@@ -67,12 +67,15 @@ class Settled:
     """Drops a class when the leader's forecast advantage exceeds ``threshold`` standard errors.
 
     Attributes:
-        threshold: chosen on validation data (`emodc.calibration.calibrate.stopping_thresholds`).
+        threshold: chosen on validation data (`emodc.method.stopping.stopping_thresholds`).
         forecast: of the S draws in the order in which they are taken.
+        handicap: (K,) float64, added to the mean errors before they are compared: what the prior
+            says against each class, in units of the errors; 0 if not given.
     """
 
     threshold: float
     forecast: Forecast
+    handicap: Tensor | None = None
 
     def judge(self, race: Race) -> Standing:
         """Return the standing; a class stays while it may still win."""
@@ -83,7 +86,10 @@ class Settled:
         for n in set(race.taken.tolist()):
             rows = race.taken == n
             taken = race.errors[rows, :, :n]  # (A', K, n)
-            ahead = _gaps(self.forecast.means(taken), race.racing[rows])  # (A', K)
+            means = self.forecast.means(taken)  # (A', K)
+            if self.handicap is not None:
+                means = means + self.handicap
+            ahead = _gaps(means, race.racing[rows])  # (A', K)
             leader = ahead.argmin(dim=1)
             gaps[rows] = ahead
             errors[rows] = self.forecast.gap_errors(taken - taken[_rows(leader), leader, None])
@@ -116,8 +122,8 @@ class Outcome:
 
     Attributes:
         label: (B,) int64, the class that is left, or leads when the draws or the budget ended.
-        gaps: (B, K) float64, expected mean of ``w_s (d_c,s - d_label,s)`` over all draws; a class
-            that was dropped keeps its gap of that moment.
+        gaps: (B, K) float64, expected mean of ``w_s (d_c,s - d_label,s)`` over all draws, with what
+            the rule adds to it; a class that was dropped keeps its gap of that moment.
         gap_error: (B,) float64, standard error of the runner-up's gap.
         draws: (B,) int64, draws taken: passes of a trunk that all prompts share.
         evaluations: (B,) int64, (draw, prompt) pairs evaluated.

@@ -4,127 +4,20 @@ The equations are those of `emodc.method.errors`; here they get their numbers. S
 and attacks all decide by what stands here.
 """
 
-from typing import Annotated
+from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor
 
-from emodc.method.errors import class_logits, mean_errors, posterior
-from emodc.method.forecast import Forecast, gap_covariance
+from emodc.method.errors import class_logits, mean_errors
 from emodc.method.sequential import Settled
-
-Scale = Annotated[float, Field(gt=0, le=1e12)]
-"""An inverse temperature: far above any that is fitted, and no product with it overflows."""
-
-Power = Annotated[float, Field(gt=0, le=10)]
-
-Bounded = Annotated[float, Field(ge=-1e12, le=1e12)]
-
-_MOST_BINS = 1000
-_MOST_STEPS = 2000  # the covariance of their gaps is a matrix
+from emodc.model.adaptive import MOST_BINS, Adaptive, Power, Scale, Stop, Thresholds
+from emodc.model.prior import ClassPrior
+from emodc.support.settings import Settings
 
 
-class _Fitted(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Stop(_Fitted):
-    """A stopping threshold of sequential scoring, and what goes with it.
-
-    Attributes:
-        delta: share of images whose answer may differ from that of all draws.
-        threshold: standard errors by which the leader must be ahead.
-        scale: inverse temperature for the gaps found so.
-        power: see `Decision`.
-        least_probability: see `Decision`.
-    """
-
-    delta: float = Field(gt=0, lt=1)
-    threshold: PositiveFloat
-    scale: Scale
-    power: Power = 1.0
-    least_probability: float = Field(ge=0, le=1)
-
-    def probabilities(self, gaps: Tensor) -> Tensor:
-        """Return the posterior from the gaps that sequential scoring found.
-
-        Args:
-            gaps: (B, K) float64, see `emodc.method.sequential.Outcome`.
-
-        Returns:
-            (B, K) float64, rows sum to 1.
-        """
-        return torch.softmax(class_logits(gaps, self.scale, self.power), dim=1)
-
-
-class Adaptive(_Fitted):
-    """Sequential scoring (`emodc.method.sequential`), as it was fitted.
-
-    Attributes:
-        steps: S, whose answer is aimed at.
-        block: draws in a block.
-        covariance, noise: of the gap of two close classes, over equal bins of 0..T-1; see
-            `emodc.method.forecast.gap_covariance`.
-        confidence: with which each ``delta`` holds.
-        stops: by rising ``delta``.
-    """
-
-    steps: int = Field(ge=1, le=_MOST_STEPS)
-    block: int = Field(ge=1, le=_MOST_STEPS)
-    covariance: tuple[tuple[Bounded, ...], ...] = Field(min_length=1, max_length=_MOST_BINS)
-    noise: tuple[PositiveFloat, ...] = Field(min_length=1, max_length=_MOST_BINS)
-    confidence: float = Field(gt=0, lt=1)
-    stops: tuple[Stop, ...] = Field(min_length=1, max_length=1000)
-
-    @model_validator(mode="after")
-    def _bins_agree(self) -> "Adaptive":
-        bins = len(self.noise)
-        if len(self.covariance) != bins or any(len(row) != bins for row in self.covariance):
-            raise ValueError(f"covariance must be {bins} x {bins}, as noise has {bins} bins")
-        matrix = torch.tensor(self.covariance, dtype=torch.float64)
-        close = 1e-6 * float(matrix.abs().max())
-        lowest = float(torch.linalg.eigvalsh(matrix).min())
-        if not torch.allclose(matrix, matrix.T, rtol=0, atol=close) or lowest < -close:
-            raise ValueError("covariance must be symmetric and positive semidefinite")
-        deltas = [stop.delta for stop in self.stops]
-        if deltas != sorted(deltas):
-            raise ValueError("stops must be in the order of their delta")
-        return self
-
-    def rule(self, stop: Stop, t: Tensor, timesteps: int, order: Tensor) -> Settled:
-        """Return the rule of a stop for draws at the timesteps t (S,), taken in this order (S,).
-
-        Raises:
-            ValueError: covariance and noise cannot be computed with.
-        """
-        between = torch.tensor(self.covariance, dtype=torch.float64)
-        within = torch.tensor(self.noise, dtype=torch.float64)
-        covariance = gap_covariance(between, within, t[order], timesteps)
-        try:
-            forecast = Forecast(covariance)
-        except RuntimeError as error:  # torch's LinAlgError: the numbers lie too far apart
-            raise ValueError(
-                "posterior.adaptive: covariance and noise cannot be used; calibrate the model anew"
-            ) from error
-        return Settled(threshold=stop.threshold, forecast=forecast)
-
-    def stop(self, delta: float) -> Stop:
-        """Return the boldest stop that promises at most ``delta``.
-
-        Raises:
-            ValueError: none does.
-        """
-        kept = [stop for stop in self.stops if stop.delta <= delta]
-        if not kept:
-            raise ValueError(
-                f"no stopping threshold for delta {delta:g}: the least that was certified is "
-                f"{self.stops[0].delta:g}; calibrate with more images"
-            )
-        return kept[-1]
-
-
-class FewSteps(_Fitted):
+class FewSteps(Settings):
     """The most informative timesteps, for a fixed number of draws.
 
     Attributes:
@@ -136,7 +29,7 @@ class FewSteps(_Fitted):
     scale: Scale
 
 
-class NoiseFloor(_Fitted):
+class NoiseFloor(Settings):
     """How clean images look to `emodc.method.noise_level`; beyond it, there is noise.
 
     Attributes:
@@ -151,7 +44,7 @@ class NoiseFloor(_Fitted):
     gain: float = Field(default=0.0, ge=0)
 
 
-class Decision(_Fitted):
+class Decision(Settings):
     """How errors become an answer.
 
     Attributes:
@@ -164,23 +57,77 @@ class Decision(_Fitted):
         few_steps: the best fixed choices of timesteps, by rising number, once calibrated.
         coverage: share of images whose true class is in the prediction set, once calibrated.
         least_probability: the prediction set holds the classes at least this probable.
+        prior: what training left of the class shares, and the prior asked for; None: not known.
+        classes: ids of the K' classes that are answered with, in rising order; empty: all.
     """
 
     mirror: bool = False
     noise_floor: NoiseFloor | None = None
     scale: Scale
     power: Power = 1.0
-    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=10 * _MOST_BINS)
+    weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=10 * MOST_BINS)
     adaptive: Adaptive | None = None
     few_steps: tuple[FewSteps, ...] = ()
     coverage: float | None = Field(default=None, gt=0, lt=1)
-    least_probability: float | None = Field(default=None, ge=0, le=1)
+    least_probability: Thresholds | None = None
+    prior: ClassPrior | None = None
+    classes: tuple[NonNegativeInt, ...] = Field(default=(), max_length=1000)
 
-    def logits(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
-        """Return ``-scale * mean_s w_s d_c,s``, of which the greatest is the answer.
+    @model_validator(mode="after")
+    def _classes_are_in_order(self) -> "Decision":
+        if len(self.classes) == 1 or list(self.classes) != sorted(set(self.classes)):
+            raise ValueError("classes must be two or more ids in rising order")
+        return self
 
-        They order the classes as `probabilities` does. The power, which changes no order, is left
-        out: its gradient is infinite at the leading class.
+    def among(self, classes: Sequence[int]) -> "Decision":
+        """Return the decision that answers with some classes alone; `prior` keeps them all."""
+        return self.model_copy(update={"classes": tuple(classes)})
+
+    def columns(self, count: int) -> Tensor:
+        """Return the ids of the classes answered with, of ``count``: (K',) int64."""
+        return torch.tensor(self.classes or range(count))
+
+    def handicap(self, count: int) -> Tensor:
+        """Return what the prior adds to the mean errors of these classes: (K',) float64."""
+        if self.prior is None:
+            return torch.zeros(len(self.classes) or count, dtype=torch.float64)
+        return self.prior.handicap()[self.columns(count)]
+
+    def population(self) -> tuple[float, ...] | None:
+        """Return the class shares for which the decision is to hold.
+
+        None: those of the validation images, which stand for the training prior, as they come from
+        the same source.
+        """
+        prior = self.prior
+        if prior is None or prior.asked is None or prior.asked == prior.training:
+            return None
+        return prior.asked
+
+    def thresholds(self, least: Thresholds, count: int) -> Tensor:
+        """Return those of `columns` of one threshold for each class, or for all: (K',) float64."""
+        return torch.tensor(least, dtype=torch.float64).expand(count)[self.columns(count)]
+
+    def rule(self, stop: Stop, t: Tensor, timesteps: int, order: Tensor, count: int) -> Settled:
+        """Return the rule of a stop of `adaptive`, for the classes of `columns`.
+
+        Args:
+            stop: which.
+            t: (S,) int64, timesteps of the draws, in 0..T-1.
+            timesteps: T.
+            order: (S,) in which they are taken.
+            count: K.
+
+        Raises:
+            ValueError: it cannot be computed with, or there is no `adaptive`.
+        """
+        if self.adaptive is None:
+            raise ValueError("there are no stopping thresholds; calibrate the model")
+        forecast = self.adaptive.forecast(t, timesteps, order)
+        return Settled(threshold=stop.threshold, forecast=forecast, handicap=self.handicap(count))
+
+    def evidence(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
+        """Return ``mean_s w_s d_c,s + (log e_c - log q_c) / nats``; the least is the answer.
 
         Args:
             errors: (B, K, S) of `emodc.model.model.Model.class_errors`.
@@ -188,24 +135,56 @@ class Decision(_Fitted):
             timesteps: T.
 
         Returns:
-            (B, K) float64, with gradients to the errors.
+            (B, K') float64 for the classes of `columns`, with gradients to the errors.
         """
         weights = self.weights_at(t, timesteps).to(errors.device)
-        return -self.scale * mean_errors(errors, weights)
+        return self._among(mean_errors(errors, weights))
 
-    def probabilities(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
-        """Return ``p(c | x0)``; see `emodc.method.errors.posterior`.
+    def logits(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
+        """Return ``-scale`` times the `evidence`, of which the greatest is the answer.
+
+        They order the classes as `probabilities` does. The power, which changes no order, is left
+        out: its gradient is infinite at the leading class.
 
         Args:
-            errors: as for `logits`.
-            t: as for `logits`.
-            timesteps: as for `logits`.
+            errors: as for `evidence`.
+            t: as for `evidence`.
+            timesteps: as for `evidence`.
 
         Returns:
-            (B, K) float64, rows sum to 1.
+            (B, K') float64, with gradients to the errors.
+        """
+        return -self.scale * self.evidence(errors, t, timesteps)
+
+    def probabilities(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
+        """Return ``p(c | x0)``, the softmax of `emodc.method.errors.class_logits`.
+
+        Args:
+            errors: as for `evidence`.
+            t: as for `evidence`.
+            timesteps: as for `evidence`.
+
+        Returns:
+            (B, K') float64, rows sum to 1.
         """
         weights = self.weights_at(t, timesteps).to(errors.device)
-        return posterior(errors, self.scale, weights, self.power)
+        return self.posterior(mean_errors(errors, weights))
+
+    def posterior(self, means: Tensor) -> Tensor:
+        """Return ``p(c | x0)`` from mean errors.
+
+        Args:
+            means: (B, K) ``D_c``, see `emodc.method.errors.mean_errors`.
+
+        Returns:
+            (B, K') float64, rows sum to 1.
+        """
+        return torch.softmax(class_logits(self._among(means), self.scale, self.power), dim=1)
+
+    def _among(self, means: Tensor) -> Tensor:
+        """Return the evidence (B, K') for the classes of `columns` from mean errors (B, K)."""
+        chosen = means[:, list(self.classes)] if self.classes else means
+        return chosen + self.handicap(means.shape[1]).to(means.device)
 
     def weights_at(self, t: Tensor, timesteps: int) -> Tensor:
         """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.

@@ -11,19 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from emodc.backbones.base import WEIGHTS
 from emodc.backbones.external_kinds import ExternalConfig
 from emodc.backbones.stable_diffusion.unet import LORA, UNET, UNET_SETTINGS
 from emodc.model.decision import Decision
 from emodc.model.settings import MODEL_KINDS, ModelSettings
+from emodc.model.typicality import Typicality
 from emodc.support.parsing import MAX_SETTINGS_BYTES, read_bytes, read_json
 from emodc.support.settings import Settings, checked
 from emodc.support.text import printable, shortened
 
 FORMAT = 1
 SETTINGS = "emodc.json"
+HELD_OUT = "held_out.safetensors"
 
 _GIB = 1 << 30
 
@@ -32,6 +34,7 @@ FILES: Mapping[str, int] = {
     LORA: _GIB,
     UNET: 8 * _GIB,
     UNET_SETTINGS: MAX_SETTINGS_BYTES,
+    HELD_OUT: _GIB,
 }
 """The files that a description may name, and the most bytes that each may have."""
 
@@ -52,6 +55,7 @@ class Description(Settings):
         model: schedule, codec and backbone.
         crop: where the crops show the landmarks, by `emodc.faces.geometry.CropGeometry.to_dict`.
         posterior: how errors become an answer.
+        typicality: of faces, see `emodc.model.typicality`.
         facts: for the card.
         license: of the weights.
         base: the checkpoint that the network was made from.
@@ -66,11 +70,25 @@ class Description(Settings):
     model: ModelSettings
     crop: dict[str, tuple[float, float]] | None
     posterior: Decision
+    typicality: Typicality | None = None
     facts: dict[str, Any] = Field(default_factory=dict)
     license: str | None = None
     base: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str
     files_sha256: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _decision_is_of_these_classes(self) -> "Description":
+        count, decision = len(self.labels.classes), self.posterior
+        if decision.prior is not None and len(decision.prior.training) != count:
+            raise ValueError(f"posterior.prior has not a share for each of {count} classes")
+        if any(k >= count for k in decision.classes):
+            raise ValueError(f"posterior.classes has an id beyond {count} classes")
+        stops = decision.adaptive.stops if decision.adaptive is not None else ()
+        given = [decision.least_probability, *(stop.least_probability for stop in stops)]
+        if any(least is not None and len(least) not in (1, count) for least in given):
+            raise ValueError(f"least_probability is one number, or one for each of {count} classes")
+        return self
 
 
 def read_description(path: Path) -> Description:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emodc.backbones.base import Backbone, Network
 from emodc.faces.geometry import CropGeometry
-from emodc.labels import LabelSet, prompt_texts
+from emodc.labels import LabelSet, label_set_of, prompt_texts
 from emodc.method.draws import DrawBank, Shown, check_steps, draw_bank
 from emodc.method.errors import (
     DEFAULT_PAIRS,
@@ -22,7 +22,9 @@ from emodc.method.errors import (
 from emodc.method.noise_level import error_gain, observe
 from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision, NoiseFloor
+from emodc.model.held_out import HeldOut
 from emodc.model.settings import ModelSettings
+from emodc.model.typicality import Typicality
 from emodc.support.devices import DTYPES
 
 
@@ -42,6 +44,8 @@ class Model:
         facts: JSON values for the card: training run, data, license.
         precision: fp32, bf16 or fp16, that the network computes in when it scores; errors are
             always float32.
+        held_out: validation images that certify the decision, once calibrated.
+        typicality: what faces like those of training look like to it, once calibrated.
     """
 
     name: str
@@ -53,12 +57,14 @@ class Model:
     decision: Decision
     facts: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+    held_out: HeldOut | None = None
+    typicality: Typicality | None = None
 
     def __repr__(self) -> str:
         calibrated = "" if self.decision.adaptive is None else ", calibrated"
         return (
             f"Model({self.name!r}, {self.settings.backbone.kind} for crops of "
-            f"{self.settings.codec.size} pixels, {', '.join(self.label_set.classes)}, on "
+            f"{self.settings.codec.size} pixels, {', '.join(self.answers.classes)}, on "
             f"{self.device}, {self.precision}{calibrated})"
         )
 
@@ -240,6 +246,18 @@ class Model:
                 "Python from_crops=True)"
             )
         return self.geometry
+
+    @property
+    def columns(self) -> Tensor:
+        """The ids of the classes that it answers with: (K',) int64."""
+        return self.decision.columns(len(self.label_set))
+
+    @property
+    def answers(self) -> LabelSet:
+        """The classes that it answers with: `label_set`, unless it was restricted."""
+        if not self.decision.classes:
+            return self.label_set
+        return label_set_of(self.label_set.classes[k] for k in self.decision.classes)
 
     @property
     def device(self) -> torch.device:

@@ -22,6 +22,7 @@ from emodc.labels import LabelSet, prompt_texts
 from emodc.model.description import (
     FILES,
     FORMAT,
+    HELD_OUT,
     SETTINGS,
     Description,
     description_hash,
@@ -29,9 +30,11 @@ from emodc.model.description import (
     read_files,
 )
 from emodc.model.external import load_external
+from emodc.model.held_out import HeldOut
 from emodc.model.model import Model
 from emodc.support.devices import DTYPES
 from emodc.support.files import one_line, write_atomically
+from emodc.support.forks import before_computing
 from emodc.support.text import printable, shortened
 
 MODEL_FILES = [SETTINGS, *FILES]
@@ -53,6 +56,8 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = model.backbone.files(dtype)
+    if model.held_out is not None:
+        files = {**files, HELD_OUT: model.held_out.pack()}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     settings = {
         "format": FORMAT,
@@ -66,8 +71,12 @@ def save_model(model: Model, folder: Path, dtype: torch.dtype = torch.float32) -
         "facts": dict(model.facts),
         "weights_sha256": hashes.pop(WEIGHTS),
     }
+    if model.typicality is not None:
+        settings["typicality"] = model.typicality.model_dump(mode="json")
     if model.backbone.base:
-        settings |= {"base": dict(model.backbone.base), "files_sha256": hashes}
+        settings["base"] = dict(model.backbone.base)
+    if hashes:
+        settings["files_sha256"] = hashes
     settings["sha256"] = description_hash(settings)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -95,7 +104,9 @@ def load_model(
         ValueError: there is no such model, a file is missing, edited or half-written, or its
             format is of a later version; the message names the file and the remedy.
         ImportError: the extra that the network needs is not installed.
+        RuntimeError: torch cannot compute in this process (see `emodc.support.forks`).
     """
+    before_computing()
     if precision not in DTYPES:
         raise ValueError(f"precision is one of {', '.join(DTYPES)}, not '{precision}'")
     if str(name_or_path).endswith((".yaml", ".yml")):
@@ -114,6 +125,7 @@ def load_model(
         ) from None
     files = read_files(folder, described)
     schedule = parsed.schedule.build()
+    held_out = _held_out(files, folder, len(label_set))
     try:
         backbone = parsed.backbone.restore(files, texts, schedule)
     except NotFinite as error:
@@ -141,7 +153,20 @@ def load_model(
         decision=described.posterior,
         facts=_stated(described),
         precision=precision,
+        held_out=held_out,
+        typicality=described.typicality,
     )
+
+
+def _held_out(files: dict[str, bytes], folder: Path, classes: int) -> HeldOut | None:
+    """Take the held-out images from a model's files, where there are any."""
+    content = files.pop(HELD_OUT, None)
+    if content is None:
+        return None
+    try:
+        return HeldOut.unpack(content, classes)
+    except ValueError as error:
+        raise ValueError(f"{printable(str(folder / HELD_OUT))}: {one_line(error)}") from None
 
 
 def _stated(described: Description) -> dict[str, Any]:

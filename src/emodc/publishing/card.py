@@ -87,6 +87,7 @@ def model_card(
         ("Training data", _training_data(model.facts)),
         ("Training", _training(model.facts)),
         ("Calibration", _calibration(model.facts)),
+        *([("Priors", _priors(model))] if model.decision.prior is not None else []),
         ("Results", _results(model.facts, evaluation, error)),
         *([("Samples", _samples(samples))] if samples else []),
         ("Limits and intended use", [limits]),
@@ -122,6 +123,23 @@ def _about(model: Model) -> list[str]:
         f"images of {height}x{width} pixels{steps}",
         *[f"- {mirror}"][: model.decision.mirror],
         f"- license of the weights: {model.facts.get('license') or _NO_LICENSE}",
+    ]
+
+
+def _priors(model: Model) -> list[str]:
+    """Return the class shares that it learnt, and those of its answers."""
+    prior = model.decision.prior
+    if prior is None:
+        return []
+    columns = zip(
+        model.label_set.classes, prior.training, prior.effective, prior.answered, strict=True
+    )
+    rows = [[name, *(f"{share:.3f}" for share in shares)] for name, *shares in columns]
+    return [
+        "Class shares of the training labels, the prior that training left in the errors, and the "
+        "prior of the answers where no other is asked for (`--prior`):",
+        "",
+        *markdown_table(["class", "training", "effective", "answers"], rows),
     ]
 
 

@@ -98,6 +98,42 @@ def calibration_table(facts: Mapping[str, Any]) -> Group:
     return Group(figures, stops, noise) if noise.row_count else Group(figures, stops)
 
 
+def shift_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return figures under shifts of the data.
+
+    Args:
+        title: what was evaluated.
+        rows: one for each shift, as `emodc.evaluation.shifts.ShiftedFigures` has it.
+    """
+    table = plain_table(
+        title, "shift", "images", "accuracy", "95 % CI", "mean class acc.", "95 % CI", "ECE"
+    )
+    for row in rows:
+        cells = [row["shift"], f"{row['images']:,}"]
+        for name in ("accuracy", "mean_class_accuracy"):
+            low, high = row[f"{name}_ci95"]
+            cells += [f"{row[name]:.3f}", f"{low:.3f} to {high:.3f}"]
+        table.add_row(*cells, f"{row['ece']:.3f}")
+    return table
+
+
+def prior_table(
+    shares: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], faces: int
+) -> Table:
+    """Return estimated class shares with their 95 % intervals, by class name.
+
+    Args:
+        shares: of the classes.
+        intervals: of the shares.
+        faces: that they were estimated from.
+    """
+    table = plain_table(f"Class shares of {faces:,} faces", "class", "share", "95 % CI")
+    for name, share in shares.items():
+        low, high = intervals[name]
+        table.add_row(name, f"{share:.3f}", f"{low:.3f} to {high:.3f}")
+    return table
+
+
 def plain_table(title: str, *columns: str) -> Table:
     """Return an empty table for the terminal: the first column is text, the others are figures."""
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE)

@@ -67,6 +67,7 @@ class EvaluatedModel(_Part):
         precision: in which it computed.
         weights_sha256: see `emodc.model.identity.weights_hash`.
         decision: see `emodc.model.decision.Decision`.
+        prior: of its answers, by class; empty if the model does not know its own.
         classes_left_out: those that the data lack.
     """
 
@@ -74,6 +75,7 @@ class EvaluatedModel(_Part):
     precision: str = "fp32"
     weights_sha256: str
     decision: dict[str, Any]
+    prior: dict[str, float] = {}
     classes_left_out: list[str]
 
 

@@ -61,11 +61,18 @@ def one_line(error: Exception | str) -> str:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Make an OSError name the file and tell what to do about a full disk."""
+    """Make an OSError name the file, and tell what to do where it cannot be written."""
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "; free some space and run this again: what is finished is kept" if full else ""
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{reason}{advice}", str(path)) from error
+        raise OSError(error.errno, f"{reason}{_advice(error.errno)}", str(path)) from error
+
+
+def _advice(code: int | None) -> str:
+    """Return what to do about an error, as the end of its message; "" if nobody knows."""
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space and run this again: what is finished is kept"
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "; make its folder writable, or choose another one"
+    return ""

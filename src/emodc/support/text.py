@@ -25,6 +25,11 @@ def shortened(text: str, most: int = 1000) -> str:
     return f"{text[: most * 2 // 3]}... ({len(text):,} characters) ...{text[-most // 4 :]}"
 
 
+def folder_name(text: str) -> str:
+    """Return text as a folder can be called."""
+    return re.sub(r"[^\w.-]+", "_", text).strip(".") or "_"
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no text: os.fsdecode

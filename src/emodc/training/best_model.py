@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from emodc.calibration.posterior import fit_scale
 from emodc.data import FaceData
@@ -21,6 +22,7 @@ from emodc.model.decision import Decision
 from emodc.model.model import Model
 from emodc.model.store import save_model
 from emodc.support.distributed import World
+from emodc.training.class_prior import class_prior
 from emodc.training.recipe import Recipe
 from emodc.training.state import RunState, TrainingDiverged
 
@@ -43,6 +45,7 @@ class ModelSelection:
         schedule: the noise schedule.
         device: where to validate.
         world: the processes that validate together.
+        frequency: (K,) how often each class is a sample's true one.
         initial: facts about the model that training began with, if it did.
 
     Raises:
@@ -57,6 +60,7 @@ class ModelSelection:
         schedule: Schedule,
         device: torch.device,
         world: World,
+        frequency: Tensor,
         initial: Mapping[str, Any] | None = None,
     ) -> None:
         if validation.label_set != training.label_set:
@@ -74,6 +78,7 @@ class ModelSelection:
         self._labels = torch.from_numpy(validation.labels[subset])
         self._geometry = world.from_main(lambda: _geometry(training))
         self._world = world
+        self._counts, self._frequency = training.class_counts(), frequency
         self._recipe, self._schedule, self._label_set = recipe, schedule, training.label_set
         self._facts: dict[str, Any] = {
             "recipe": recipe.model_dump(mode="json"),
@@ -134,9 +139,11 @@ class ModelSelection:
             "validation_mean_class_accuracy": mean_class_accuracy(predicted, self._labels),
             "validation_d_p": float(errors[torch.arange(len(errors)), self._labels].mean()),
         }
+        scale = fit_scale(errors, self._labels)
+        prior = class_prior(self._counts, self._frequency, self._recipe, scale)
         model = replace(
             model,
-            decision=model.decision.model_copy(update={"scale": fit_scale(errors, self._labels)}),
+            decision=model.decision.model_copy(update={"scale": scale, "prior": prior}),
             facts=self._facts | {"samples": state.samples, "validation": scores},
         )
         if self._world.is_main:

@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from emodc.support.distributed import World
-from emodc.support.files import write_atomically
+from emodc.support.files import explained, write_atomically
 from emodc.support.parsing import MAX_TEXT_BYTES, read_bytes
 from emodc.support.text import printable
 
@@ -49,7 +50,7 @@ class RunLog:
 
     def write(self, samples: int, values: dict[str, float]) -> None:
         """Append a line for this many samples."""
-        with self._metrics.open("a", encoding="utf-8") as file:
+        with explained(self._metrics), self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"samples": samples, **values}) + "\n")
         if self._board is not None:
             for name, value in values.items():
@@ -62,21 +63,30 @@ class Meter:
 
     Args:
         world: the processes that train together.
+        held: what `held` returned before the run was interrupted.
 
     Attributes:
         steps: how often metrics were added since then.
     """
 
-    def __init__(self, world: World) -> None:
-        self.steps = 0
+    def __init__(self, world: World, held: Mapping[str, Any]) -> None:
         self._world = world
-        self._sums: dict[str, Tensor] = {}
+        self.steps: int = held.get("steps", 0)
+        self._sums = _own_sums(held.get("sums", []), world)
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         """Add a step's metrics: by name, sum over samples and their number, (2,)."""
         self.steps += 1
         for name, both in metrics.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(both)) + both
+            sums = self._sums.get(name, torch.zeros_like(both))
+            self._sums[name] = sums.to(both) + both  # sums from a file take the metric's dtype
+
+    def held(self) -> dict[str, Any]:
+        """Return what was added since the last means, in JSON values; the same to all processes."""
+        if not self.steps:
+            return {}
+        own = {name: both.tolist() for name, both in self._sums.items()}
+        return {"steps": self.steps, "sums": self._world.gather(own)}
 
     def means(self) -> dict[str, float]:
         """Return the means and start anew."""
@@ -87,6 +97,22 @@ class Meter:
             means[name] = total / max(count, 1)
         self.steps, self._sums = 0, {}
         return means
+
+
+def _own_sums(saved: Sequence[Mapping[str, list[float]]], world: World) -> dict[str, Tensor]:
+    """Return a process's part of saved sums; the main one takes all if their number changed."""
+    if len(saved) == world.size:
+        return {
+            name: torch.tensor(both, dtype=torch.float64)
+            for name, both in saved[world.rank].items()
+        }
+    if not world.is_main:
+        return {}
+    names = {name for part in saved for name in part}
+    return {
+        name: torch.tensor([p[name] for p in saved if name in p], dtype=torch.float64).sum(dim=0)
+        for name in names
+    }
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -25,6 +25,7 @@ from emodc.evaluation.evaluate import REPORT, evaluate
 from emodc.method.loss import Batch, sample_loss
 from emodc.method.schedule import Schedule
 from emodc.model.description import SETTINGS
+from emodc.model.identity import weights_hash
 from emodc.model.model import Model, build_backbone
 from emodc.model.store import load_model
 from emodc.publishing.export import write_card
@@ -32,6 +33,7 @@ from emodc.support.devices import DTYPES, when_memory_is_full
 from emodc.support.distributed import World, join
 from emodc.support.files import write_atomically
 from emodc.support.fsdp import whole
+from emodc.support.locks import holding
 from emodc.training.batches import Sampler
 from emodc.training.best_model import VALIDATION, ModelSelection
 from emodc.training.initial import take_weights
@@ -77,33 +79,46 @@ def train(
 
     Raises:
         ValueError: the data or the initial model do not suit the recipe, or the folder holds
-            another run.
+            another run, or another process (`emodc.support.locks.FolderInUse`).
         TrainingDiverged: the loss became NaN or infinite.
         KeyboardInterrupt: the run was stopped; the state up to then is saved.
         OSError: the folder cannot be written.
     """
     world = _join(recipe, device)
+    with holding(output, world):
+        return _train(recipe, training, validation, output, world, device, initial, on_metrics)
+
+
+def _train(
+    recipe: Recipe,
+    training: FaceData,
+    validation: FaceData,
+    output: Path,
+    world: World,
+    device: str,
+    initial: Model | None,
+    on_metrics: OnMetrics,
+) -> Model:
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the recipe decides that
     schedule, classes = recipe.model.schedule.build(), len(training.label_set)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         backbone = build_backbone(recipe.model, training.label_set, schedule).to(accelerator.device)
-    identity, begun = run_identity(recipe, training, validation), None
+    identity, begun = run_identity(recipe, training, validation, initial), None
     if initial is not None:
         begun = take_weights(backbone, recipe.model, training.label_set, initial)
-        identity["initial model"] = begun["weights_sha256"]
     state = RunState.fresh(backbone, recipe.optimizer, identity, split=world.splits)
     _resume(state, output, world)
     sampler = Sampler(training, recipe, schedule, accelerator.device, world)
-    selection = ModelSelection(
-        recipe, training, validation, schedule, accelerator.device, world, begun
-    )
     frequency = sampler.frequency.to(accelerator.device)
+    selection = ModelSelection(
+        recipe, training, validation, schedule, accelerator.device, world, sampler.frequency, begun
+    )
     learner = backbone if world.splits else accelerator.prepare(backbone)
     if state.samples == 0 and world.is_main:
         write_atomically(output / VALIDATION, selection.listed())
     log = RunLog(output, identity["recipe"], state.samples) if world.is_main else None
-    meter, fp16 = Meter(world), recipe.precision == "fp16"
+    meter, fp16 = Meter(world, state.unlogged), recipe.precision == "fp16"
     clip = recipe.optimizer.clip * (_LOSS_SCALE if fp16 else 1)
     with world.finishing_the_step() as stopped:
         while state.samples < recipe.samples and not stopped():
@@ -130,10 +145,12 @@ def train(
             if log is not None:
                 log.write(state.samples, line)
             if validate:
+                state.unlogged = {}
                 state.save(output / STATE, write=world.is_main)
             if log is not None:
                 on_metrics(state.samples, line)
         if stopped():
+            state.unlogged = meter.held()
             if meter.steps:
                 _settled(meter, state.samples)  # a diverged state must not replace a good one
             state.save(output / STATE, write=world.is_main)
@@ -186,13 +203,16 @@ def _report(best: Model, recipe: Recipe, validation: FaceData, output: Path, wor
         write_card(output, report)
 
 
-def run_identity(recipe: Recipe, training: FaceData, validation: FaceData) -> dict[str, str]:
+def run_identity(
+    recipe: Recipe, training: FaceData, validation: FaceData, initial: Model | None
+) -> dict[str, str]:
     """Return what must be the same when a run goes on; its state holds it."""
-    return {
+    identity = {
         "recipe": dump_recipe(recipe),
         "training data": training.fingerprint(),
         "validation data": validation.fingerprint(),
     }
+    return identity if initial is None else identity | {"initial model": weights_hash(initial)}
 
 
 def add_gradients(

@@ -49,6 +49,7 @@ class RunState:
         identity: what must be the same when a run goes on: recipe, data and initial model.
         samples: training samples seen.
         best: best validation score so far, or -1.
+        unlogged: what `emodc.training.log.Meter` holds of samples that no line tells yet.
     """
 
     backbone: Network
@@ -57,6 +58,7 @@ class RunState:
     identity: dict[str, str]
     samples: int = 0
     best: float = -1.0
+    unlogged: Mapping[str, Any] = field(default_factory=dict)
     _names: dict[Tensor, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +127,12 @@ class RunState:
                 tensors[name] = full.cpu()
         if not write:
             return
-        progress = {"samples": self.samples, "best": self.best, "identity": self.identity}
+        progress = {
+            "samples": self.samples,
+            "best": self.best,
+            "unlogged": self.unlogged,
+            "identity": self.identity,
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
             write_tensors(file, tensors, {_KEY: json.dumps(progress)})
@@ -152,6 +159,7 @@ class RunState:
         except (ValueError, KeyError, RuntimeError) as error:
             raise ValueError(_damaged(path, error)) from None
         self.samples, self.best = progress["samples"], progress["best"]
+        self.unlogged = progress.get("unlogged", {})
 
     def _take(self, tensors: Mapping[str, Tensor]) -> None:
         _copy_into(self.backbone, tensors, "weights")
@@ -181,6 +189,8 @@ def read_progress(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
         told = (progress["samples"], progress["best"], progress["identity"])
         if not (isinstance(told[0], int) and told[0] >= 0 and isinstance(told[2], dict)):
             raise ValueError("its progress makes no sense")
+        if not _is_held(progress.get("unlogged", {})):
+            raise ValueError("its unlogged metrics make no sense")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(_damaged(path, error)) from None
     saved = progress["identity"]
@@ -213,6 +223,26 @@ def build_optimizers(
             hidden, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay
         )
     return optimizers
+
+
+def _is_held(value: object) -> bool:
+    """Tell whether a value is what `emodc.training.log.Meter.held` returns."""
+    if value == {}:
+        return True
+    if not isinstance(value, dict) or value.keys() != {"steps", "sums"}:
+        return False
+    steps, sums = value["steps"], value["sums"]
+    return (
+        type(steps) is int
+        and steps > 0
+        and isinstance(sums, list)
+        and all(isinstance(part, dict) for part in sums)
+        and all(
+            isinstance(both, list) and [type(number) for number in both] == [float, float]
+            for part in sums
+            for both in part.values()
+        )
+    )
 
 
 def _damaged(path: Path, error: Exception) -> str:

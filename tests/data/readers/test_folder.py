@@ -129,7 +129,7 @@ def test_a_class_map_names_numbered_folders(tmp_path: Path) -> None:
         open_folder(tmp_path, "test")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"1": 2}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"1": 2}', '{"1": " "}', "\x00"])
 def test_a_broken_class_map_is_refused(tmp_path: Path, content: str) -> None:
     put(tmp_path, "happy/a.png", "sad/b.png")
     (tmp_path / "classes.json").write_text(content)

@@ -1,16 +1,21 @@
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from emodc.attacks.victims import predictions
 from emodc.backbones.face_unet import FaceUNet
-from emodc.experiments.robustness.subjects import diffusion_victim
+from emodc.experiments.robustness.subjects import ModelSubject
+from emodc.inference.victim import diffusion_victim
 from emodc.method.draws import DrawBank
 from emodc.method.errors import posterior
 from emodc.model.decision import Decision, NoiseFloor
+from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
+from emodc.model.prior import ClassPrior
 
 STEPS = 5
 
@@ -149,3 +154,19 @@ def test_predictions_are_one_a_seed(tiny_model: Model) -> None:
     answers = predictions(victim, x, [4, 5])
     assert answers.shape == (6, 2)
     assert answers[:, 1].tolist() == victim.answer(x, 5).argmax(dim=1).tolist()
+
+
+@pytest.mark.parametrize("prior", ["uniform", "effective", "happiness=0.5,fear=0.3,anger=0.2"])
+def test_attacks_see_the_prior(tiny_model: Model, prior: str) -> None:
+    shares = (0.4, 0.3, 0.1, 0.1, 0.05, 0.04, 0.01)
+    known = ClassPrior(training=shares, effective=shares, nats=5.0)
+    decision = Decision(scale=5.0, prior=known)
+    subject = ModelSubject(with_prior(replace(tiny_model, decision=decision), prior), 3, "tiny")
+    crops = [np.random.default_rng(n).integers(0, 256, (16, 16), np.uint8) for n in range(6)]
+    pixels = subject.pixels(crops).requires_grad_()
+    logits = subject.victim().answer(pixels, 0)
+    answered, _ = subject.answers(crops, 0)
+    torch.testing.assert_close(torch.softmax(logits, dim=1), answered, atol=1e-4, rtol=1e-3)
+    assert logits.shape[1] == len(subject.label_set)
+    (slope,) = torch.autograd.grad(logits[:, 0].sum(), pixels)
+    assert float(slope.abs().sum()) > 0

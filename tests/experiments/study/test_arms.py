@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from emodc.backbones.conditional_unet import ConditionalUNetConfig
+from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.experiments.study.arms import (
     ARMS,
     CLAIMS,
@@ -11,6 +13,7 @@ from emodc.experiments.study.arms import (
     quick_recipe,
     run_name,
 )
+from emodc.model.model import Model
 from emodc.training.recipe import load_recipe
 from tests.experiments.study.conftest import tiny
 
@@ -102,7 +105,20 @@ def test_stable_diffusion_leaves_out_what_makes_no_sense() -> None:
         followed = BY_NAME["amdit"].settings[0] if arm.follows else None
         recipe = arm_recipe(base, arm, arm.settings[0], 0, followed)
         assert recipe.phases[-1].trunk_weight == 0
-        assert recipe.phases[-1].objective.negatives == ("none" if arm.name == "base" else "one")
+        negatives = {"base": "none", "amdit-all": "all"}.get(arm.name, "one")
+        assert recipe.phases[-1].objective.negatives == negatives
+
+
+def test_a_study_of_one_negative_is_compared_with_all(tiny_model: Model) -> None:
+    base = load_recipe("face48-generative")
+    arms, left_out = chosen_arms(base, initial=tiny_model)
+    assert "amdit-all" in [arm.name for arm in arms]
+    assert [row["arm"] for row in left_out] == ["amdit-one", "baseline-cnn"]
+    assert "cannot begin with the weights of tiny" in left_out[1]["reason"]
+    trunk = arm_recipe(base, BY_NAME["baseline-cnn"], Setting(), 0).model.backbone
+    assert isinstance(trunk, FaceClassifierConfig)
+    assert isinstance(base.model.backbone, ConditionalUNetConfig)
+    assert trunk.widths == base.model.backbone.widths
 
 
 def test_a_recipe_that_all_arms_cannot_share_is_refused() -> None:

@@ -15,6 +15,8 @@ from emodc.experiments.study.protocol import QUICK_IMAGES, ArmResult, Study
 from emodc.experiments.study.runs import RUNS, TEST, Run, Splits, claimed
 from emodc.experiments.study.summary import summarize_study
 from emodc.experiments.study.tables import study_markdown
+from emodc.model.identity import weights_hash
+from emodc.model.store import load_model
 from emodc.training.loop import train
 from tests.experiments.study.conftest import FEW, finish, make_study, tiny
 
@@ -141,6 +143,28 @@ def test_other_data_samples_or_draws_are_refused(splits: Splits, done: Path) -> 
         finish(make_study(fewer, done))
     with pytest.raises(ValueError, match="another"):
         finish(make_study(splits, done, steps=3))
+
+
+def test_all_arms_begin_with_the_same_weights(
+    splits: Splits, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initial = load_model(done / RUNS / "base-seed0")
+    monkeypatch.setattr(arms, "ARMS", (FEW[0], FEW[-1]))
+    options = {"seeds": 1, "initial": initial}
+    study = make_study(splits, tmp_path, **options)
+    (result,) = finish(study)
+    begun = load_model(result.outcomes[0].run.folder).facts["initial_model"]
+    assert begun["weights_sha256"] == weights_hash(initial)
+    report = summarize_study(study, [result], "emodc study")
+    assert report["initial_model"] == {
+        "name": initial.name,
+        "weights_sha256": weights_hash(initial),
+    }
+    assert report["left_out"][0]["arm"] == "baseline-cnn"
+    assert f"All arms begin with the weights of `{initial.name}`" in study_markdown(report)
+    other = load_model(done / RUNS / "amdit-alpha-0.2-seed1")
+    with pytest.raises(ValueError, match="another initial model"):
+        finish(make_study(splits, tmp_path, **options | {"initial": other}))
 
 
 @pytest.mark.parametrize("part", ["", TEST], ids=["training", "evaluation"])

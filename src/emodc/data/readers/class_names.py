@@ -169,7 +169,8 @@ def known_subjects(written: Sequence[str], ids: Sequence[str]) -> list[str] | No
 
 def _read_map(file: Path) -> dict[str, str]:
     content = read_json(file)
-    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
+    names = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(name, str) and canonical_name(name) for name in names):
         raise ValueError(
             f"{file}: expected an object of what is written to class name, such as "
             '{"1": "surprise"}'

@@ -164,6 +164,7 @@ class Measurement:
         """Name the parts of errors (N, K+2, S), as the decision counts them, at noise (N,)."""
         classes, t, timesteps = len(model.label_set), self.t, model.schedule.timesteps
         shared = shared_columns(model.label_set, self.sample.classes)
+        deciding = model.decision.among(shared.tolist())
         errors = counted / model.noise_gain(sigma).view(-1, 1, 1)
         return Measured(
             name=name,
@@ -175,7 +176,7 @@ class Measurement:
             d_null=errors[:, null_prompt(classes)],
             d_nc=errors[:, non_class_prompt(classes)],
             weights=model.decision.weights_at(t, timesteps),
-            probabilities=model.decision.probabilities(counted[:, shared], t, timesteps),
+            probabilities=deciding.probabilities(counted, t, timesteps),
         )
 
     def _folder_of(self, model: Model) -> Path:

@@ -1,6 +1,5 @@
 """The table of results: what every subject answered under every condition, each file read once."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from emodc.experiments.robustness.attack_tasks import AttackPlan, Task, tasks_of
 from emodc.experiments.robustness.conditions import Condition
 from emodc.experiments.robustness.subjects import Subject
 from emodc.support.results import Result, load_result, save_result
+from emodc.support.text import folder_name
 
 CELLS = "cells"
 """The folder of finished results, within that of the report."""
@@ -196,21 +196,18 @@ class Results:
     def _file(
         self, subject: Subject, condition: Condition, seed: int
     ) -> tuple[Path, dict[str, str]]:
-        file = self._folder / _slug(subject.name) / f"{condition.file}-{seed}.safetensors"
+        file = self._folder / folder_name(subject.name) / f"{condition.file}-{seed}.safetensors"
         identity = {**subject.identity, **self._faces, **condition.identity, "seed": str(seed)}
         return file, identity
 
     def _attack_file(
         self, subject: Subject, task: Task, rows: range
     ) -> tuple[Path, dict[str, str]]:
-        file = self._folder / _slug(subject.name) / f"{task.file}-{rows.start:05d}.safetensors"
+        file = (
+            self._folder / folder_name(subject.name) / f"{task.file}-{rows.start:05d}.safetensors"
+        )
         settings = {name: str(value) for name, value in task.settings.items()}
         classes = {"choice of classes": ", ".join(self.sample.classes)}
         other = {} if task.source is subject else task.source.identity
         source = {f"source of images, {name}": value for name, value in other.items()}
         return file, {**subject.identity, **source, **self._faces, **classes, **settings}
-
-
-def _slug(name: str) -> str:
-    """Return a name that a folder can have."""
-    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"

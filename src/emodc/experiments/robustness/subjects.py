@@ -9,17 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from emodc.attacks.victims import Victim
 from emodc.inference.scorer import Scorer, require_adaptive
+from emodc.inference.victim import BANKS, diffusion_victim
 from emodc.labels import LabelSet
-from emodc.method.draws import DrawBank, check_steps, show
-from emodc.method.errors import DEFAULT_PAIRS
+from emodc.method.draws import check_steps
 from emodc.model.identity import model_identity
 from emodc.model.model import Model
-
-_BANKS = 4  # banks of draws that a victim keeps
 
 
 class Subject(Protocol):
@@ -104,8 +101,8 @@ class ModelSubject:
 
     @property
     def label_set(self) -> LabelSet:
-        """The model's classes."""
-        return self.model.label_set
+        """The classes that the model answers with."""
+        return self.model.answers
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
@@ -169,8 +166,8 @@ class SequentialSubject:
 
     @property
     def label_set(self) -> LabelSet:
-        """The model's classes."""
-        return self.model.label_set
+        """The classes that the model answers with."""
+        return self.model.answers
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
@@ -189,7 +186,7 @@ class SequentialSubject:
 
     def victim(self) -> Victim:
         """Return the deployed rule, without gradients."""
-        scorer_of = lru_cache(_BANKS)(self._scorer)
+        scorer_of = lru_cache(BANKS)(self._scorer)
 
         def answer(pixels: Tensor, seed: int) -> Tensor:
             x0 = self.model.settings.codec.to_x0(255 * pixels)
@@ -199,49 +196,3 @@ class SequentialSubject:
 
     def _scorer(self, seed: int) -> Scorer:
         return Scorer(self.model, delta=self.delta, seed=seed)
-
-
-def diffusion_victim(model: Model, steps: int, pairs: int = DEFAULT_PAIRS) -> Victim:
-    """Return a model with plain scoring as a victim.
-
-    Its pixels are those that the codec standardizes, so x0 is a differentiable function of them.
-    The logits are `Decision.logits`, and the gradient goes through every (class, t, eps) term.
-
-    Memory is that of one call of the network, forward and backward, whatever the number of
-    images, classes and draws: as many images are shown at once as fit in one call. When the draws
-    of one image do not fit, their activations are forgotten and computed once more on the way
-    back, call by call, which takes half as long again.
-
-    Args:
-        model: what is attacked; left as it is.
-        steps: draws of the deployed rule, as asked for.
-        pairs: most (image, draw) pairs in one call of the network.
-    """
-    draws, timesteps = model.draws_taken(steps), model.schedule.timesteps
-
-    @lru_cache(_BANKS)  # an attack asks for the same draws at every query
-    def bank_of(seed: int, device: torch.device) -> DrawBank:
-        return model.draws(steps, seed).to(device)
-
-    def answer(pixels: Tensor, seed: int) -> Tensor:
-        bank = bank_of(seed, pixels.device)
-
-        def terms(x: Tensor, sigma: Tensor, pair: Tensor) -> Tensor:
-            shown = show(model.schedule, x, sigma, bank, pair // draws, pair % draws)
-            return model.shown_errors(shown)  # (pairs, K)
-
-        x, sigma = model.observe(model.settings.codec.to_x0(255 * pixels))
-        parts = torch.split(torch.arange(len(pixels) * draws, device=pixels.device), pairs)
-        recompute = len(parts) > 1 and torch.is_grad_enabled() and x.requires_grad
-        errors = torch.cat(
-            [
-                checkpoint(terms, x, sigma, pair, use_reentrant=False, preserve_rng_state=False)
-                if recompute
-                else terms(x, sigma, pair)
-                for pair in parts
-            ]
-        )  # (B * S, K)
-        errors = errors.view(len(pixels), draws, -1).transpose(1, 2)  # (B, K, S)
-        return model.decision.logits(errors, bank.t, timesteps)
-
-    return Victim(answer, batch=max(pairs // draws, 1))

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emodc.backbones.conditional_unet import ConditionalUNetConfig
 from emodc.backbones.face_classifier import FaceClassifierConfig
 from emodc.backbones.face_unet import FaceUNetConfig
-from emodc.backbones.stable_diffusion.unet import StableDiffusionConfig
+from emodc.model.model import Model
 from emodc.training.recipe import Recipe, parse_recipe
 
 _ALONE = ("base", "cross_entropy")  # objectives that look at no negative
@@ -106,6 +107,12 @@ ARMS = (
         follows="amdit",
     ),
     Arm(
+        "amdit-all",
+        "AMDiT, all negatives",
+        {"kind": "amdit", "negatives": "all"},
+        follows="amdit",
+    ),
+    Arm(
         "amdit-attached",
         "AMDiT, d_nn not detached",
         {"kind": "amdit", "detach_reference": False},
@@ -172,12 +179,15 @@ def quick_recipe(base: Recipe) -> Recipe:
     return base.model_copy(update={"samples": max(1, round(base.samples * QUICK_SHARE))})
 
 
-def chosen_arms(base: Recipe, quick: bool = False) -> tuple[list[Arm], list[dict[str, str]]]:
+def chosen_arms(
+    base: Recipe, quick: bool = False, initial: Model | None = None
+) -> tuple[list[Arm], list[dict[str, str]]]:
     """Return the arms that make sense under a recipe, and why the others are left out.
 
     Args:
         base: what is varied.
         quick: take the main arms only.
+        initial: the model whose weights all arms begin with, if they do.
 
     Returns:
         The arms; and for those left out ``arm`` and ``reason``.
@@ -186,10 +196,10 @@ def chosen_arms(base: Recipe, quick: bool = False) -> tuple[list[Arm], list[dict
         ValueError: the recipe is not of a diffusion model, or an early phase has another objective
             than ``base``, which all arms would share.
     """
-    if not isinstance(base.model.backbone, FaceUNetConfig | StableDiffusionConfig):
+    if not base.model.backbone.generative:
         raise ValueError(
             f"a study compares diffusion models: recipe '{base.name}' has the backbone "
-            f"{base.model.backbone.kind}, not face_unet or stable_diffusion"
+            f"{base.model.backbone.kind}, not conditional_unet, face_unet or stable_diffusion"
         )
     for number, phase in enumerate(base.phases[:-1]):
         if phase.objective.kind != "base":
@@ -198,13 +208,17 @@ def chosen_arms(base: Recipe, quick: bool = False) -> tuple[list[Arm], list[dict
                 "arms share the phases before the last, so these must be base"
             )
     arms = [arm for arm in ARMS if arm.quick or not quick]
-    reasons = {arm.name: _obstacle(base, arm) for arm in arms}
+    reasons = {arm.name: _obstacle(base, arm, initial) for arm in arms}
     left_out = [{"arm": name, "reason": reason} for name, reason in reasons.items() if reason]
     return [arm for arm in arms if not reasons[arm.name]], left_out
 
 
-def _obstacle(base: Recipe, arm: Arm) -> str | None:
-    if not arm.denoises and not isinstance(base.model.backbone, FaceUNetConfig):
+def _obstacle(base: Recipe, arm: Arm, initial: Model | None) -> str | None:
+    if not arm.denoises and initial is not None:
+        return f"it cannot begin with the weights of {initial.name}, which predict noise"
+    if not arm.denoises and not isinstance(
+        base.model.backbone, FaceUNetConfig | ConditionalUNetConfig
+    ):
         return f"backbone {base.model.backbone.kind} has no trunk for a classifier to share"
     if arm.follows is not None:
         (original,) = (other for other in ARMS if other.name == arm.follows)
@@ -226,7 +240,9 @@ def _common(base: Recipe, arm: Arm) -> dict[str, Any]:
 def _baseline(base: Recipe) -> dict[str, Any]:
     """Return the settings of a classifier on the trunk of the base recipe."""
     backbone = base.model.backbone
-    assert isinstance(backbone, FaceUNetConfig)  # other backbones leave the arm out
+    assert isinstance(
+        backbone, FaceUNetConfig | ConditionalUNetConfig
+    )  # other backbones leave the arm out
     return {
         "kind": FaceClassifierConfig.kind,
         "patch": backbone.patch,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emodc.experiments.study.arms import Arm
+from emodc.experiments.study.arms import Arm, Setting
 from emodc.experiments.study.runs import (
     Run,
     Splits,
@@ -13,6 +13,7 @@ from emodc.experiments.study.runs import (
     make_run,
     read_outcome,
 )
+from emodc.model.model import Model
 from emodc.training.recipe import Recipe
 
 
@@ -56,13 +57,20 @@ class StudyProgress:
         splits: the data.
         output: the study's folder.
         seeds: trainings of the main arms.
+        initial: the model whose weights all runs begin with, if they do.
     """
 
     def __init__(
-        self, base: Recipe, arms: Sequence[Arm], splits: Splits, output: Path, seeds: int
+        self,
+        base: Recipe,
+        arms: Sequence[Arm],
+        splits: Splits,
+        output: Path,
+        seeds: int,
+        initial: Model | None,
     ) -> None:
         self._base, self._arms, self._splits = base, arms, splits
-        self._output, self._seeds = output, seeds
+        self._output, self._seeds, self._initial = output, seeds, initial
         self._trained: set[str] = set()
 
     def of(self, arm: Arm) -> ArmProgress | None:
@@ -78,18 +86,15 @@ class StudyProgress:
             if theirs is None or not theirs.chosen:
                 return None
             followed, ready = theirs.chosen[0].setting, theirs.settled
-        tried = [make_run(self._base, arm, s, 0, self._output, followed) for s in arm.settings]
+
+        def run(setting: Setting, seed: int) -> Run:
+            return make_run(self._base, arm, setting, seed, self._output, followed, self._initial)
+
+        tried = [run(setting, 0) for setting in arm.settings]
         settled = ready and all(self._is_trained(run) for run in tried)
         best = _best(tried) if settled else tried[0]
         seeds = range(self._seeds if arm.many_seeds else 1)
-        chosen = (
-            []
-            if best is None
-            else [
-                make_run(self._base, arm, best.setting, seed, self._output, followed)
-                for seed in seeds
-            ]
-        )
+        chosen = [] if best is None else [run(best.setting, seed) for seed in seeds]
         return ArmProgress(tuple(tried), tuple(chosen), ready, settled)
 
     def left(self, arm: Arm) -> list[Task]:

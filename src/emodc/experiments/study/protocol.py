@@ -27,6 +27,7 @@ from emodc.experiments.study.runs import (
     train_rest,
 )
 from emodc.method.draws import check_steps
+from emodc.model.model import Model
 from emodc.support.devices import choose_device
 from emodc.support.timing import Cost, Progress
 from emodc.training.recipe import Recipe
@@ -80,10 +81,13 @@ class Study:
         limit: evaluate on a stratified subset of this many test images; if not given, on all, or,
             in a quick study, on `QUICK_IMAGES`.
         device: ``auto`` or ``cpu``.
+        initial: a model whose weights all arms begin with, as the paper's do with pretrained ones;
+            arms with another network are left out.
 
     Attributes:
         base: the recipe as it is varied.
         arms: in the order of `emodc.experiments.study.arms.ARMS`.
+        initial: as given.
         left_out: ``arm`` and ``reason`` of those that make no sense here, or could not be trained.
 
     Raises:
@@ -102,10 +106,11 @@ class Study:
         steps: int,
         limit: int | None = None,
         device: str = "auto",
+        initial: Model | None = None,
     ) -> None:
         self.base = without_missing_votes(quick_recipe(base) if quick else base, splits)
         check_steps(steps, self.base.model.schedule.build().timesteps)
-        self.arms, self.left_out = chosen_arms(self.base, quick)
+        self.arms, self.left_out = chosen_arms(self.base, quick, initial)
         limit = QUICK_IMAGES if quick and limit is None else limit
         self.splits, self.output, self.steps, self.limit = splits, output, steps, limit
         self.seeds = seeds or (QUICK_SEEDS if quick else SEEDS)
@@ -113,7 +118,8 @@ class Study:
         if limit is not None:
             self.images = len(stratified_subset(splits.test.labels, limit, seed=0))
         self._device = device
-        self._state = StudyProgress(self.base, self.arms, splits, output, self.seeds)
+        self.initial = initial
+        self._state = StudyProgress(self.base, self.arms, splits, output, self.seeds, initial)
 
     def costs(self) -> Iterator[Cost]:
         """Measure how fast the arms are here, and tell what is still to be done for each.

@@ -14,6 +14,7 @@ from torch import Tensor
 from emodc.data import FaceData
 from emodc.evaluation.evaluate import PREDICTIONS, REPORT, evaluate
 from emodc.experiments.study.arms import Arm, Setting, arm_recipe, run_name
+from emodc.model.model import Model
 from emodc.model.store import load_model
 from emodc.reports.evaluation_report import EvaluationReport
 from emodc.support.files import write_atomically
@@ -53,6 +54,7 @@ class Run:
         seed: counts from 0.
         recipe: all of it.
         folder: of the run.
+        initial: the model whose weights it begins with, if it does.
     """
 
     arm: Arm
@@ -60,6 +62,7 @@ class Run:
     seed: int
     recipe: Recipe
     folder: Path
+    initial: Model | None
 
     @property
     def name(self) -> str:
@@ -93,11 +96,17 @@ class Outcome:
 
 
 def make_run(
-    base: Recipe, arm: Arm, setting: Setting, seed: int, output: Path, followed: Setting | None
+    base: Recipe,
+    arm: Arm,
+    setting: Setting,
+    seed: int,
+    output: Path,
+    followed: Setting | None,
+    initial: Model | None,
 ) -> Run:
     """Return a run of a study whose folder is ``output``; see `arm_recipe`."""
     recipe = arm_recipe(base, arm, setting, seed, followed)
-    return Run(arm, setting, seed, recipe, output / RUNS / run_name(arm, setting, seed))
+    return Run(arm, setting, seed, recipe, output / RUNS / run_name(arm, setting, seed), initial)
 
 
 def samples_left(run: Run, splits: Splits) -> int:
@@ -109,7 +118,7 @@ def samples_left(run: Run, splits: Splits) -> int:
     state = run.folder / STATE
     if not state.exists():
         return run.recipe.samples
-    identity = run_identity(run.recipe, splits.training, splits.validation)
+    identity = run_identity(run.recipe, splits.training, splits.validation, run.initial)
     seen = read_progress(state, identity)["samples"]
     return 0 if (run.folder / DIVERGED).exists() else max(0, run.recipe.samples - seen)
 
@@ -175,6 +184,7 @@ def train_rest(run: Run, splits: Splits, device: str, progress: Progress) -> Non
             splits.validation,
             run.folder,
             device=device,
+            initial=run.initial,
             on_metrics=report,
         )
     except TrainingDiverged as error:

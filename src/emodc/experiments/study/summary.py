@@ -12,6 +12,8 @@ from emodc.evaluation.statistics import RESAMPLES, mcnemar, paired_bootstrap, sh
 from emodc.experiments.study.arms import CLAIMS
 from emodc.experiments.study.protocol import ArmResult, Study
 from emodc.experiments.study.runs import Outcome
+from emodc.model.identity import weights_hash
+from emodc.model.model import Model
 
 FORMAT = 1
 """Of study.json."""
@@ -55,6 +57,7 @@ def summarize_study(study: Study, results: Sequence[ArmResult], command: str) ->
         },
         "classes": list(splits.training.label_set.classes),
         "recipe": study.base.model_dump(mode="json"),
+        "initial_model": _initial(study.initial),
         "samples": study.base.samples,
         "seeds": study.seeds,
         "steps": study.steps,
@@ -77,6 +80,10 @@ def summarize_study(study: Study, results: Sequence[ArmResult], command: str) ->
         ],
         "versions": {"emodc": version("emodc"), "torch": str(torch.__version__)},
     }
+
+
+def _initial(model: Model | None) -> dict[str, str] | None:
+    return None if model is None else {"name": model.name, "weights_sha256": weights_hash(model)}
 
 
 def _arm(result: ArmResult, by_name: Mapping[str, ArmResult]) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def _headline(report: Mapping[str, Any]) -> list[str]:
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} for the main arms.",
         "",
     ]
+    if (initial := report.get("initial_model")) is not None:
+        told = f"All arms begin with the weights of `{initial['name']}` "
+        lines += [told + f"(sha256 {initial['weights_sha256'][:12]}).", ""]
     if not report["finished"]:
         lines += ["Not finished: some arms are still missing.", ""]
     return [*lines, *arm_table(report)]

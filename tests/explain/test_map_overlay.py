@@ -1,6 +1,6 @@
 import numpy as np
 
-from emodc.explain.overlay import AGAINST, FOR, overlay
+from emodc.explain.map_overlay import AGAINST, FOR, overlay
 
 
 def test_colors_say_which_class_a_pixel_speaks_for() -> None:

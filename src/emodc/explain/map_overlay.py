@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emodc.explain.smoothing import Map, smoothed
+from emodc.explain.map_smoothing import Map, smoothed
 
 FOR, AGAINST = (224, 130, 20), (128, 115, 172)
 """Orange and purple of ColorBrewer's PuOr, which people with any color vision tell apart."""

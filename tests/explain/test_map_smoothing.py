@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from emodc.explain.smoothing import (
+from emodc.explain.map_smoothing import (
     Map,
     significant,
     smoothed,
