@@ -27,7 +27,6 @@ from emodc.inference.scorer import (
     sequential_outcome,
 )
 from emodc.labels import LabelSet
-from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import DEFAULT_PAIRS
 from emodc.method.sequential import Outcome
 from emodc.model.identity import weights_hash
@@ -189,7 +188,7 @@ class _Scoring:
         """Return the answers and, of plain scoring, the mean d_p at every timestep."""
         if self.delta is not None:
             return sequential_answers(model, Outcome(**scores.values), self.delta), []
-        t = spaced_timesteps(model.schedule.timesteps, self.steps)
+        t = model.decision.timesteps(model.schedule.timesteps, self.steps)
         errors = scores.values["errors"]  # (N, K, S)
         answers = plain_answers(model, errors, t)
         if not model.sees_noise:

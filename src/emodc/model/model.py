@@ -104,7 +104,9 @@ class Model:
         """
         timesteps, shape = self.schedule.timesteps, self.settings.codec.shape
         taken = self.draws_taken(steps)
-        return draw_bank(timesteps, taken, shape, seed, mirror=self.decision.mirror)
+        return draw_bank(
+            timesteps, taken, shape, seed, mirror=self.decision.mirror, span=self.decision.span
+        )
 
     def draws_taken(self, steps: int) -> int:
         """Return S: the draws asked for, or what a baseline needs that is shown no noise.
