@@ -3,7 +3,7 @@
     python scripts/write_other_data.py --data fer2013plus:PATH --work runs/other-data
 
 The figures are kept in docs/results/shifts/other-data.json. Images that are scored already, in the
-folder ``--work``, are not scored again. Without ``--data``, the page is written from the file alone.
+folder ``--work``, are not scored again. Without ``--data``, the page is written from the file.
 """
 
 import argparse
