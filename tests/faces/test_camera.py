@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,6 +20,28 @@ def test_a_camera_is_read_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     frames = list(found.frames(Selection(end=0.5, rate=10)))
     np.testing.assert_allclose([f.time for f in frames], [0, 0.1, 0.2, 0.3, 0.4], atol=0.001)
     assert frames[0].image.shape == (48, 64, 3)
+
+
+def test_a_camera_may_have_no_picture_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    source: tuple[str, str, dict[str, str]] = ("testsrc=size=64x48:rate=30", "lavfi", {})
+    monkeypatch.setattr(camera, "camera_device", lambda number: source)
+    found = Camera(0)
+    decode, calls = found._container.decode, []
+
+    class Slow:
+        """A container that is not ready at first."""
+
+        close = found._container.close
+
+        def decode(self, stream: object) -> Iterator[object]:
+            calls.append(stream)
+            if len(calls) < 3:
+                raise BlockingIOError
+            yield from decode(stream)
+
+    found._container = Slow()
+    assert len(list(found.frames(Selection(end=0.1)))) == 3
+    assert len(calls) == 3
 
 
 def test_a_missing_camera_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

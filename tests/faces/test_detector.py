@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from emodc.faces.candidates import Candidates
+from emodc.faces.centerface import CenterFace
 from emodc.faces.detector import (
     Face,
     FaceDetector,
@@ -349,3 +351,37 @@ def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ImportError, match=r"pip install .*\[faces\]"):
         FaceDetector()
+
+
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The longer sides of what CenterFace is shown from now on."""
+    seen: list[int] = []
+    ask = CenterFace.__call__
+
+    def counted(network: CenterFace, image: NDArray[np.uint8], threshold: float) -> Candidates:
+        seen.append(max(image.shape[:2]))
+        return ask(network, image, threshold)
+
+    monkeypatch.setattr(CenterFace, "__call__", counted)
+    return seen
+
+
+def test_a_photo_of_one_large_face_is_not_looked_at_closely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finder = FaceDetector()
+    seen = looks(monkeypatch)
+    (face,) = finder.detect(array(resized(read("astronaut"), 2)))
+    assert max(seen) == 320
+    (again,) = FaceDetector(working_size=320).detect(array(resized(read("astronaut"), 2)))
+    np.testing.assert_array_equal(face.landmarks, again.landmarks)
+
+
+def test_small_faces_behind_a_large_one_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = crowd(1024, 700, 64, [(30, 40), (900, 60), (850, 600)])
+    canvas.paste(read("surprise").resize((600, 600)), (200, 60))
+    finder = FaceDetector()
+    seen = looks(monkeypatch)
+    assert len(finder.detect(array(canvas))) == 4
+    assert max(seen) == 1024
+    assert len(FaceDetector(smallest_face=100).detect(array(canvas))) == 1

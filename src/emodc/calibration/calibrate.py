@@ -29,7 +29,6 @@ from emodc.calibration.typicality import fit_typicality
 from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.inference.dataset_scores import score_errors, score_images
-from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import mean_errors, posterior
 from emodc.model.decision import Decision, FewSteps
 from emodc.model.held_out import HeldOut
@@ -62,6 +61,7 @@ def calibrate(
     limit: int | None = None,
     confidence: float = 0.95,
     coverage: float = 0.9,
+    span: tuple[int, int] | None = None,
     prior: str | Mapping[str, float] = DEFAULT_PRIOR,
     folder: Path | None = None,
     progress: Progress = unheard,
@@ -79,6 +79,8 @@ def calibrate(
         confidence: with which each stopping threshold keeps its promise.
         coverage: share of images whose true class the prediction set shall hold.
         prior: of the answers where users ask for none; see `emodc.model.label_shift.with_prior`.
+        span: take draws at these timesteps alone, see `emodc.model.decision.Decision`; those of the
+            model if not given.
         folder: where measured errors are kept; an interrupted calibration goes on there.
         progress: is told how far the measuring is.
         world: the processes that share the measuring; all of them get the model.
@@ -86,14 +88,14 @@ def calibrate(
     Returns:
         The model with its new decision, and ``facts["calibration"]``: data, number of images,
         date, whether noise is accounted for, and figures on the half that fitted nothing, under
-        the training prior. With
-        fewer than 50 images, only the scale is fitted, and the figures are cross-validated. A
-        baseline that is shown noise only learns to account for it; its temperature was fitted in
-        training.
+        the training prior. With fewer than 50 images, only the scale is fitted, and the figures
+        are cross-validated. A baseline that is shown noise only learns to account for it; its
+        temperature was fitted in training.
 
     Raises:
         ValueError: the model is a baseline that is shown no noise, the dataset has other classes
-            than the model, or fewer than 10 readable images; ``folder`` holds other errors.
+            than the model, or fewer than 10 readable images; ``span`` is out of range; ``folder``
+            holds other errors.
         OSError: ``folder`` cannot be written.
     """
     if not model.sees_noise:
@@ -106,6 +108,8 @@ def calibrate(
             f"the model tells {', '.join(model.label_set.classes)} apart, the dataset has "
             f"{', '.join(data.label_set.classes)}; calibrate on data with the model's classes"
         )
+    if span is not None:
+        model = replace(model, decision=_within(model.decision, span, model.schedule.timesteps))
     if limit is not None:
         data = data.subset(stratified_subset(data.labels, limit, seed))
     noise: dict[str, Any] = {}
@@ -152,6 +156,20 @@ def calibrate(
     return with_prior(calibrated, prior)
 
 
+def _within(decision: Decision, span: tuple[int, int], timesteps: int) -> Decision:
+    """Return a decision with draws in a range of timesteps, and nothing fitted for others.
+
+    Raises:
+        ValueError: it is not a range of the T timesteps.
+    """
+    if not 0 <= span[0] < span[1] <= timesteps:
+        raise ValueError(
+            f"timesteps must be a range within 0 to {timesteps}, not {span[0]} to {span[1]}"
+        )
+    unfitted = {"weights": (), "adaptive": None, "few_steps": (), "least_probability": None}
+    return decision.model_copy(update={"span": span, **unfitted})
+
+
 def fit_decision(
     decision: Decision,
     fit: Half,
@@ -172,7 +190,7 @@ def fit_decision(
         coverage: see `calibrate`.
     """
     classes, steps = fit.errors.shape[1:]
-    t = spaced_timesteps(timesteps, steps)
+    t = decision.timesteps(timesteps, steps)
     weights = fit_weights(fit.errors, fit.labels)
     means = mean_errors(fit.errors, weights)
     known = decision.prior
@@ -188,6 +206,7 @@ def fit_decision(
     fitted = Decision(
         mirror=decision.mirror,
         noise_floor=decision.noise_floor,
+        span=decision.span,
         scale=scale,
         power=power,
         weights=() if bool((weights == 1).all()) else tuple(weights.tolist()),
@@ -238,7 +257,7 @@ def _fit_scale_alone(
     for number in range(_FOLDS):
         scale = fit_scale(means[fold != number], labels[fold != number])
         unseen[fold == number] = posterior(errors[fold == number], scale)
-    t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
+    t = model.decision.timesteps(model.schedule.timesteps, errors.shape[2])
     before = model.decision.probabilities(errors, t, model.schedule.timesteps)
     figures = {
         "images": len(labels),
@@ -251,6 +270,7 @@ def _fit_scale_alone(
     fitted = Decision(
         mirror=model.decision.mirror,
         noise_floor=model.decision.noise_floor,
+        span=model.decision.span,
         scale=scale,
         prior=prior and prior.model_copy(update={"nats": scale, "asked": None}),
     )
@@ -260,7 +280,7 @@ def _fit_scale_alone(
 def _held_out(model: Model, hold: Half) -> dict[str, Any]:
     """Return how good the model's probabilities are on the half that fitted nothing."""
     timesteps = model.schedule.timesteps
-    t = spaced_timesteps(timesteps, hold.errors.shape[2])
+    t = model.decision.timesteps(timesteps, hold.errors.shape[2])
     return figures_of(model.decision.probabilities(hold.errors, t, timesteps), hold.labels)
 
 

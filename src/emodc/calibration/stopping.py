@@ -13,7 +13,6 @@ from emodc.evaluation.metrics import (
     calibration_error_interval,
     negative_log_likelihood,
 )
-from emodc.method.draws import spaced_timesteps
 from emodc.method.sequential import draw_order
 from emodc.method.stopping import simulate
 from emodc.model.adaptive import Adaptive, Stop
@@ -58,9 +57,9 @@ def fit_adaptive(
         confidence: see `emodc.method.stopping.stopping_thresholds`.
     """
     steps = fit.errors.shape[2]
-    t, order = spaced_timesteps(timesteps, steps), draw_order(steps)
+    t, order = decision.timesteps(timesteps, steps), draw_order(steps)
     weights = decision.weights_at(t, timesteps)
-    between, within = fit_gap_model(close_gaps(fit.errors, weights), t, timesteps)
+    between, within = fit_gap_model(close_gaps(fit.errors, weights), *decision.within(t, timesteps))
     unfitted = Stop(delta=0.5, threshold=1.0, scale=decision.scale, least_probability=(0.0,))
     adaptive = Adaptive(
         steps=steps,
@@ -92,7 +91,7 @@ def stop_figures(decision: Decision, hold: Half, timesteps: int) -> list[dict[st
     if decision.adaptive is None:
         return []
     count, steps = hold.errors.shape[1:]
-    t = spaced_timesteps(timesteps, steps)
+    t = decision.timesteps(timesteps, steps)
     weights = decision.weights_at(t, timesteps)
     final = decision.logits(hold.errors, t, timesteps).argmax(dim=1)
     figures = []

@@ -36,6 +36,13 @@ def calibrate(
         float,
         typer.Option(help="Share of faces whose prediction set shall contain the true class."),
     ] = 0.9,
+    timesteps: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            metavar="FIRST END",
+            help="Draw timesteps from FIRST to before END alone. [default: the model's]",
+        ),
+    ] = None,
     prior: Annotated[
         str | None,
         typer.Option(help="Prior of the model where none is asked for. [default: see the docs]"),
@@ -73,6 +80,7 @@ def calibrate(
             steps=steps,
             limit=limit,
             coverage=coverage,
+            span=timesteps,
             prior=prior or DEFAULT_PRIOR,
             seed=seed,
             folder=work,

@@ -108,11 +108,18 @@ def _watch(
 def _until_interrupted(
     analysis: VideoAnalysis, footage: Footage, kept: VideoRows | None
 ) -> Iterator[list[VideoPrediction]]:
-    """Go through the batches; an interruption ends a camera's, and a file's with a word."""
+    """Go through the batches; what interrupts a file's with a word just ends a camera's."""
+    seen = 0
     try:
-        yield from analysis.batches()
+        for rows in analysis.batches():
+            seen += len(rows)
+            yield rows
+    except ValueError as error:
+        if isinstance(footage, VideoFile) or not seen:
+            raise
+        note(str(error))  # it was unplugged; what it showed is there
     except KeyboardInterrupt:
-        if footage.duration is None and not isinstance(footage, VideoFile):
+        if not isinstance(footage, VideoFile):
             return
         if kept is not None:
             note(f"what is done is kept in {kept.path}: the same command goes on from there")

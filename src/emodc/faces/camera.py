@@ -1,11 +1,15 @@
 """Cameras as sources of frames."""
 
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
 from emodc.faces.frames import Frame, Selection, numbered, require_av, selected, video_stream
 from emodc.support.files import one_line
 from emodc.support.text import printable
+
+_PAUSE = 0.005  # seconds
 
 
 class Camera:
@@ -51,12 +55,21 @@ class Camera:
         import av
 
         try:
-            decoded = numbered(self._container.decode(self._stream), 0, None, from_zero=True)
+            decoded = numbered(self._pictures(), 0, None, from_zero=True)
             yield from selected(decoded, selection, since, 1.0, self.name)
         except av.FFmpegError as error:
             raise ValueError(f"{self.name}: stopped ({one_line(error.strerror or '')})") from error
         finally:
             self._container.close()
+
+    def _pictures(self) -> Iterator[Any]:
+        """Decode, and wait where the system says that there is no picture yet."""
+        while True:
+            try:
+                yield from self._container.decode(self._stream)
+                return
+            except BlockingIOError:
+                time.sleep(_PAUSE)
 
 
 def camera_device(number: int) -> tuple[str, str, dict[str, str]]:

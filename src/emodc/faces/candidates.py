@@ -39,6 +39,25 @@ def merge(candidates: Candidates) -> Candidates:
     return mean_boxes, mean_points, scores[best]
 
 
+def widths(candidates: Candidates) -> NDArray[np.float64]:
+    """Return the widths (N,) of the boxes in pixels."""
+    return candidates[0][:, 2] - candidates[0][:, 0]
+
+
+def wider(candidates: Candidates, least: float) -> Candidates:
+    """Leave out what is narrower than `least` pixels."""
+    kept = widths(candidates) >= least
+    boxes, points, scores = candidates
+    return boxes[kept], points[kept], scores[kept]
+
+
+def all_within(seen: Candidates, known: Candidates) -> bool:
+    """Tell whether every box of `seen` has its center in one of `known`."""
+    center = (seen[0][:, None, :2] + seen[0][:, None, 2:]) / 2  # (N, 1, 2)
+    inside = (center >= known[0][:, :2]) & (center <= known[0][:, 2:])  # (N, M, 2)
+    return bool(np.all(np.any(np.all(inside, axis=2), axis=1)))
+
+
 def _overlaps(
     box: NDArray[np.float64], boxes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,6 +1,6 @@
 """What a detector's network is shown of an image: thumbnails, the image, parts of a long one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,10 @@ from emodc.faces.nets import MULTIPLE, import_cv2
 
 Network = Callable[[NDArray[np.uint8], float], Candidates]
 """An image (H, W, 3) and a threshold to candidates: `CenterFace` or `YuNet`."""
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 of a part of an image, in whole pixels."""
+
+_THUMBNAILS = ((128, 0), (64, 32))  # longer side and margin, in pixels
 
 
 @dataclass(frozen=True)
@@ -18,17 +22,17 @@ class View:
     """A part of an image, and how large to show it.
 
     Attributes:
-        box: x0, y0, x1, y1 of the part, in whole pixels.
+        box: where the part is.
         side: longer side of the part as it is shown, in pixels.
         margin: black pixels around it.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     side: int
     margin: int = 0
 
 
-def parts(width: int, height: int, working_size: int) -> Iterator[tuple[int, int, int, int]]:
+def parts(width: int, height: int, working_size: int) -> Iterator[Box]:
     """Cut a long image, such as a panorama, into parts that overlap.
 
     Shrunk as a whole, a panorama would lose its faces. A part is at most twice as long as the image
@@ -77,15 +81,50 @@ def look(network: Network, image: NDArray[np.uint8], view: View, threshold: floa
     return boxes, (points - margin) * factor + corner, scores
 
 
+def glance(
+    network: Network, image: NDArray[np.uint8], side: int, threshold: float
+) -> list[Candidates]:
+    """Show the whole image to a network: as two thumbnails, and with a longer side of `side`."""
+    height, width = image.shape[:2]
+    whole = (0, 0, width, height)
+    views = [View(whole, *thumbnail) for thumbnail in _THUMBNAILS]
+    if max(height, width) > 128:
+        views.append(View(whole, side))
+    return [look(network, image, view, threshold) for view in views]
+
+
+def closely(
+    network: Network,
+    image: NDArray[np.uint8],
+    boxes: Iterable[Box],
+    shown: Callable[[int], int],
+    threshold: float,
+) -> list[Candidates]:
+    """Show parts of an image to a network.
+
+    Args:
+        network: the detector's.
+        image: (H, W, 3) uint8 RGB.
+        boxes: of the parts; what an edge cuts is left to the part beside it.
+        shown: from the longer side of a part to that of its view, in pixels.
+        threshold: least score in (0, 1).
+    """
+    height, width = image.shape[:2]
+    found = []
+    for box in boxes:
+        view = View(box, shown(max(box[2] - box[0], box[3] - box[1])))
+        seen = look(network, image, view, threshold)
+        found.append(_without_cut_faces(seen, box, (0, 0, width, height)))
+    return found
+
+
 def together(candidates: Sequence[Candidates]) -> Candidates:
     """Put the candidates of several views into one list."""
     boxes, points, scores = (np.concatenate(part) for part in zip(*candidates, strict=True))
     return boxes, points, scores
 
 
-def without_cut_faces(
-    candidates: Candidates, part: tuple[int, int, int, int], whole: tuple[int, int, int, int]
-) -> Candidates:
+def _without_cut_faces(candidates: Candidates, part: Box, whole: Box) -> Candidates:
     """Leave out what reaches over an edge of a part that is not an edge of the image.
 
     The part beside it shows that face whole.

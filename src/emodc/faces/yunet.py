@@ -2,7 +2,8 @@
 
 Wu, Peng, Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research
 20, 656-665. The network (0.3 MB, ONNX, Apache-2.0) ships with the package. OpenCV's own class for
-it decodes its answers and removes all but the best for each face.
+it, `FaceDetectorYN`, does not let layer fusion be switched off (see `emodc.faces.centerface`), and
+once answered NaN to a panorama.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from emodc.faces.candidates import Candidates
 from emodc.faces.nets import Nets, import_cv2, model_bytes
 
-_COLUMNS = 15  # x, y, width, height, five times x, y, and the score
+_STRIDES = (8, 16, 32)  # pixels between the cells of the three maps
+_OUTPUTS = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
 
 
 class YuNet:
@@ -36,21 +38,40 @@ class YuNet:
         return YuNet, ()
 
     def _read(self) -> Any:
-        none = np.empty(0, np.uint8)  # ONNX has no second file of settings
-        return self._cv2.FaceDetectorYN.create("onnx", model_bytes("yunet"), none, (320, 320))
+        net = self._cv2.dnn.readNetFromONNX(model_bytes("yunet"))
+        net.enableFusion(False)
+        return net
 
     def __call__(self, image: NDArray[np.uint8], threshold: float) -> Candidates:
-        """Return one candidate for each face it sees; see `CenterFace`.
+        """Return every cell whose score is above the threshold; see `CenterFace`.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, H and W multiples of `emodc.faces.nets.MULTIPLE`.
             threshold: in (0, 1).
         """
         with self._nets.one() as net:
-            net.setInputSize(image.shape[1::-1])
-            net.setScoreThreshold(threshold)
-            found = net.detect(np.ascontiguousarray(image[:, :, ::-1]))[1]
-        rows = np.zeros((0, _COLUMNS)) if found is None else found.astype(np.float64)
-        corner, extent = rows[:, :2], rows[:, 2:4]
-        boxes = np.concatenate([corner, corner + extent], axis=1)
-        return boxes, rows[:, 4:14].reshape(-1, 5, 2), np.clip(rows[:, 14], 0, 1)
+            net.setInput(self._cv2.dnn.blobFromImage(image, swapRB=True))
+            answers = [np.array(answer)[0] for answer in net.forward(_OUTPUTS)]
+        found = [
+            _decode(answers[4 * number : 4 * number + 4], stride, image.shape[1], threshold)
+            for number, stride in enumerate(_STRIDES)
+        ]
+        boxes, points, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+        return boxes, points, scores
+
+
+def _decode(
+    maps: list[NDArray[np.float32]], stride: int, width: int, threshold: float
+) -> Candidates:
+    """Read class and object scores (N, 1), boxes (N, 4) and landmarks (N, 10) of the cells.
+
+    Centers and landmarks are counted in cells from the cell's corner, sizes are logarithms.
+    """
+    kind, face, box, points = maps
+    scores = np.sqrt(np.clip(kind[:, 0], 0, 1) * np.clip(face[:, 0], 0, 1)).astype(np.float64)
+    cells = np.flatnonzero(scores > threshold)
+    corner = np.stack([cells % (width // stride), cells // (width // stride)], axis=1)
+    center = (corner + box[cells, :2].astype(np.float64)) * stride
+    half = np.exp(box[cells, 2:].astype(np.float64)) * stride / 2
+    landmarks = (points[cells].reshape(-1, 5, 2).astype(np.float64) + corner[:, None]) * stride
+    return np.concatenate([center - half, center + half], axis=1), landmarks, scores[cells]

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emodc.method.draws import spaced_timesteps
 from emodc.method.label_shift import estimate_prior
 from emodc.model.held_out import HeldOut
 from emodc.model.identity import weights_hash
@@ -135,7 +134,7 @@ def _warnings(model: Model, faces: int, intervals: Mapping[str, tuple[float, flo
 def _confused(model: Model, held_out: HeldOut) -> tuple[str, str] | None:
     """Return the two classes whose mean posteriors differ too little, if there are any."""
     errors, labels = held_out.errors.float(), held_out.labels
-    t = spaced_timesteps(model.schedule.timesteps, errors.shape[2])
+    t = model.decision.timesteps(model.schedule.timesteps, errors.shape[2])
     p = model.decision.probabilities(errors, t, model.schedule.timesteps)  # (N, K')
     present = [k for k in model.columns.tolist() if bool((labels == k).any())]
     if len(present) < len(model.columns):

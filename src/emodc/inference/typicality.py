@@ -30,7 +30,8 @@ def null_errors(model: Model, x0: Tensor, steps: int) -> Tensor:
     """
     if not model.backbone.generative:
         raise ValueError(f"'{model.name}' is discriminative: it knows no typical faces")
-    plain = model.ignoring_noise()
+    everywhere = model.decision.model_copy(update={"noise_floor": None, "span": None})
+    plain = replace(model, decision=everywhere)
     bank = plain.draws(steps, _SEED)
     image = torch.arange(len(x0)).repeat_interleave(steps)
     draw = torch.arange(steps).repeat(len(x0))

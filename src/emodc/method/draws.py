@@ -43,7 +43,13 @@ class DrawBank:
 
 
 def draw_bank(
-    timesteps: int, steps: int, shape: tuple[int, ...], seed: int = 0, *, mirror: bool = False
+    timesteps: int,
+    steps: int,
+    shape: tuple[int, ...],
+    seed: int = 0,
+    *,
+    mirror: bool = False,
+    span: tuple[int, int] | None = None,
 ) -> DrawBank:
     """Return the draws of the S-step protocol: t evenly spaced, noise seeded.
 
@@ -55,11 +61,12 @@ def draw_bank(
         shape: (C, H, W) of x0.
         seed: the evaluation's seed.
         mirror: show the mirror image in every other draw, to a network that was trained on both.
+        span: see `spaced_timesteps`.
 
     Raises:
-        ValueError: S is outside 1..T, or their noise takes more than a gigabyte.
+        ValueError: S is outside 1..T, or 1..b-a, or their noise takes more than a gigabyte.
     """
-    t = spaced_timesteps(timesteps, steps)
+    t = spaced_timesteps(timesteps, steps, span)
     if steps * math.prod(shape) > _MOST_NUMBERS:
         size = "x".join(map(str, shape))
         raise ValueError(f"{steps} steps of {size} numbers take over 1 GB; ask for fewer steps")
@@ -82,17 +89,25 @@ def check_steps(steps: int, timesteps: int) -> None:
         raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
 
 
-def spaced_timesteps(timesteps: int, steps: int) -> Tensor:
-    """Return (S,) int64 ``t_s = floor((s + 0.5) T / S)``.
+def spaced_timesteps(timesteps: int, steps: int, span: tuple[int, int] | None = None) -> Tensor:
+    """Return (S,) int64 ``t_s = a + floor((s + 0.5) (b - a) / S)``.
 
     They cover the whole range for every S, where a stride of ``T // S`` stops short of T.
 
+    Args:
+        timesteps: T.
+        steps: S.
+        span: a and b, the first timestep of the range and the one after its last; 0 and T if not
+            given.
+
     Raises:
-        ValueError: S is outside 1..T.
+        ValueError: S is outside 1..b-a.
     """
-    check_steps(steps, timesteps)
+    first, beyond = span or (0, timesteps)
+    check_steps(steps, beyond - first)
     s = torch.arange(steps, dtype=torch.int64)
-    return (2 * s + 1) * timesteps // (2 * steps)  # floor((s + 0.5) T / S), in integers
+    # floor((s + 0.5) (b - a) / S), in integers
+    return first + (2 * s + 1) * (beyond - first) // (2 * steps)
 
 
 class Shown(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor
 
+from emodc.method.draws import spaced_timesteps
 from emodc.method.errors import class_logits, mean_errors
 from emodc.method.sequential import Settled
 from emodc.model.adaptive import MOST_BINS, Adaptive, Power, Scale, Stop, Thresholds
@@ -50,9 +51,10 @@ class Decision(Settings):
     Attributes:
         mirror: show the mirror image in every other draw.
         noise_floor: account for the noise that images carry; if None, all count as clean.
+        span: the first timestep of the draws, and the one after the last; None: all of 0..T-1.
         scale: inverse temperature of the posterior.
         power: exponent of the gaps to the best class in the posterior.
-        weights: weights of the timesteps, of mean 1, over equal bins of 0..T-1; empty: all 1.
+        weights: weights of the timesteps, of mean 1, over equal bins of `span`; empty: all 1.
         adaptive: sequential scoring, once calibrated.
         few_steps: the best fixed choices of timesteps, by rising number, once calibrated.
         coverage: share of images whose true class is in the prediction set, once calibrated.
@@ -63,6 +65,7 @@ class Decision(Settings):
 
     mirror: bool = False
     noise_floor: NoiseFloor | None = None
+    span: tuple[NonNegativeInt, NonNegativeInt] | None = None
     scale: Scale
     power: Power = 1.0
     weights: tuple[PositiveFloat, ...] = Field(default=(), max_length=10 * MOST_BINS)
@@ -74,10 +77,21 @@ class Decision(Settings):
     classes: tuple[NonNegativeInt, ...] = Field(default=(), max_length=1000)
 
     @model_validator(mode="after")
-    def _classes_are_in_order(self) -> "Decision":
+    def _in_order(self) -> "Decision":
         if len(self.classes) == 1 or list(self.classes) != sorted(set(self.classes)):
             raise ValueError("classes must be two or more ids in rising order")
+        if self.span is not None and self.span[0] >= self.span[1]:
+            raise ValueError("span must be a timestep and a later one")
         return self
+
+    def timesteps(self, timesteps: int, steps: int) -> Tensor:
+        """Return the timesteps (S,) int64 of so many draws, ascending, of T; all within `span`."""
+        return spaced_timesteps(timesteps, steps, self.span)
+
+    def within(self, t: Tensor, timesteps: int) -> tuple[Tensor, int]:
+        """Return timesteps counted from the start of `span`, and its length."""
+        first, beyond = self.span or (0, timesteps)
+        return t - first, beyond - first
 
     def among(self, classes: Sequence[int]) -> "Decision":
         """Return the decision that answers with some classes alone; `prior` keeps them all."""
@@ -123,7 +137,7 @@ class Decision(Settings):
         """
         if self.adaptive is None:
             raise ValueError("there are no stopping thresholds; calibrate the model")
-        forecast = self.adaptive.forecast(t, timesteps, order)
+        forecast = self.adaptive.forecast(*self.within(t, timesteps), order)
         return Settled(threshold=stop.threshold, forecast=forecast, handicap=self.handicap(count))
 
     def evidence(self, errors: Tensor, t: Tensor, timesteps: int) -> Tensor:
@@ -190,9 +204,10 @@ class Decision(Settings):
         """Return the weights (S,) float64 of draws at the timesteps t (S,), of mean 1.
 
         Args:
-            t: (S,) int64 in 0..T-1.
+            t: (S,) int64 in 0..T-1, and in `span`.
             timesteps: T.
         """
         bins = torch.tensor(self.weights or (1.0,), dtype=torch.float64, device=t.device)
-        weights = bins[t * len(bins) // timesteps]
+        place, length = self.within(t, timesteps)
+        weights = bins[place * len(bins) // length]
         return weights / weights.mean()

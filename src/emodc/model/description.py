@@ -82,6 +82,10 @@ class Description(Settings):
         count, decision = len(self.labels.classes), self.posterior
         if decision.prior is not None and len(decision.prior.training) != count:
             raise ValueError(f"posterior.prior has not a share for each of {count} classes")
+        if decision.span is not None and decision.span[1] > self.model.schedule.timesteps:
+            raise ValueError(
+                f"posterior.span goes beyond {self.model.schedule.timesteps} timesteps"
+            )
         if any(k >= count for k in decision.classes):
             raise ValueError(f"posterior.classes has an id beyond {count} classes")
         stops = decision.adaptive.stops if decision.adaptive is not None else ()

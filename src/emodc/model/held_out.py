@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emodc.method.draws import spaced_timesteps
 from emodc.method.label_shift import class_weights, least_probabilities
 from emodc.method.sequential import draw_order
 from emodc.method.stopping import stopping_thresholds
@@ -91,7 +90,7 @@ class HeldOut:
         if (shift := decision.population()) is not None:
             shares = torch.tensor(shift, dtype=torch.float64)[columns]
             weights = class_weights(labels, shares / shares.sum())
-        t = spaced_timesteps(timesteps, steps)
+        t = decision.timesteps(timesteps, steps)
         changes: dict[str, object] = {}
         if decision.coverage is not None:
             p = decision.probabilities(shown, t, timesteps)
@@ -116,11 +115,11 @@ class HeldOut:
         count, steps = self.errors.shape[1:]
         if adaptive.steps != steps:  # of another calibration
             return None
-        t = spaced_timesteps(timesteps, steps)
+        t = decision.timesteps(timesteps, steps)
         found = stopping_thresholds(
             errors,
             decision.weights_at(t, timesteps),
-            adaptive.forecast(t, timesteps, draw_order(steps)),
+            adaptive.forecast(*decision.within(t, timesteps), draw_order(steps)),
             adaptive.block,
             adaptive.confidence,
             handicap=decision.handicap(count),

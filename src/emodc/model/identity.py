@@ -14,7 +14,8 @@ from emodc.support.tensors import pack_tensors
 def model_identity(model: Model) -> dict[str, str]:
     """Return what of a model decides its errors, by the name that an error message uses."""
     settings = json.dumps([model.settings.model_dump(mode="json"), model.label_set.classes])
-    shown = model.decision.model_dump_json(include={"mirror", "noise_floor"})
+    decides = {"mirror", "noise_floor"} | ({"span"} if model.decision.span is not None else set())
+    shown = model.decision.model_dump_json(include=decides)
     return {
         "weights": weights_hash(model),
         "model settings": hashlib.sha256(settings.encode()).hexdigest(),

@@ -15,7 +15,6 @@ from torch import Tensor
 from emodc.data.face_data import FaceData
 from emodc.evaluation.face_sample import choose_sample, shared_columns
 from emodc.inference.dataset_scores import Score, score_images, unscored
-from emodc.method.draws import spaced_timesteps
 from emodc.method.prompts import non_class_prompt, null_prompt, other_classes
 from emodc.model.identity import model_identity
 from emodc.model.model import Model
@@ -105,7 +104,7 @@ class Measurement:
         require_comparable(models)
         first = next(iter(models.values()))
         self.models = dict(models)
-        self.t = spaced_timesteps(first.schedule.timesteps, steps)
+        self.t = first.decision.timesteps(first.schedule.timesteps, steps)
         self.sample = choose_sample(data, [first.label_set], limit, seed)
         if len(self.sample.labels) < _LEAST:
             raise ValueError(
@@ -210,8 +209,8 @@ def require_comparable(models: Mapping[str, Model]) -> None:
         models: by the name that an error message uses.
 
     Raises:
-        ValueError: there is none, one predicts no noise, or one has another schedule, codec or
-            label set than the first.
+        ValueError: there is none, one predicts no noise, or one has another schedule, codec,
+            label set or range of timesteps than the first.
     """
     if not models:
         raise ValueError("give at least one model")
@@ -227,6 +226,7 @@ def require_comparable(models: Mapping[str, Model]) -> None:
             ("noise schedule", model.settings.schedule, first.settings.schedule),
             ("codec", model.settings.codec, first.settings.codec),
             ("label set", model.label_set, first.label_set),
+            ("range of timesteps", model.decision.span, first.decision.span),
         ):
             if its != needed:
                 raise ValueError(

@@ -69,11 +69,17 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lines = ["# Outliers", "", *outlier_section(report)]
+    write_atomically(folder / MARKDOWN, ("\n".join(lines) + "\n").encode())
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    write_atomically(folder / REPORT, text.encode())
+
+
+def outlier_section(report: Mapping[str, Any]) -> list[str]:
+    """Return the table and what goes with it, as lines of Markdown."""
     data = report["data"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in report["kinds"].items())
-    lines = [
-        "# Outliers",
-        "",
+    return [
         f"{data['images']:,} faces of {data['name']} {data['split']} against {kinds}; seed "
         f"{report['seed']}.",
         "",
@@ -82,9 +88,6 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
         _READING,
         *(["", *skipped_lines(report["skipped"])] if report["skipped"] else []),
     ]
-    write_atomically(folder / MARKDOWN, ("\n".join(lines) + "\n").encode())
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / REPORT, text.encode())
 
 
 def outlier_table(report: Mapping[str, Any]) -> list[str]:
