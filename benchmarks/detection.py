@@ -1,6 +1,6 @@
 """Measure what finding faces costs, and which faces each detector finds; one process at a time.
 
-python benchmarks/detection.py [--scenes 6] [--seed 0] [--output docs/results/detection.json]
+python benchmarks/detection.py [--scenes 6] [--seed 0] [--output docs/detection.json]
 
 The images are composed from the sample faces on a gray wall, so it is known where the faces are.
 Times are CPU time, which a busy machine changes least; each image is looked at twice, and the

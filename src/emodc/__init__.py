@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emodc.calibration.calibrate import calibrate
     from emodc.data import FaceData, open_data, open_release
     from emodc.evaluation.evaluate import evaluate
+    from emodc.explain.explanation import Explanation
     from emodc.faces.detector import FaceDetector
     from emodc.inference.classifier import EmotionClassifier
     from emodc.inference.prediction import Prediction, VideoPrediction
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EmotionClassifier",
     "Prediction",
+    "Explanation",
     "Predictions",
     "VideoPrediction",
     "FaceDetector",
@@ -53,6 +55,7 @@ __all__ = [
 _HOME = {
     "EmotionClassifier": "emodc.inference.classifier",
     "Prediction": "emodc.inference.prediction",
+    "Explanation": "emodc.explain.explanation",
     "Predictions": "emodc.inference.prediction_list",
     "VideoPrediction": "emodc.inference.prediction",
     "FaceDetector": "emodc.faces.detector",

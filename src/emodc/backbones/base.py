@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emodc.method.draws import Shown
-from emodc.method.errors import noise_errors
+from emodc.method.errors import element_errors, noise_errors
 from emodc.method.schedule import Schedule
 from emodc.support.tensors import pack_tensors, unpack_tensors
 from emodc.support.text import printable, shortened
@@ -179,6 +179,10 @@ class Backbone(Network):
     def class_errors(self, shown: Shown, prompts: Tensor) -> Tensor:
         """Return the noise-prediction errors; see `emodc.method.errors.noise_errors`."""
         return noise_errors(self.predict_noise, shown, prompts)
+
+    def element_errors(self, shown: Shown, prompts: Tensor) -> Tensor:
+        """Return (M, P, C, H, W), of which `class_errors` is the mean over the elements."""
+        return element_errors(self.predict_noise, shown, prompts)
 
     @abstractmethod
     def forward(

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from emodc.cli.console import exit_if_unreadable, note, print_json, progress
+from emodc.cli.console import exit_if_unreadable, given_command, note, print_json, progress
 from emodc.cli.options import (
     AsJson,
     Crops,
     Device,
     DryRun,
+    Html,
     Precision,
     Seed,
     Split,
@@ -34,6 +35,7 @@ def analyze(
     steps: Annotated[int, typer.Option(help="Draws of (t, eps) per image.")] = 100,
     limit: Annotated[int, typer.Option(help="Use a stratified subset of this many images.")] = 300,
     seed: Seed = 0,
+    html: Html = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -47,11 +49,14 @@ def analyze(
     from emodc.data import open_data
     from emodc.experiments.analysis import Measurement, write_analysis
     from emodc.experiments.analysis.output import README, summary_table
+    from emodc.experiments.analysis.page import analysis_page
     from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
+    from emodc.reports.html import check_page, write_page
     from emodc.support.devices import choose_device
     from emodc.support.locks import holding
 
+    check_page(html)
     if not dry_run:
         require_matplotlib()
     faces = open_data(data, split)
@@ -77,6 +82,9 @@ def analyze(
         note(f"the comparison with a linear denoiser is left out: {error}")
     with holding(output), progress("images") as advance:
         report = write_analysis(measurement, output, training=training, progress=advance)
+    if html is not None:
+        write_page(html, analysis_page(report, output, given_command()))
+        note(f"the page is {html}")
     if as_json:
         print_json(report)
     else:

@@ -17,9 +17,10 @@ from emodc.cli.adapt import adapt
 from emodc.cli.analyze import analyze
 from emodc.cli.calibrate import calibrate
 from emodc.cli.certify import certify
-from emodc.cli.console import is_main_process, print_error
+from emodc.cli.console import is_main_process, print_error, remember_command
 from emodc.cli.data import data_app
 from emodc.cli.evaluate import evaluate
+from emodc.cli.explain import explain
 from emodc.cli.export import export
 from emodc.cli.options import EPILOG, OptionalDelta
 from emodc.cli.outliers import outliers
@@ -34,6 +35,10 @@ from emodc.cli.train import recipes, train
 
 class _ErrorBoundary(TyperGroup):
     """The one place where errors become a line on stderr and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        remember_command(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -62,6 +67,7 @@ app = typer.Typer(
 app.command(cls=PredictCommand, epilog=EPILOG)(predict)
 app.command(cls=OptionalDelta, epilog=EPILOG)(evaluate)
 app.command(cls=OptionalDelta, epilog=EPILOG)(robustness)
+app.command(epilog=EPILOG)(explain)
 app.command(epilog=EPILOG)(certify)
 app.command(epilog=EPILOG)(outliers)
 app.command(epilog=EPILOG)(analyze)

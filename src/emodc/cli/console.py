@@ -6,9 +6,11 @@ rich is imported on first use: help does without it.
 import json
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +19,9 @@ from emodc.support.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+_given: ContextVar[tuple[str, ...]] = ContextVar("_given", default=())
 
 
 def is_main_process() -> bool:
@@ -42,6 +47,16 @@ def exit_if_unreadable(images: int) -> None:
         which = "1 image" if images == 1 else f"{images:,} images"
         print_error(f"{which} could not be read; see 'skipped' in the report")
         raise typer.Exit(1)
+
+
+def remember_command(arguments: Sequence[str]) -> None:
+    """Keep what the command line was given, for `given_command`."""
+    _given.set(tuple(arguments))
+
+
+def given_command() -> str:
+    """Return the command as it was given, to be given again."""
+    return shlex.join(["emodc", *_given.get()])
 
 
 def show_log() -> None:

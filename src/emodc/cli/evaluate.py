@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from emodc.cli.console import exit_if_unreadable, note, print_json, print_rich, progress
+from emodc.cli.console import (
+    exit_if_unreadable,
+    given_command,
+    is_main_process,
+    note,
+    print_json,
+    print_rich,
+    progress,
+)
 from emodc.cli.options import (
     Adaptive,
     AsJson,
@@ -13,6 +21,7 @@ from emodc.cli.options import (
     Classes,
     Data,
     Device,
+    Html,
     Limit,
     ModelName,
     Precision,
@@ -63,6 +72,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for the report; an interrupted evaluation resumes there."),
     ] = None,
+    html: Html = None,
     as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -70,24 +80,32 @@ def evaluate(
     """Evaluate a model or baseline on a labeled dataset."""
     from emodc.data import open_data
     from emodc.evaluation.evaluate import evaluate as run
+    from emodc.evaluation.mistakes import Answered
+    from emodc.evaluation.page import evaluation_page
     from emodc.evaluation.shifts import evaluate_shifts, parse_shifts
     from emodc.model.label_shift import with_prior
     from emodc.model.store import load_model
     from emodc.reports.evaluation import evaluation_table, shift_table
+    from emodc.reports.html import check_page, write_page
     from emodc.support.devices import choose_device
     from emodc.support.distributed import join
     from emodc.support.locks import holding
 
+    check_page(html)
+    if html is not None and shift is not None:
+        raise ValueError("--html shows one evaluation: leave --shift out")
     images = open_data(data, split)
     world = join(device)
     loaded = load_model(model, world.device or choose_device(device), precision)
     loaded = with_prior(loaded, prior, chosen_classes(classes))
+    if ignore_noise:
+        loaded = loaded.ignoring_noise()
     if shift is not None:
         if detect:
             raise ValueError("--shift changes face crops: leave --detect out")
         with holding(output, world), progress("images") as advance:
             figures = evaluate_shifts(
-                loaded.ignoring_noise() if ignore_noise else loaded,
+                loaded,
                 data,
                 split,
                 parse_shifts(shift, data),
@@ -107,9 +125,10 @@ def evaluate(
         else:
             print_rich(shift_table(title, rows))
         return
+    answers: list[Answered] = []
     with holding(output, world), progress("images") as advance:
         report = run(
-            loaded.ignoring_noise() if ignore_noise else loaded,
+            loaded,
             images,
             steps=steps,
             delta=chosen_delta(adaptive),
@@ -120,7 +139,11 @@ def evaluate(
             output=output,
             progress=advance,
             world=world,
+            heard=answers.append,
         )
+    if html is not None and is_main_process():
+        write_page(html, evaluation_page(report, answers[0], loaded, given_command()))
+        note(f"the page is {html}")
     if as_json:
         print_json(report.to_json())
     else:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -107,6 +108,12 @@ Init = Annotated[
         metavar="MODEL",
         help="Start from the weights of a model: bundled model, folder or hub id. Its classes may "
         "differ.",
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", help="Write the report there too, as one HTML file for people."
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost and stop.")]

@@ -56,6 +56,7 @@ class Outputs:
         overlay: a folder for images, a file for a video.
         vtt: a file.
         timeline: a file.
+        html: a file; for images.
     """
 
     csv: str | None
@@ -64,6 +65,7 @@ class Outputs:
     overlay: Path | None
     vtt: Path | None
     timeline: Path | None
+    html: Path | None = None
 
     @property
     def to_terminal(self) -> bool:
@@ -87,7 +89,10 @@ class Outputs:
         """
         if self.vtt is not None or self.timeline is not None:
             raise ValueError("--vtt and --timeline are for videos: give one")
+        from emodc.reports.html import check_page
+
         self._check_tables()
+        check_page(self.html)
         if self.overlay is not None and self.overlay.exists() and not self.overlay.is_dir():
             raise ValueError(f"{self.overlay}: not a folder; --overlay needs one for images")
 

@@ -15,6 +15,7 @@ from emodc.cli.options import (
     DetectionThreshold,
     Detector,
     Device,
+    Html,
     ModelName,
     OptionalDelta,
     Precision,
@@ -113,6 +114,7 @@ def predict(
             help="Write the images into a folder, or the video, with the faces marked.",
         ),
     ] = None,
+    html: Html = None,
     vtt: Annotated[
         Path | None, typer.Option(metavar="FILE.vtt", help="Video: write WebVTT subtitles.")
     ] = None,
@@ -187,7 +189,7 @@ def predict(
             detector=finder,
         )
 
-    outputs = Outputs(as_csv, as_json, parquet, overlay, vtt, timeline)
+    outputs = Outputs(as_csv, as_json, parquet, overlay, vtt, timeline, html)
     given = list(paths or ())
     if webcam is None and not given:
         raise typer.BadParameter("give an image, a folder, a pattern or a video, or --webcam")
@@ -214,8 +216,8 @@ def predict(
 
     if len(given) > 1:
         raise ValueError(f"{videos[0]}: give one video and nothing else; run the command for each")
-    if reject is not None:
-        raise ValueError("--reject is for images")
+    if reject is not None or html is not None:
+        raise ValueError("--reject and --html are for images")
     if not detect or adaptive is not None or budget is not None:
         raise ValueError("--no-detect, --adaptive and --budget are for images; a video has --steps")
     options: dict[str, Any] = {

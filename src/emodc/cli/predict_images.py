@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import typer
 
-from emodc.cli.console import note, print_error, print_rich, progress
+from emodc.cli.console import given_command, note, print_error, print_rich, progress
 from emodc.cli.outputs import STANDARD_OUTPUT, Outputs
 from emodc.faces.listing import Skipped, summary
 from emodc.faces.sources import Source, image_paths, read_source
 from emodc.inference.classifier import EmotionClassifier
+from emodc.inference.page import PredictionPage
 from emodc.inference.prediction_list import prediction_table
 from emodc.inference.records import image_columns, image_record
 from emodc.inference.scorer import Scoring
+from emodc.reports.html import write_page
 
 if TYPE_CHECKING:
     from emodc.inference.prediction import Prediction
@@ -48,6 +50,7 @@ def predict_images(
     stream = classifier.iter_predict(files, from_crops=from_crops, reject=reject, **scoring)
     classes, kept = classifier.classes_, list["Prediction"]()
     marked = None if outputs.overlay is None else Marked(outputs.overlay, files)
+    page = PredictionPage(classifier.model.name, given_command())
     with_table = outputs.to_terminal and not outputs.files
     found: Counter[str] = Counter()
     quiet = outputs.csv == STANDARD_OUTPUT and sys.stdout.isatty()
@@ -62,6 +65,8 @@ def predict_images(
                 kept.append(row)
             if marked is not None:
                 marked.add(row)
+            if outputs.html is not None:
+                page.add(row, files[row.image])
             found[row.status] += 1
             if row.status == "unreadable":
                 print_error(row.error or "")
@@ -71,6 +76,9 @@ def predict_images(
                 rows.write(_skipped(item))
         if marked is not None:
             marked.finish()
+    if outputs.html is not None:
+        write_page(outputs.html, page.page())
+        note(f"the page is {outputs.html}")
     if with_table and found["unreadable"] < len(files):
         print_rich(prediction_table(kept))
     _tell(outputs, found, len(files))

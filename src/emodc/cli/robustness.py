@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from emodc.cli import robustness_options as options
-from emodc.cli.console import exit_if_unreadable, note, print_json, progress
+from emodc.cli.console import exit_if_unreadable, given_command, note, print_json, progress
 from emodc.cli.options import (
     AsJson,
     Crops,
     Device,
     DryRun,
+    Html,
     Limit,
     Precision,
     Prior,
@@ -52,6 +53,7 @@ def robustness(
     checked: options.Checked = AttackOptions.checked,
     output: options.Output = None,
     figures: options.Figures = True,
+    html: Html = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -65,10 +67,13 @@ def robustness(
     from emodc.data import open_data
     from emodc.experiments.robustness import Comparison
     from emodc.experiments.robustness.output import MARKDOWN, write_report
+    from emodc.experiments.robustness.page import robustness_page
     from emodc.experiments.robustness.tables import summary_table
     from emodc.reports.figures import require_matplotlib
+    from emodc.reports.html import check_page, write_page
     from emodc.support.locks import holding
 
+    check_page(html)
     if figures and not dry_run:
         require_matplotlib()
     subjects = _subjects(
@@ -106,6 +111,9 @@ def robustness(
     with holding(folder), progress("answers") as advance:
         comparison.run(advance)
         report = write_report(comparison.results, folder, baseline=baseline, figures=figures)
+    if html is not None:
+        write_page(html, robustness_page(report, folder, given_command()))
+        note(f"the page is {html}")
     if as_json:
         print_json(report)
     else:

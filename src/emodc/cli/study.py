@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from emodc.cli.console import note, print_error, print_json, progress, show_log
-from emodc.cli.options import AsJson, Changes, Crops, DryRun, Init, Limit, TrainingDevice
+from emodc.cli.options import AsJson, Changes, Crops, DryRun, Html, Init, Limit, TrainingDevice
 
 _BASE = "study"
 
@@ -39,6 +39,7 @@ def study(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Draws of (t, eps) per test image.")] = 100,
     limit: Limit = None,
+    html: Html = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     device: TrainingDevice = "auto",
@@ -50,11 +51,13 @@ def study(
     from emodc.data import open_release
     from emodc.experiments.study import Study
     from emodc.experiments.study.output import MARKDOWN, write_study
+    from emodc.experiments.study.page import study_page
     from emodc.experiments.study.runs import Splits
     from emodc.experiments.study.summary import summarize_study
     from emodc.experiments.study.tables import arm_table
     from emodc.model.store import load_model
     from emodc.reports.figures import require_matplotlib
+    from emodc.reports.html import check_page, write_page
     from emodc.support.distributed import join
     from emodc.support.timing import duration
     from emodc.training.recipe import load_recipe
@@ -64,6 +67,7 @@ def study(
             "one process trains each run: start the command several times, without a launcher"
         )
     require_matplotlib()
+    check_page(html)
     release = open_release(data)
     splits = Splits(*(release.split(name) for name in ("train", "validation", "test")))
     base = load_recipe(recipe, changes or ())
@@ -96,6 +100,9 @@ def study(
         for results in plan.run(advance, note):
             report = summarize_study(plan, results, command)
             write_study(report, folder)
+    if html is not None:
+        write_page(html, study_page(report, folder))
+        note(f"the page is {html}")
     if as_json:
         print_json(report)
     else:

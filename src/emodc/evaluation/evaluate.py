@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from emodc.data.face_data import FaceData
 from emodc.data.subset import stratified_subset
 from emodc.evaluation.face_sample import match_classes, missing_classes
 from emodc.evaluation.metrics import accuracy_interval, mean_class_accuracy, summarize
+from emodc.evaluation.mistakes import Answered
 from emodc.inference.dataset_scores import Score, Scores, score_errors, score_images
 from emodc.inference.scorer import (
     Answers,
@@ -66,6 +67,7 @@ def evaluate(
     pairs: int = DEFAULT_PAIRS,
     progress: Progress = unheard,
     world: World = ALONE,
+    heard: Callable[[Answered], None] | None = None,
 ) -> EvaluationReport:
     """Evaluate a model on a dataset.
 
@@ -90,6 +92,7 @@ def evaluate(
         progress: is told how far the evaluation is.
         world: the processes that share the images; all of them get the report, the main one
             writes it.
+        heard: is told the answer to every image.
 
     Returns:
         The report: the figures, their cost, and what was evaluated on what.
@@ -124,6 +127,8 @@ def evaluate(
     _require_answers(model, data, scores)
     labels = torch.from_numpy(matched.label[chosen.labels])[scores.index]  # (N,) of the shared
     answers, errors = scoring.answers(model, scores, labels)
+    if heard is not None:
+        heard(Answered(chosen, scores.index, labels, answers.probabilities, matched.names))
     report = EvaluationReport(
         **summarize(answers.probabilities, labels, matched.names),
         trunk_passes_per_image=float(answers.draws.double().mean()),

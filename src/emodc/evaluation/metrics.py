@@ -133,6 +133,21 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = ECE_BIN
         labels: (N,) int64.
         bins: number of bins; N if there are fewer images.
     """
+    binned = reliability(probabilities, labels, bins)
+    off = sum(images * abs(right - confidence) for images, confidence, right in binned)
+    return off / len(labels)
+
+
+def reliability(
+    probabilities: Tensor, labels: Tensor, bins: int = ECE_BINS
+) -> list[tuple[int, float, float]]:
+    """Return images, mean confidence and accuracy of each bin, by rising confidence.
+
+    Args:
+        probabilities: as for `calibration_error`.
+        labels: likewise.
+        bins: likewise.
+    """
     confidence, predicted = probabilities.double().max(dim=1)
     # Images of equal confidence share their mean correctness, else their order would decide
     # which of them end up in the same bin.
@@ -140,9 +155,10 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = ECE_BIN
     level = torch.from_numpy(inverse)  # (N,)
     correct = torch.zeros(len(confidence), dtype=torch.float64)
     correct = correct.index_add(0, level, (predicted == labels).double())[level]
-    gaps = (correct / level.bincount()[level] - confidence)[confidence.argsort()]  # (N,)
-    binned = gaps.tensor_split(min(bins, len(gaps)))
-    return float(sum(chunk.sum().abs() for chunk in binned)) / len(gaps)
+    order = confidence.argsort()
+    pairs = torch.stack([confidence, correct / level.bincount()[level]])[:, order]  # (2, N)
+    binned = pairs.tensor_split(min(bins, len(labels)), dim=1)
+    return [(part.shape[1], *part.mean(dim=1).tolist()) for part in binned]
 
 
 def calibration_error_interval(

@@ -17,11 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodc.explain.evidence import score_pixels
+from emodc.explain.explanation import Explanation
 from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector
 from emodc.faces.frames import Footage
 from emodc.faces.sources import Source, SourceImage, sources
 from emodc.inference.estimator import TrainedEstimator
+from emodc.inference.explaining import chosen_face
 from emodc.inference.face_crops import FaceCrop, answered, face_crops, rejected
 from emodc.inference.prediction import Prediction, VideoPrediction
 from emodc.inference.prediction_list import SHOWN, Predictions
@@ -291,6 +294,48 @@ class EmotionClassifier(TrainedEstimator):
             ValueError: a crop has another dtype or shape, or `steps` is outside 1..T.
         """
         return Scorer(self.model, steps=steps, seed=seed).errors(self._encode(crops))
+
+    def explain(
+        self,
+        image: SourceImage,
+        *,
+        label: str | None = None,
+        against: str | None = None,
+        face: int = 0,
+        from_crops: bool = False,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> Explanation:
+        """Show where in a face the evidence for one expression against another lies.
+
+        Args:
+            image: one, of what `predict` takes.
+            label: class to explain; the most probable one if not given.
+            against: class to compare it with; the most probable other one if not given.
+            face: number of the face, from 0, largest first.
+            from_crops: as for `predict`.
+            steps: draws, all of which count; see `emodc.explain.evidence.score_pixels`.
+            seed: of the draws.
+
+        Raises:
+            ValueError: the image cannot be read, is several or has no such face, or as for
+                `emodc.explain.evidence.score_pixels` and for unknown classes.
+            ImportError: faces are looked for and the extra `faces` is not installed.
+        """
+        detector = None if from_crops else self._require_detector()
+        chosen = chosen_face(image, face, self.model, detector)
+        scored = score_pixels(self.model, self._encode([chosen.crop]), steps=steps, seed=seed)
+        evidence = scored.evidence(label, against)
+        return Explanation(
+            evidence=evidence,
+            image=chosen.image,
+            to_map=chosen.to_crop * (len(evidence.map) / len(chosen.crop)),
+            geometry=self.model.geometry,
+            model=self.model.name,
+            file=chosen.file,
+            face=face,
+            box=chosen.box,
+        )
 
     def _require_detector(self) -> FaceDetector:
         self.model.require_geometry()

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from emodc.method.draws import DrawBank, Shown, show
-from emodc.method.schedule import Schedule, add_noise, noise_error
+from emodc.method.schedule import Schedule, add_noise, noise_error, squared_errors
 
 NoisePredictor = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``predict_noise(xt (B,C,H,W), t (B,), prompts (B,P)) -> eps (B,P,C,H,W)``."""
@@ -54,8 +54,22 @@ def noise_errors(predict_noise: NoisePredictor, shown: Shown, prompts: Tensor) -
     Returns:
         (M, P) float32, with gradients to what is shown.
     """
+    return element_errors(predict_noise, shown, prompts).mean(dim=(2, 3, 4))
+
+
+def element_errors(predict_noise: NoisePredictor, shown: Shown, prompts: Tensor) -> Tensor:
+    """Return ``(rho eps_theta(xt, t, c) - eps)^2`` of every element; see `noise_errors`.
+
+    Args:
+        predict_noise: as for `noise_errors`.
+        shown: as for `noise_errors`.
+        prompts: as for `noise_errors`.
+
+    Returns:
+        (M, P, C, H, W) float32, with gradients to what is shown.
+    """
     predicted = predict_noise(shown.xt, shown.t, prompts)  # (M, P, C, H, W)
-    return noise_error(shown.rho.view(-1, 1, 1, 1, 1) * predicted.float(), shown.eps)
+    return squared_errors(shown.rho.view(-1, 1, 1, 1, 1) * predicted.float(), shown.eps)
 
 
 def measure_errors(
@@ -126,6 +140,45 @@ def class_errors(
     measure = measure_errors(pair_errors, schedule, x0, bank, pairs, sigma)
     errors = measure(pair // steps, pair % steps, prompts)
     return errors.view(images, steps, num_classes).transpose(1, 2).contiguous()
+
+
+@torch.inference_mode()
+def pixel_errors(
+    element_errors: PairErrors,
+    schedule: Schedule,
+    x0: Tensor,
+    bank: DrawBank,
+    num_classes: int,
+    pairs: int = DEFAULT_PAIRS,
+    sigma: Tensor | None = None,
+) -> Tensor:
+    """Return what every pixel adds to the errors of `class_errors`.
+
+    Draws that show the mirror image are mirrored back, so that pixels are those of the image.
+
+    Args:
+        element_errors: as `PairErrors`, but of every element, (M, K, C, H, W).
+        schedule: as for `measure_errors`.
+        x0: as for `measure_errors`.
+        bank: as for `measure_errors`.
+        num_classes: K.
+        pairs: as for `measure_errors`.
+        sigma: as for `measure_errors`.
+
+    Returns:
+        (B, K, S, H, W) float32 on the CPU, whose sum over (H, W) is ``d_c,s``.
+    """
+    (images, _, height, width), steps, bank = x0.shape, len(bank), bank.to(x0.device)
+    levels = torch.zeros(images, device=x0.device) if sigma is None else sigma
+    parts = torch.empty(images * steps, num_classes, height, width)
+    for pair in torch.split(torch.arange(images * steps, device=x0.device), pairs):
+        image, draw = pair // steps, pair % steps
+        prompts = torch.arange(num_classes, device=x0.device).expand(len(pair), -1)
+        errors = element_errors(show(schedule, x0, levels, bank, image, draw), prompts)
+        share = errors.sum(dim=2) / errors[0, 0].numel()  # (M, K, H, W)
+        mirrored = bank.mirrored[draw].view(-1, 1, 1, 1)
+        parts[pair.cpu()] = torch.where(mirrored, share.flip(-1), share).cpu()
+    return parts.view(images, steps, num_classes, height, width).transpose(1, 2)
 
 
 @torch.inference_mode()

@@ -207,4 +207,17 @@ def noise_error(eps_theta: Tensor, eps: Tensor) -> Tensor:
     Returns:
         (B, P) float32, non-negative.
     """
-    return (eps_theta.float() - eps.float().unsqueeze(1)).square().mean(dim=(2, 3, 4))
+    return squared_errors(eps_theta, eps).mean(dim=(2, 3, 4))
+
+
+def squared_errors(eps_theta: Tensor, eps: Tensor) -> Tensor:
+    """Return the squared error of every element, of which `noise_error` is the mean.
+
+    Args:
+        eps_theta: (B, P, C, H, W) predictions for P prompts.
+        eps: (B, C, H, W) the noise that was added, shared by the prompts.
+
+    Returns:
+        (B, P, C, H, W) float32, non-negative.
+    """
+    return (eps_theta.float() - eps.float().unsqueeze(1)).square()

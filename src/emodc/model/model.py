@@ -8,11 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emodc.backbones.base import Network
+from emodc.backbones.base import Backbone, Network
 from emodc.faces.geometry import CropGeometry
 from emodc.labels import LabelSet, label_set_of, prompt_texts
 from emodc.method.draws import DrawBank, Shown, check_steps, draw_bank
-from emodc.method.errors import DEFAULT_PAIRS, Measure, class_errors, measure_errors
+from emodc.method.errors import (
+    DEFAULT_PAIRS,
+    Measure,
+    class_errors,
+    measure_errors,
+    pixel_errors,
+)
 from emodc.method.noise_level import error_gain, observe
 from emodc.method.schedule import Schedule
 from emodc.model.decision import Decision, NoiseFloor
@@ -188,6 +194,35 @@ class Model:
         x, sigma = self.observe(x0)
         count = len(self.label_set) if prompts is None else prompts
         return class_errors(self.shown_errors, self.schedule, x, bank, count, pairs, sigma)
+
+    def pixel_errors(self, x0: Tensor, bank: DrawBank, pairs: int = DEFAULT_PAIRS) -> Tensor:
+        """Return what every pixel of x0 adds to `class_errors`, (B, K, S, H, W) float32.
+
+        See `emodc.method.errors.pixel_errors`; the noise that images carry is accounted for.
+
+        Args:
+            x0: as for `class_errors`.
+            bank: as for `class_errors`.
+            pairs: as for `class_errors`.
+
+        Raises:
+            ValueError: the model is a discriminative baseline.
+        """
+        network = self.backbone
+        if not isinstance(network, Backbone):
+            raise ValueError(
+                f"model '{self.name}' is a discriminative classifier, which predicts no noise and "
+                "so says nothing of single pixels: give a diffusion model, such as face48"
+            )
+
+        def element_errors(shown: Shown, prompts: Tensor) -> Tensor:
+            with self._arithmetic(shown.x.device):
+                errors = network.element_errors(shown, prompts)
+            return self.noise_gain(shown.sigma).view(-1, 1, 1, 1, 1) * errors
+
+        x, sigma = self.observe(x0)
+        count = len(self.label_set)
+        return pixel_errors(element_errors, self.schedule, x, bank, count, pairs, sigma)
 
     def _arithmetic(self, device: torch.device) -> torch.autocast:
         dtype = DTYPES[self.precision]

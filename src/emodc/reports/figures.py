@@ -3,6 +3,7 @@
 matplotlib (extra ``figures``) is imported on first use, without its global state.
 """
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,23 @@ def save_figure(figure: "Figure", folder: Path, name: str) -> list[str]:
 
     The same figure gives the same SVG: it holds no date and no random names.
     """
+    for form in ("png", "svg"):
+        (folder / f"{name}.{form}").write_bytes(figure_bytes(figure, form, name))
+    return [f"{name}.png", f"{name}.svg"]
+
+
+def figure_bytes(figure: "Figure", form: str, name: str = "emodc") -> bytes:
+    """Return a figure as a file: the same figure, the same bytes.
+
+    Args:
+        figure: what is drawn.
+        form: ``png``, ``svg`` or ``pdf``.
+        name: of the figure, from which an SVG makes the names of its parts.
+    """
     import matplotlib
 
+    file = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    return [f"{name}.png", f"{name}.svg"]
+        figure.savefig(file, format=form, dpi=150, metadata=metadata)
+    return file.getvalue()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,16 @@ class Meter:
             self._sums[name] = sums.to(both) + both  # sums from a file take the metric's dtype
 
     def held(self) -> dict[str, Any]:
-        """Return what was added since the last means, in JSON values; the same to all processes."""
-        if not self.steps:
-            return {}
+        """Return what was added since the last means, in JSON values; the same to all processes.
+
+        Nothing, if a sum is NaN or infinite: a state must be readable.
+        """
         own = {name: both.tolist() for name, both in self._sums.items()}
-        return {"steps": self.steps, "sums": self._world.gather(own)}
+        sums = self._world.gather(own)
+        finite = all(
+            map(math.isfinite, (x for part in sums for both in part.values() for x in both))
+        )
+        return {"steps": self.steps, "sums": sums} if self.steps and finite else {}
 
     def means(self) -> dict[str, float]:
         """Return the means and start anew."""

@@ -10,6 +10,7 @@ about real faces.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -112,6 +113,51 @@ def read_synthetic(
         stamp=lambda index: f"{size}{'color' if color else 'gray'}",
         terms="drawn by the project",
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One drawn face twice: nothing but one part of it changes.
+
+    Attributes:
+        before: (size, size) uint8 gray, at rest.
+        after: the same face, one part of which shows an expression.
+        label: of `BASIC7`, which the part belongs to.
+    """
+
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+    label: str
+
+
+CHANGES: Mapping[str, tuple[str, Mapping[int, float]]] = {
+    "mouth": ("happiness", {12: 0.9, 25: 0.7}),
+    "brows": ("anger", {4: 1.0}),
+    "eyes": ("surprise", {5: 1.0}),
+}
+"""What changes, by part: towards which expression, and the facial actions."""
+
+
+def draw_change(part: str, number: int, *, seed: int = 0, size: int = 48) -> Change:
+    """Draw a face at rest, and again with one part of it changed.
+
+    Args:
+        part: of `CHANGES`.
+        number: of the person; the same for every part.
+        seed: another seed draws other people.
+        size: height and width in pixels.
+    """
+    rng = _generator(seed, "test", 2, number)
+    person, pose = _some_person(rng), _some_pose(rng)
+    label, strengths = CHANGES[part]
+    rest = np.zeros(NUM_ACTIONS)
+    moved = rest.copy()
+    moved[list(strengths)] = list(strengths.values())
+    before, after = (
+        np.asarray(draw_face(actions, person, pose, size).convert("L"), np.uint8)
+        for actions in (rest, moved)
+    )
+    return Change(before, after, label)
 
 
 def _generator(seed: int, split: str, stream: int, index: int) -> np.random.Generator:
