@@ -14,6 +14,9 @@ from emodc.model.store import bundled_folder, bundled_models
 from emodc.training.recipe import load_recipe, parse_recipe
 from freeze_bundled import mean_errors
 
+GENERATOR = "face48-base"
+"""Draws faces, and is where training begins; it was never taught to tell expressions apart."""
+
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
@@ -34,7 +37,7 @@ def test_they_say_what_they_are(name: str) -> None:
     assert "fer2013plus test" in (bundled_folder(name) / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", bundled_models())
+@pytest.mark.parametrize("name", sorted({*bundled_models()} - {GENERATOR}))
 @pytest.mark.parametrize(
     ("file", "label"),
     [("astronaut", "happiness"), ("surprise", "surprise"), ("neutral", "neutral")],

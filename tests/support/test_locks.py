@@ -51,11 +51,16 @@ def test_the_second_is_told_who_holds_the_folder_until_that_one_is_killed(tmp_pa
     assert not (folder / HOLDER).exists()
 
 
-def test_a_failure_frees_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), holding(tmp_path):
-        raise ZeroDivisionError
-    with holding(tmp_path):
-        pass
+def test_a_failure_frees_the_folder_and_leaves_no_empty_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), holding(folder):
+            assert folder.exists()
+            raise ZeroDivisionError
+        assert not folder.exists()
+    with holding(folder):
+        (folder / "kept").touch()
+    assert (folder / "kept").exists()
 
 
 def test_a_holder_that_says_nonsense_is_another_process(tmp_path: Path) -> None:

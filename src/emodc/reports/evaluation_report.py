@@ -172,7 +172,8 @@ class EvaluationReport(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``report.json`` holds."""
-        return self.model_dump(mode="json")
+        unknown = {} if self.model.prior else {"model": {"prior"}}
+        return self.model_dump(mode="json", exclude=unknown)
 
     @classmethod
     def from_json(cls, values: Any, source: str = "the report") -> Self:

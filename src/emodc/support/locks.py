@@ -55,7 +55,7 @@ def holding(folder: Path | None, world: World = ALONE) -> Iterator[None]:
     finally:
         if world.is_main:
             (folder / HOLDER).unlink(missing_ok=True)
-            lock.release()
+            _leave(lock, folder)
 
 
 def _acquire(lock: FileLock, folder: Path) -> str | OSError | None:
@@ -74,6 +74,15 @@ def _acquire(lock: FileLock, folder: Path) -> str | OSError | None:
         f"{printable(str(folder))}: in use by {_holder(folder)}; wait for it to end, or choose "
         "another folder"
     )
+
+
+def _leave(lock: FileLock, folder: Path) -> None:
+    """Give a folder back; one in which nothing was written is not left behind."""
+    with suppress(OSError):  # it may be gone, or on a disk that cannot be written any more
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
+    lock.release()
 
 
 def _is_free(lock: FileLock) -> bool:
