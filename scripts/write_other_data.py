@@ -2,8 +2,8 @@
 
     python scripts/write_other_data.py --data fer2013plus:PATH --work runs/other-data
 
-The figures are kept in docs/other-data.json. Images that are scored already, in the folder
-``--work``, are not scored again. Without ``--data``, the page is written from the file alone.
+The figures are kept in docs/results/shifts/other-data.json. Images that are scored already, in the
+folder ``--work``, are not scored again. Without ``--data``, the page is written from the file.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from emodc.reports.tables import markdown_table
 from marked import with_part
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE, FIGURES = DOCS / "other-data.md", DOCS / "other-data.json"
+PAGE, FIGURES = DOCS / "other-data.md", DOCS / "results" / "shifts" / "other-data.json"
 
 MODELS = ("face48", "baseline-cnn")
 PRIORS = (
@@ -139,9 +139,10 @@ def _share(row: dict[str, Any], name: str) -> str:
     return f"{row[name]:.3f} ({low:.3f} to {high:.3f})"
 
 
-def write_page(figures: dict[str, Any]) -> None:
-    """Write the tables into the page."""
-    page = PAGE.read_text()
+def rewritten() -> dict[Path, str]:
+    """Return the page with the tables of the figures that are kept."""
+    page = PAGE.read_text(encoding="utf-8")
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     for part, table in (("choice", choice_table), ("shifts", shift_table)):
         lines = []
         for found in figures.values():
@@ -151,7 +152,7 @@ def write_page(figures: dict[str, Any]) -> None:
             about += f", {settings['limit']} images" if settings["limit"] else ", all images"
             lines += [about + ":", "", *table(found), ""]
         page = with_part(page, part, "\n".join(lines))
-    PAGE.write_text(page)
+    return {PAGE: page}
 
 
 if __name__ == "__main__":
@@ -166,4 +167,5 @@ if __name__ == "__main__":
         for one in asked.model or MODELS:
             known[one] = measured(one, asked.data, asked.split, asked.work)
             FIGURES.write_text(json.dumps(known, indent=1) + "\n")
-    write_page(known)
+    for file, text in rewritten().items():
+        file.write_text(text)
