@@ -2,7 +2,7 @@
 
     python scripts/write_other_data.py --data fer2013plus:PATH --work runs/other-data
 
-The figures are kept in docs/results/shifts/other-data.json. Images that are scored already, in the
+The figures are kept in docs/other-data.json. Images that are scored already, in the
 folder ``--work``, are not scored again. Without ``--data``, the page is written from the file.
 """
 
@@ -26,7 +26,7 @@ from emodc.reports.tables import markdown_table
 from marked import with_part
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGE, FIGURES = DOCS / "other-data.md", DOCS / "results" / "shifts" / "other-data.json"
+PAGE, FIGURES = DOCS / "other-data.md", DOCS / "other-data.json"
 
 MODELS = ("face48", "baseline-cnn")
 PRIORS = (
