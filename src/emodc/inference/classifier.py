@@ -8,7 +8,6 @@ An image can hold any number of faces, none, or be damaged; each case gives rows
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -22,14 +21,15 @@ from emodc.explain.explanation import Explanation
 from emodc.faces.arrays import Pixels
 from emodc.faces.detector import FaceDetector
 from emodc.faces.frames import Footage
-from emodc.faces.sources import Source, SourceImage, sources
+from emodc.faces.sources import SourceImage, sources
+from emodc.inference.answering import answer_rows
 from emodc.inference.estimator import TrainedEstimator
 from emodc.inference.explaining import chosen_face
-from emodc.inference.face_crops import FaceCrop, answered, face_crops, rejected
+from emodc.inference.face_crops import face_crops
 from emodc.inference.prediction import Prediction, VideoPrediction
 from emodc.inference.prediction_list import SHOWN, Predictions
 from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring, check_options
-from emodc.inference.typicality import check_rejection, typicality
+from emodc.inference.typicality import check_rejection
 from emodc.inference.video import VideoAnalysis, VideoOptions, VideoSettings, open_footage
 from emodc.model.label_shift import with_prior
 from emodc.model.model import Model
@@ -37,8 +37,6 @@ from emodc.model.store import load_model, save_model
 from emodc.support.devices import choose_device
 
 DEFAULT_MODEL = "face48"
-
-_BATCH = 16  # rows scored together: enough to fill the network's calls, little to hold in memory
 
 
 class EmotionClassifier(TrainedEstimator):
@@ -184,7 +182,7 @@ class EmotionClassifier(TrainedEstimator):
         scorer = Scorer(self.model, **scoring)
         # Refused before any image is read.
         detector = None if from_crops else self._require_detector()
-        return self._stream(sources(images), scorer, detector, reject)
+        return answer_rows(self.model, sources(images), scorer, detector, reject)
 
     def predict_proba(
         self,
@@ -344,51 +342,6 @@ class EmotionClassifier(TrainedEstimator):
 
     def _encode(self, crops: Sequence[Pixels]) -> Tensor:
         return self.model.settings.codec.encode(crops, self.model.device)
-
-    def _stream(
-        self,
-        images: Iterable[Source],
-        scorer: Scorer,
-        detector: FaceDetector | None,
-        reject: float | None = None,
-    ) -> Iterator[Prediction]:
-        waiting: list[Prediction | FaceCrop] = []
-        for index, source in enumerate(images):
-            waiting += face_crops(self.model, detector, index, source)
-            if len(waiting) >= _BATCH:
-                yield from self._scored(waiting, scorer, reject)
-                waiting = []
-        yield from self._scored(waiting, scorer, reject)
-
-    def _scored(
-        self, rows: Sequence[Prediction | FaceCrop], scorer: Scorer, reject: float | None
-    ) -> Iterator[Prediction]:
-        faces = [row for row in rows if isinstance(row, FaceCrop)]
-        found = iter(self._answered(faces, scorer, reject))
-        yield from (next(found) if isinstance(row, FaceCrop) else row for row in rows)
-
-    def _answered(
-        self, faces: Sequence[FaceCrop], scorer: Scorer, reject: float | None
-    ) -> list[Prediction]:
-        if not faces:
-            return []
-        x0 = self._encode([face.crop for face in faces])
-        if reject is None:
-            p, kept = None, torch.ones(len(faces), dtype=torch.bool)
-        else:
-            p = typicality(self.model, x0)  # (B,)
-            kept = p >= reject
-        answers = scorer(x0[kept]) if bool(kept.any()) else None
-        place = (kept.cumsum(0) - 1).tolist()  # of a face among the answers
-
-        def row(number: int, face: FaceCrop) -> Prediction:
-            if answers is None or not kept[number]:
-                found = rejected(face)
-            else:
-                found = answered(face, self.classes_, answers, place[number])
-            return found if p is None else replace(found, typicality=float(p[number]))
-
-        return [row(number, face) for number, face in enumerate(faces)]
 
 
 def _nothing_to_tell(row: Prediction, what: str) -> ValueError:
