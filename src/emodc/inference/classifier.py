@@ -25,7 +25,7 @@ from emodc.faces.sources import SourceImage, sources
 from emodc.inference.answering import answer_rows
 from emodc.inference.estimator import TrainedEstimator
 from emodc.inference.explaining import chosen_face
-from emodc.inference.face_crops import face_crops
+from emodc.inference.face_crops import face_crops, nothing_to_tell
 from emodc.inference.prediction import Prediction, VideoPrediction
 from emodc.inference.prediction_list import SHOWN, Predictions
 from emodc.inference.scorer import DEFAULT_STEPS, Scorer, Scoring, check_options
@@ -211,7 +211,7 @@ class EmotionClassifier(TrainedEstimator):
         found = []
         for row in self.iter_predict(images, from_crops=from_crops, **scoring):
             if row.probabilities is None:
-                raise _nothing_to_tell(row, "probabilities")
+                raise nothing_to_tell(row, "probabilities")
             found.append(list(row.probabilities.values()))
         return np.array(found).reshape(len(found), len(self.classes_))
 
@@ -238,7 +238,7 @@ class EmotionClassifier(TrainedEstimator):
         for index, source in enumerate(sources(images)):
             for face in face_crops(self.model, detector, index, source):
                 if isinstance(face, Prediction):
-                    raise _nothing_to_tell(face, "features")
+                    raise nothing_to_tell(face, "features")
                 with torch.inference_mode():
                     found.append(self.model.embed(self._encode([face.crop])).cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)
@@ -342,11 +342,3 @@ class EmotionClassifier(TrainedEstimator):
 
     def _encode(self, crops: Sequence[Pixels]) -> Tensor:
         return self.model.settings.codec.encode(crops, self.model.device)
-
-
-def _nothing_to_tell(row: Prediction, what: str) -> ValueError:
-    name = f"image {row.image}" if row.file is None else row.file
-    return ValueError(
-        f"{name}: {row.error}: it has no {what}; leave it out, or call predict, whose rows say "
-        "what is wrong with an image"
-    )

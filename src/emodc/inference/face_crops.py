@@ -112,3 +112,17 @@ def rejected(face: FaceCrop) -> Prediction:
         landmarks=face.landmarks,
         detection_score=face.score,
     )
+
+
+def nothing_to_tell(row: Prediction, what: str) -> ValueError:
+    """Return the refusal of an image that has no face, where a row cannot say so.
+
+    Args:
+        row: of the image.
+        what: a face would have.
+    """
+    name = f"image {row.image}" if row.file is None else row.file
+    return ValueError(
+        f"{name}: {row.error}: it has no {what}; leave it out, or call predict, whose rows say "
+        "what is wrong with an image"
+    )
