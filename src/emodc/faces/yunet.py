@@ -2,8 +2,7 @@
 
 Wu, Peng, Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research
 20, 656-665. The network (0.3 MB, ONNX, Apache-2.0) ships with the package. OpenCV's own class for
-it, `FaceDetectorYN`, does not let layer fusion be switched off (see `emodc.faces.centerface`), and
-once answered NaN to a panorama.
+it, `FaceDetectorYN`, does not let layer fusion be switched off (see `emodc.faces.centerface`).
 """
 
 from __future__ import annotations
@@ -17,6 +16,10 @@ from emodc.faces.candidates import Candidates
 from emodc.faces.nets import Nets, import_cv2, model_bytes
 
 _STRIDES = (8, 16, 32)  # pixels between the cells of the three maps
+_LEAST_SIDE = 128
+"""Pixels. OpenCV answers images of 32 pixels, one row of cells of the last map, from memory that it
+never wrote: some times in a hundred with numbers of any size."""
+
 _OUTPUTS = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
 
 
@@ -49,6 +52,9 @@ class YuNet:
             image: (H, W, 3) uint8 RGB, H and W multiples of `emodc.faces.nets.MULTIPLE`.
             threshold: in (0, 1).
         """
+        height, width = image.shape[:2]
+        missing = (0, max(0, _LEAST_SIDE - height)), (0, max(0, _LEAST_SIDE - width)), (0, 0)
+        image = np.pad(image, missing)  # below and to the right: places stay as they are
         with self._nets.one() as net:
             net.setInput(self._cv2.dnn.blobFromImage(image, swapRB=True))
             answers = [np.array(answer)[0] for answer in net.forward(_OUTPUTS)]
